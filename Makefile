@@ -1,0 +1,53 @@
+# make train   install if needed, then train the quickstart (make train ARGS="--seeds 3 --set ..." passes options on)
+# make test    install if needed, then lint, types and tests
+# make lint    the first half of make test
+# make bench   install if needed, then every benchmark (minutes; wants a quiet machine)
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
+# Carry on with a quickstart that was stopped, instead of refusing because it is there.
+ARGS ?= $(if $(wildcard runs/quickstart/experiment_state-*.json),--resume)
+
+.PHONY: train test lint bench
+.DELETE_ON_ERROR:
+
+train: $(VENV)/.installed
+	$(VENV)/bin/python scripts/tune.py tune_configs/quickstart.yaml $(ARGS)
+
+test: lint
+	$(VENV)/bin/python -m pytest -n 2
+
+lint: $(VENV)/.installed-dev
+	$(VENV)/bin/python -m ruff check .
+	$(VENV)/bin/python -m ruff format --check .
+	$(VENV)/bin/python -m mypy
+
+bench: $(VENV)/.installed-bench
+	$(VENV)/bin/python scripts/bench.py rl
+	$(VENV)/bin/python scripts/bench.py update
+	$(VENV)/bin/python scripts/bench.py score
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo 'ardae-rl needs Python 3.10 or newer as "$(PYTHON)", found: '"$$($(PYTHON) --version 2>&1)"'.'; \
+	  echo 'Name another one: make PYTHON=python3.11 $(MAKECMDGOALS)'; exit 1; } >&2
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo '"$(PYTHON)" cannot make a virtual environment: its venv or ensurepip module is missing.'; \
+	  echo 'On Debian and Ubuntu: apt install python3-venv. Then: make $(MAKECMDGOALS)'; exit 1; } >&2
+	$(PYTHON) -m venv $(VENV)
+
+# torch goes first and alone: whichever build of the pinned version the machine offers (CPU or CUDA) then satisfies everything after it.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo 'Installing ardae-rl into $(VENV) (minutes, once) ...'
+	$(PIP) torch
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(PIP) --editable '.[bench]'
+	@touch $@

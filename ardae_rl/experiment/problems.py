@@ -1,0 +1,32 @@
+"""What is wrong with an experiment, collected so that one attempt reports every mistake."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake: where it was written (``file:line`` or an option), the dotted key it concerns ("" for none), and what to do."""
+
+    where: str
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.where, self.key, self.message) if part)
+
+
+class InvalidExperimentError(Exception):
+    """An experiment that cannot start. ``problems`` holds every mistake found; nothing was written."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """The repair to offer for an unknown ``name``: the closest valid one, or all of them."""
+    names = list(valid)
+    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"valid names: {', '.join(names)}"

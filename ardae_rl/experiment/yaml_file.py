@@ -1,0 +1,119 @@
+"""Read a YAML file with the numbers of YAML 1.2, remember where each key was written, refuse duplicate keys.
+
+PyYAML follows YAML 1.1: it reads ``3e-4`` and ``1e6`` as text, ``on`` and ``no`` as booleans, ``010`` as eight and ``1:30`` as ninety.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from ardae_rl.experiment.problems import InvalidExperimentError, Problem
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data only, as SafeLoader, but scalars mean what the core schema of YAML 1.2 says (digits may be grouped: ``1_000_000``)."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 (PyYAML's class-level registry; starts empty to drop the YAML 1.1 rules)
+
+    def construct_integer(self, node: yaml.ScalarNode) -> int:
+        text = str(self.construct_scalar(node)).replace("_", "")
+        return int(text, {"0x": 16, "0o": 8}.get(text[:2], 10))
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(?:~|null|Null|NULL|)\Z"), ["~", "n", "N", ""])
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), list("tTfF"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"(?:[-+]?[0-9][0-9_]*|0o[0-7]+|0x[0-9a-fA-F]+)\Z"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"(?:[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"),
+    list("-+.0123456789"),
+)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"<<\Z"), ["<"])
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_integer)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A mapping read from a file, with the place each dotted key came from (``file:line``, or the option that set it)."""
+
+    source: str
+    data: dict[str, object]
+    places: dict[str, str] = field(default_factory=dict)
+
+    def place(self, key: str) -> str:
+        """Where ``key``, or the innermost section around it that was written at all, came from."""
+        while key and key not in self.places:
+            key = key.rpartition(".")[0]
+        return self.places.get(key, self.source)
+
+    def order(self, key: str) -> int:
+        """The position of ``key``, or of the innermost section around it, among all keys written: for listing mistakes in that order."""
+        while key and key not in self.places:
+            key = key.rpartition(".")[0]
+        return list(self.places).index(key) if key else 0
+
+
+def read_document(path: Path) -> Document:
+    """The mapping in the YAML file ``path``.
+
+    Raises:
+        InvalidExperimentError: no such file, not YAML, not a mapping, or a key written twice (all of them are listed).
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidExperimentError([Problem(str(path), "", f"cannot be read: {_reason(error)}")]) from error
+    return _parse(text, str(path))
+
+
+def parse_value(text: str) -> object:
+    """The value of ``--set key=text``, read by the same rules as a file: ``3e-4`` is a number, ``[1, 2]`` a list, ``auto`` a text."""
+    return yaml.load(text, Loader=_Loader)
+
+
+def _parse(text: str, source: str) -> Document:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.MappingNode):
+            raise InvalidExperimentError([Problem(source, "", "must hold 'key: value' lines at the top, such as 'name: quickstart'")])
+        keys = list(_keys(node))
+        data = loader.construct_document(node)
+    except yaml.YAMLError as error:
+        raise InvalidExperimentError([_syntax_problem(error, source)]) from error
+    finally:
+        loader.dispose()
+    _refuse_duplicates(keys, source)
+    return Document(source, data, {key: f"{source}:{line}" for key, line in keys})
+
+
+def _keys(node: yaml.MappingNode, prefix: str = "") -> Iterator[tuple[str, int]]:
+    for key_node, value_node in node.value:
+        key = f"{prefix}{key_node.value}"
+        yield key, key_node.start_mark.line + 1
+        if isinstance(value_node, yaml.MappingNode):
+            yield from _keys(value_node, f"{key}.")
+
+
+def _refuse_duplicates(keys: list[tuple[str, int]], source: str) -> None:
+    first: dict[str, int] = {}
+    problems = []
+    for key, line in keys:
+        if key in first:
+            problems.append(Problem(f"{source}:{line}", key, f"is written twice (first on line {first[key]}); keep one"))
+        first.setdefault(key, line)
+    if problems:
+        raise InvalidExperimentError(problems)
+
+
+def _syntax_problem(error: yaml.YAMLError, source: str) -> Problem:
+    mark = getattr(error, "problem_mark", None)
+    place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
+    return Problem(place, "", f"is not valid YAML: {getattr(error, 'problem', None) or error}")
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is not UTF-8 text"

@@ -1,0 +1,95 @@
+"""From a :class:`SACConfig` to networks and optimisers."""
+
+from dataclasses import asdict
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ardae_rl.sac.config import SACConfig, ScoreConfig
+from ardae_rl.sac.entropy import ScoreEntropy, TractableEntropy
+from ardae_rl.sac.networks import Temperature, TwinCritic
+from ardae_rl.samplers import GaussianSampler, ImplicitSampler
+from ardae_rl.score import ARDAE
+
+LossName = Literal["score", "critic", "actor", "temperature"]
+
+
+class LearnerNetworks(nn.Module):
+    """Everything a learner holds beyond the policy. What is no parameter but must survive a checkpoint is a buffer.
+
+    ``calibration_mean`` / ``calibration_count`` are target calibration's running average; ``num_updates`` drives the clamping weight.
+    """
+
+    calibration_mean: Tensor
+    calibration_count: Tensor
+    num_updates: Tensor
+
+    def __init__(self, obs_dim: int, action_dim: int, config: SACConfig) -> None:
+        super().__init__()
+        self.critic = TwinCritic(obs_dim, action_dim, **asdict(config.critic))
+        self.target_critic = TwinCritic(obs_dim, action_dim, **asdict(config.critic)).requires_grad_(False)
+        self.target_critic.load_state_dict(self.critic.state_dict())
+        self.entropy = build_entropy(obs_dim, action_dim, config)
+        learned = config.alpha == "auto"
+        self.temperature = Temperature(config.initial_alpha if learned else float(config.alpha), learned=learned)
+        self.register_buffer("calibration_mean", torch.zeros(()))
+        self.register_buffer("calibration_count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("num_updates", torch.zeros((), dtype=torch.int64))
+
+
+def build_policy(obs_dim: int, action_dim: int, config: SACConfig) -> GaussianSampler | ImplicitSampler:
+    if config.policy == "gaussian":
+        return GaussianSampler(obs_dim, action_dim, **asdict(config.gaussian))
+    return ImplicitSampler(obs_dim, action_dim, **asdict(config.implicit))
+
+
+def build_entropy(obs_dim: int, action_dim: int, config: SACConfig) -> TractableEntropy | ScoreEntropy:
+    if config.policy == "gaussian":
+        return TractableEntropy()
+    score = config.score
+    estimator = build_estimator(obs_dim, action_dim, score, autocast=config.autocast)
+    if config.compile:
+        estimator.compile()
+    return ScoreEntropy(
+        estimator,
+        samples_per_state=score.samples_per_state,
+        importance_samples=score.importance_samples,
+        proposal_std=score.proposal_std,
+    )
+
+
+def build_estimator(obs_dim: int, action_dim: int, score: ScoreConfig, *, autocast: bool) -> ARDAE:
+    return ARDAE(
+        action_dim,
+        obs_dim,
+        layers=score.layers,
+        context_layers=score.state_layers,
+        input_layers=score.action_layers,
+        width=score.width,
+        activation=score.activation,
+        standardisation=score.standardisation,
+        scale=score.scale,
+        delta_scale=score.delta_scale,
+        sigmas_per_sample=score.sigmas_per_sample,
+        autocast=autocast,
+    )
+
+
+def trained_parameters(policy: nn.Module, networks: LearnerNetworks) -> dict[LossName, list[nn.Parameter]]:
+    """Which loss trains which parameters. Every parameter that requires a gradient appears exactly once."""
+    groups: dict[LossName, nn.Module] = {
+        "score": networks.entropy,
+        "critic": networks.critic,
+        "actor": policy,
+        "temperature": networks.temperature,
+    }
+    return {name: list(module.parameters()) for name, module in groups.items() if any(True for _ in module.parameters())}
+
+
+def build_optimisers(policy: nn.Module, networks: LearnerNetworks, config: SACConfig) -> dict[LossName, torch.optim.Adam]:
+    """One Adam (0.9, 0.999) per loss."""
+    lrs = {"score": config.score_lr, "critic": config.critic_lr, "actor": config.actor_lr, "temperature": config.alpha_lr}
+    return {
+        name: torch.optim.Adam(parameters, lr=lrs[name], fused=True) for name, parameters in trained_parameters(policy, networks).items()
+    }

@@ -1,0 +1,103 @@
+"""Where the entropy of the policy, and its gradient, come from: the one choice that separates SAC from SAC-AR-DAE.
+
+Notation: B states, n_a samples per state, D action dimension; state (B, C), pre-tanh action u (B, D).
+Contract: ``fit_loss`` (None where nothing is to be fitted), ``log_prob(policy, obs, u, normal) -> (B,)``,
+``sample_with_log_prob(policy, obs, normal)`` for the critic's target and ``sample_with_policy_term(policy, obs, normal)`` for the actor:
+a scalar whose gradient in the policy is E[grad_u log pi . du/dphi]. All log-densities are those of a = tanh u.
+``normal(B, ...)`` supplies standard normal noise.
+Reference: [Lim2020] arXiv:2006.05164, section 6.3 and Appendix G.
+"""
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ardae_rl.sac.tanh import log_det_tanh
+from ardae_rl.samplers import GaussianSampler
+from ardae_rl.score import ARDAE, Frame, entropy_surrogate
+from ardae_rl.score.ardae import Normal
+
+
+class Sampler(Protocol):
+    """What an entropy needs of a policy; see ``ardae_rl.samplers``."""
+
+    dim: int
+    noise_dim: int
+
+    def draw(self, context: Tensor, noise: Tensor) -> Tensor: ...
+
+    def centre(self, context: Tensor) -> Tensor: ...
+
+
+class LogProb(NamedTuple):
+    """One pre-tanh action per state (B, D), log pi of its tanh (B,) in nats, and what to watch."""
+
+    action: Tensor
+    log_prob: Tensor
+    metrics: dict[str, Tensor]
+
+
+class TractableEntropy(nn.Module):
+    """The policy has a density: use it."""
+
+    def fit_loss(self, policy: Sampler, obs: Tensor, normal: Normal) -> Tensor | None:
+        return None
+
+    def log_prob(self, policy: GaussianSampler, obs: Tensor, action: Tensor, normal: Normal) -> Tensor:
+        return policy.log_prob(obs, action.unsqueeze(1)).squeeze(1) - log_det_tanh(action)
+
+    def sample_with_log_prob(self, policy: GaussianSampler, obs: Tensor, normal: Normal) -> LogProb:
+        action, log_prob = (part.squeeze(1) for part in policy.draw_with_log_prob(obs, normal(len(obs), 1, policy.noise_dim)))
+        return LogProb(action, log_prob - log_det_tanh(action), {})
+
+    def sample_with_policy_term(self, policy: GaussianSampler, obs: Tensor, normal: Normal) -> tuple[Tensor, Tensor]:
+        action, log_prob, _ = self.sample_with_log_prob(policy, obs, normal)
+        return action, log_prob.mean()
+
+
+class ScoreEntropy(nn.Module):
+    """The policy has no density: AR-DAE estimates its score, and its log-density up to log Z, from samples of the pre-tanh action."""
+
+    def __init__(self, estimator: ARDAE, *, samples_per_state: int, importance_samples: int, proposal_std: float | None) -> None:
+        super().__init__()
+        self.estimator = estimator
+        self.samples_per_state, self.importance_samples, self.proposal_std = samples_per_state, importance_samples, proposal_std
+
+    def fit_loss(self, policy: Sampler, obs: Tensor, normal: Normal) -> Tensor | None:
+        """AR-DAE loss on fresh samples of the policy at these states; no gradient reaches the policy."""
+        samples, frame = self._samples_and_frame(policy, obs, normal)
+        return self.estimator.loss(samples, obs, frame=frame, normal=normal)
+
+    @torch.no_grad()
+    def log_prob(self, policy: Sampler, obs: Tensor, action: Tensor, normal: Normal) -> Tensor:
+        return self._log_prob(policy, obs, action, normal)[0]
+
+    @torch.no_grad()
+    def sample_with_log_prob(self, policy: Sampler, obs: Tensor, normal: Normal) -> LogProb:
+        action = policy.draw(obs, normal(len(obs), 1, policy.noise_dim)).squeeze(1)
+        log_prob, metrics = self._log_prob(policy, obs, action, normal)
+        return LogProb(action, log_prob, metrics)
+
+    def sample_with_policy_term(self, policy: Sampler, obs: Tensor, normal: Normal) -> tuple[Tensor, Tensor]:
+        action = policy.draw(obs, normal(len(obs), 1, policy.noise_dim))
+        with torch.no_grad():
+            _, frame = self._samples_and_frame(policy, obs, normal)
+            score = self.estimator.score(action, obs, frame=frame)
+        return action.squeeze(1), -entropy_surrogate(action, score) - log_det_tanh(action).mean()
+
+    def _log_prob(self, policy: Sampler, obs: Tensor, action: Tensor, normal: Normal) -> tuple[Tensor, dict[str, Tensor]]:
+        _, frame = self._samples_and_frame(policy, obs, normal)
+        unnormalised = self.estimator.log_density(action.unsqueeze(1), obs, frame=frame).squeeze(1)
+        log_z, ess = self.estimator.log_partition(obs, samples=self.importance_samples, proposal_std=self.proposal_std, normal=normal)
+        metrics = {
+            "log_z_std": log_z.std(),
+            "importance_ess_fraction": ess.mean() / self.importance_samples,
+            "action_std": (frame.spread * frame.scale).mean(),
+        }
+        return unnormalised - log_z - log_det_tanh(action), metrics
+
+    @torch.no_grad()
+    def _samples_and_frame(self, policy: Sampler, obs: Tensor, normal: Normal) -> tuple[Tensor, Frame]:
+        samples = policy.draw(obs, normal(len(obs), self.samples_per_state, policy.noise_dim))
+        return samples, self.estimator.frame(samples, policy.centre(obs))

@@ -1,0 +1,165 @@
+"""One soft actor-critic update, for any policy and any source of its entropy: Algorithm 2 of [Lim2020].
+
+Notation: B transitions; obs, next_obs (B, C), actions (B, D) in (-1, 1), rewards, terminateds (B,). u is the action before tanh.
+Reference: [Lim2020] arXiv:2006.05164, section 6.3, Appendix G; Haarnoja et al. 2018, arXiv:1812.05905, for the learned temperature.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ardae_rl.sac.build import LearnerNetworks, LossName, trained_parameters
+from ardae_rl.sac.config import SACConfig
+from ardae_rl.samplers import GaussianSampler, ImplicitSampler, clamping_loss, clamping_weight, jacobian_stretch
+from ardae_rl.score.ardae import Normal
+
+Metrics = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """A mini-batch. ``terminateds`` is 1 where the episode really ended; a time limit (truncation) is 0 and bootstraps."""
+
+    obs: Tensor
+    actions: Tensor
+    rewards: Tensor
+    next_obs: Tensor
+    terminateds: Tensor
+
+
+class NonFiniteError(RuntimeError):
+    """A loss or its gradient stayed NaN or infinite for too long."""
+
+
+class SAC:
+    """The networks, their optimisers and the update that joins them.
+
+    ``normal`` supplies all randomness (:class:`ShardedNormal`). ``average`` replaces a flat vector, in place, by its mean over learners;
+    the default leaves it alone.
+    """
+
+    def __init__(
+        self,
+        policy: GaussianSampler | ImplicitSampler,
+        networks: LearnerNetworks,
+        optimisers: dict[LossName, torch.optim.Adam],
+        config: SACConfig,
+        *,
+        normal: Normal,
+        average: Callable[[Tensor], None] = lambda vector: None,
+    ) -> None:
+        self.policy, self.networks, self.optimisers, self.config = policy, networks, optimisers, config
+        self.normal, self.average = normal, average
+        self.entropy, self.critic, self.temperature = networks.entropy, networks.critic, networks.temperature
+        self.parameters = trained_parameters(policy, networks)
+        self.non_finite_in_a_row: dict[str, int] = {}
+        self.non_finite_total = 0
+
+    def update(self, batch: Transitions) -> Metrics:
+        """Fit the score, then critics, policy, temperature and target critics, once each. Returns what to log, as scalar tensors."""
+        metrics: Metrics = {}
+        for _ in range(self.config.score.fits_per_update):
+            self._fit_score(batch.obs, metrics)
+        log_prob = self._update_critics(batch, metrics)
+        self._update_policy(batch.obs, metrics)
+        self._update_temperature(log_prob, metrics)
+        self._update_target_critics()
+        self.networks.num_updates += 1
+        return metrics
+
+    def _fit_score(self, obs: Tensor, metrics: Metrics) -> None:
+        loss = self.entropy.fit_loss(self.policy, obs, self.normal)
+        if loss is not None:
+            self._descend("score", loss, metrics)
+
+    def _update_critics(self, batch: Transitions, metrics: Metrics) -> Tensor:
+        target, log_prob = self._target(batch, metrics)
+        values = self.critic(batch.obs, batch.actions)
+        offset = self.networks.calibration_mean if self.config.target_calibration else 0.0
+        metrics["q_mean"] = values.detach().mean()
+        self._descend("critic", (values + offset - target).square().mean(1).sum(), metrics)
+        return log_prob
+
+    @torch.no_grad()
+    def _target(self, batch: Transitions, metrics: Metrics) -> tuple[Tensor, Tensor]:
+        """y = r + gamma (1 - terminated) (min_k Q'_k(s', a') - alpha log pi(a'|s')), (B,), and log pi(a'|s')."""
+        pre_tanh, log_prob, watched = self.entropy.sample_with_log_prob(self.policy, batch.next_obs, self.normal)
+        value = self.networks.target_critic(batch.next_obs, pre_tanh.tanh()).amin(0)
+        discount = self.config.gamma * (1 - batch.terminateds)
+        entropy_part = -discount * self.temperature() * log_prob
+        if self.config.target_calibration:
+            self._calibrate(entropy_part)
+            metrics["calibration"] = self.networks.calibration_mean.clone()
+        metrics |= {"entropy": -log_prob.mean(), "alpha": self.temperature(), **watched}
+        return batch.rewards + discount * value + entropy_part, log_prob
+
+    def _calibrate(self, entropy_part: Tensor) -> None:
+        """Cumulative average, over all samples seen, of the entropy part of the target; only grad_a Q matters to the policy."""
+        batch_mean = entropy_part.mean(0, keepdim=True)
+        self.average(batch_mean)
+        if batch_mean.isfinite():
+            self.networks.calibration_count += 1
+            self.networks.calibration_mean += (batch_mean[0] - self.networks.calibration_mean) / self.networks.calibration_count.float()
+
+    def _update_policy(self, obs: Tensor, metrics: Metrics) -> None:
+        pre_tanh, term = self.entropy.sample_with_policy_term(self.policy, obs, self.normal)
+        value = self.critic(obs, pre_tanh.tanh()).amin(0)
+        loss = self.temperature() * term - value.mean()
+        if self.config.jacobian_clamping is not None and isinstance(self.policy, ImplicitSampler):
+            loss = loss + self._clamping(self.policy, obs, metrics)
+        self._descend("actor", loss, metrics)
+
+    def _clamping(self, policy: ImplicitSampler, obs: Tensor, metrics: Metrics) -> Tensor:
+        """lambda_i L_reg on the action after tanh."""
+        clamp = self.config.jacobian_clamping
+        assert clamp is not None
+        noise, directions = self.normal(len(obs), 1, policy.noise_dim), self.normal(len(obs), clamp.perturbations, policy.noise_dim)
+        stretch = jacobian_stretch(lambda eps: policy.draw(obs, eps).tanh(), noise, directions, clamp.xi)
+        loss = clamping_loss(stretch, clamp.eta)
+        weight = clamping_weight(self.networks.num_updates, clamp.nu, clamp.weight_max)
+        metrics |= {"clamping_loss": loss.detach(), "clamping_weight": weight, "jacobian_stretch_min": stretch.detach().amin(1).mean()}
+        return weight * loss
+
+    def _update_temperature(self, log_prob: Tensor, metrics: Metrics) -> None:
+        """Raise alpha where the entropy -E[log pi] is below its target, lower it above."""
+        if "temperature" not in self.optimisers:
+            return
+        target = -float(self.policy.dim) if self.config.target_entropy is None else self.config.target_entropy
+        self._descend("temperature", -self.temperature.log_alpha * (log_prob + target).mean(), metrics)
+
+    @torch.no_grad()
+    def _update_target_critics(self) -> None:
+        torch._foreach_lerp_(list(self.networks.target_critic.parameters()), list(self.critic.parameters()), self.config.tau)
+
+    def _descend(self, name: LossName, loss: Tensor, metrics: Metrics) -> None:
+        """One optimiser step along the gradient averaged over learners; skipped, and counted, where that is not finite."""
+        parameters = self.parameters[name]
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        flat = torch.cat([loss.detach().reshape(1), *(_flat(g, p) for g, p in zip(gradients, parameters, strict=True))])
+        self.average(flat)
+        metrics[f"{name}_loss"] = flat[0]
+        if not self._is_finite(name, flat, metrics):
+            return
+        pieces = flat[1:].split([p.numel() for p in parameters])
+        for parameter, piece in zip(parameters, pieces, strict=True):
+            parameter.grad = piece.view_as(parameter)
+        self.optimisers[name].step()
+
+    def _is_finite(self, name: LossName, loss_and_gradient: Tensor, metrics: Metrics) -> bool:
+        finite = bool(loss_and_gradient.sum().isfinite())
+        self.non_finite_in_a_row[name] = 0 if finite else self.non_finite_in_a_row.get(name, 0) + 1
+        self.non_finite_total += not finite
+        metrics["non_finite_skipped"] = torch.tensor(float(self.non_finite_total))
+        if self.non_finite_in_a_row[name] >= self.config.max_non_finite:
+            last = int(self.networks.num_updates) - self.non_finite_in_a_row[name]
+            raise NonFiniteError(
+                f"the {name} loss or its gradient was not finite {self.non_finite_in_a_row[name]} times in a row; its last finite value "
+                f"was at update {last + 1}. Look for NaN or huge rewards and observations in the environment, or lower {name}'s learning rate."
+            )
+        return finite
+
+
+def _flat(gradient: Tensor | None, parameter: Tensor) -> Tensor:
+    return parameter.new_zeros(parameter.numel()) if gradient is None else gradient.reshape(-1)

@@ -1,0 +1,11 @@
+"""Reparameterised samplers x = g(eps, c). Plain torch.
+
+Contract: ``draw(context (B, C), noise (B, K, noise_dim)) -> (B, K, dim)``; ``centre(context) -> (B, dim)`` is ``draw`` at zero noise;
+``dim`` and ``noise_dim`` are integers. A tractable sampler adds ``log_prob(context, x) -> (B, K)`` and ``draw_with_log_prob``.
+"""
+
+from ardae_rl.samplers.clamping import clamping_loss, clamping_weight, jacobian_stretch
+from ardae_rl.samplers.gaussian import GaussianSampler
+from ardae_rl.samplers.implicit import ImplicitSampler
+
+__all__ = ["GaussianSampler", "ImplicitSampler", "clamping_loss", "clamping_weight", "jacobian_stretch"]

@@ -1,0 +1,52 @@
+"""The diagonal-Gaussian policy: a sampler that has a density.
+
+Notation: B states, K samples per state, D dimension of the pre-tanh action; state (B, C), noise (B, K, D), action (B, K, D).
+Reference: Haarnoja et al. 2018, arXiv:1801.01290.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ardae_rl.score.networks import Dense
+
+
+class GaussianSampler(nn.Module):
+    """x = mu(c) + std(c) * eps with a ReLU network; log std clamped to [log_std_min, log_std_max]."""
+
+    def __init__(
+        self, context_dim: int, dim: int, *, hidden_layers: int = 2, width: int = 256, log_std_min: float = -20.0, log_std_max: float = 2.0
+    ) -> None:
+        super().__init__()
+        self.dim = self.noise_dim = dim
+        self.log_std_range = (log_std_min, log_std_max)
+        sizes = [context_dim] + [width] * hidden_layers
+        hidden = [module for a, b in zip(sizes, sizes[1:], strict=False) for module in (Dense(a, b), nn.ReLU())]
+        self.body = nn.Sequential(*hidden, Dense(width, 2 * dim))
+
+    def parameters_of(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation, each (B, D)."""
+        mean, log_std = self.body(context).chunk(2, -1)
+        return mean, log_std.clamp(*self.log_std_range)
+
+    def draw(self, context: Tensor, noise: Tensor) -> Tensor:
+        """(B, K, D), differentiable in the parameters."""
+        mean, log_std = self.parameters_of(context)
+        return mean.unsqueeze(1) + log_std.exp().unsqueeze(1) * noise
+
+    def draw_with_log_prob(self, context: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Samples (B, K, D) and their log-densities (B, K), both differentiable, from one pass through the network."""
+        mean, log_std = (part.unsqueeze(1) for part in self.parameters_of(context))
+        log_prob = -(0.5 * noise.square() + log_std + 0.5 * math.log(2 * math.pi)).sum(-1)
+        return mean + log_std.exp() * noise, log_prob
+
+    def centre(self, context: Tensor) -> Tensor:
+        """The sample at zero noise, (B, D)."""
+        return self.parameters_of(context)[0]
+
+    def log_prob(self, context: Tensor, x: Tensor) -> Tensor:
+        """log p(x | c) in nats, (B, K), for x (B, K, D)."""
+        mean, log_std = (part.unsqueeze(1) for part in self.parameters_of(context))
+        z = (x - mean) * torch.exp(-log_std)
+        return -(0.5 * z.square() + log_std + 0.5 * math.log(2 * math.pi)).sum(-1)

@@ -1,0 +1,63 @@
+"""The implicit policy: noise goes in with the state, an action comes out, and no density exists to evaluate.
+
+Notation: B states, K samples per state, E noise dimension, D dimension of the pre-tanh action; state (B, C), noise (B, K, E).
+Reference: [Lim2020] arXiv:2006.05164, Appendix G; initialisation as in the authors' released code.
+"""
+
+import math
+
+from torch import Tensor, nn
+
+from ardae_rl.score.networks import Dense, activation_pair, mlp_layers
+
+
+class ImplicitSampler(nn.Module):
+    """x = head([encoder(c), eps]): ``encoder_layers`` and ``head_layers`` hidden layers of the given width, then a linear output.
+
+    The first head layer is linear in [encoder(c), eps], so the state is encoded once however many samples are drawn for it.
+    """
+
+    def __init__(
+        self,
+        context_dim: int,
+        dim: int,
+        *,
+        noise_dim: int = 10,
+        encoder_layers: int = 1,
+        head_layers: int = 1,
+        width: int = 256,
+        activation: str = "elu",
+    ) -> None:
+        super().__init__()
+        if noise_dim < dim:
+            raise ValueError(
+                f"noise_dim must be at least the action dimension {dim}, got {noise_dim}: with less noise than dimensions the actions lie "
+                "on a thin surface that has no density, and no score. Raise noise_dim."
+            )
+        self.dim, self.noise_dim = dim, noise_dim
+        self.activation, _ = activation_pair(activation)
+        self.encoder = mlp_layers(context_dim, width, encoder_layers)
+        self.from_context = Dense(width, width)
+        self.from_noise = Dense(noise_dim, width, bias=False)
+        self.head = mlp_layers(width, width, head_layers - 1)
+        self.out = Dense(width, dim)
+        bound = 1 / math.sqrt(width + noise_dim)
+        for part in (self.from_context.weight, self.from_context.bias, self.from_noise.weight):
+            nn.init.uniform_(part, -bound, bound)
+        nn.init.normal_(self.out.weight)
+
+    def draw(self, context: Tensor, noise: Tensor) -> Tensor:
+        """(B, K, D), differentiable in the parameters."""
+        features = context
+        for layer in self.encoder:
+            features = self.activation(layer(features))
+        batch, samples, _ = noise.shape
+        from_noise = self.from_noise(noise.reshape(batch * samples, -1)).view(batch, samples, -1)
+        h = self.activation(from_noise + self.from_context(features).unsqueeze(1)).view(batch * samples, -1)
+        for layer in self.head:
+            h = self.activation(layer(h))
+        return self.out(h).view(batch, samples, -1)
+
+    def centre(self, context: Tensor) -> Tensor:
+        """b(c) = g(0, c): the sample at zero noise, (B, D)."""
+        return self.draw(context, context.new_zeros(len(context), 1, self.noise_dim)).squeeze(1)

@@ -1,0 +1,163 @@
+"""Networks for a score f(x; c, sigma): a scalar potential with its gradient in closed form, and a residual network.
+
+Notation: B contexts, K samples per context, D dimension of a sample, C of a context, W width. x (B, K, D) and sigma (B, K, 1) are in
+standardised coordinates (see ``standardise.py``), context (B, C) or None.
+Identity: for psi = w . h_L, h_l = act(z_l), z_l = V_l h_{l-1} + b_l, the gradient is one backward sweep g_{l-1} = V_l^T (act'(z_l) g_l)
+from g_L = w. Writing the sweep out makes the gradient an ordinary expression: training it needs single, not double, back-propagation.
+Not here: losses, noise, standardisation.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ardae_rl.score.linear import linear
+
+Slope = Callable[[Tensor, Tensor], Tensor]
+
+
+def _elu_slope(z: Tensor, h: Tensor) -> Tensor:
+    return 1 + h.clamp(max=0)
+
+
+def _softplus_slope(z: Tensor, h: Tensor) -> Tensor:
+    return -torch.expm1(-h)
+
+
+def _tanh_slope(z: Tensor, h: Tensor) -> Tensor:
+    return 1 - h.square()
+
+
+def _silu_slope(z: Tensor, h: Tensor) -> Tensor:
+    sigmoid = torch.sigmoid(z)
+    return sigmoid * (1 + z * (1 - sigmoid))
+
+
+# name: (activation z -> h, its derivative as a function of z and h). Smooth ones only: a score network with kinks is unreliable.
+ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Slope]] = {
+    "elu": (functional.elu, _elu_slope),
+    "softplus": (functional.softplus, _softplus_slope),
+    "tanh": (torch.tanh, _tanh_slope),
+    "silu": (functional.silu, _silu_slope),
+}
+
+
+def activation_pair(name: str) -> tuple[Callable[[Tensor], Tensor], Slope]:
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)} (smooth, for a score needs derivatives), got {name!r}.")
+    return ACTIVATIONS[name]
+
+
+class Dense(nn.Linear):
+    """``nn.Linear`` on (N, in) matrices through :func:`ardae_rl.score.linear.linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
+
+def mlp_layers(in_features: int, width: int, count: int) -> nn.ModuleList:
+    """``count`` hidden layers of the given width; an empty list for 0."""
+    return nn.ModuleList(Dense(in_features if i == 0 else width, width) for i in range(count))
+
+
+class ScoreBody(nn.Module):
+    """Hidden layers shared by both forms: encode x and c apart, add them (and sigma) in the first joint layer, go on.
+
+    The first joint layer is linear in the concatenation [context, x, sigma], so its context part is computed once per context and
+    added to all K samples, instead of being repeated for each.
+    """
+
+    def __init__(
+        self, dim: int, context_dim: int, *, layers: int, context_layers: int, input_layers: int, width: int, activation: str
+    ) -> None:
+        super().__init__()
+        self.activation, self.slope = activation_pair(activation)
+        self.input_encoder = mlp_layers(dim, width, input_layers)
+        self.context_encoder = mlp_layers(context_dim, width, context_layers if context_dim else 0)
+        input_features = width if input_layers else dim
+        context_features = (width if context_layers else context_dim) if context_dim else 0
+        self.from_input = Dense(input_features, width, bias=False)
+        self.from_context = Dense(context_features, width, bias=False) if context_dim else None
+        self.from_sigma = nn.Parameter(torch.empty(width))
+        self.bias = nn.Parameter(torch.empty(width))
+        self.joint = mlp_layers(width, width, layers - 1)
+        self._reset_first_joint_layer(input_features + context_features + 1)
+
+    def _reset_first_joint_layer(self, fan_in: int) -> None:
+        """The default initialisation of the one linear layer that the three parts make together."""
+        bound = 1 / math.sqrt(fan_in)
+        parts = [self.from_input.weight, self.from_sigma, self.bias]
+        for part in parts if self.from_context is None else [*parts, self.from_context.weight]:
+            nn.init.uniform_(part, -bound, bound)
+
+    def _per_context(self, context: Tensor | None) -> Tensor:
+        """Context part of the first joint layer, (B, W), or (W,) without a context."""
+        if self.from_context is None:
+            return self.bias
+        features = context
+        for layer in self.context_encoder:
+            features = self.activation(layer(features))
+        return self.from_context(features) + self.bias
+
+    def forward(self, x: Tensor, context: Tensor | None, sigma: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
+        """Hidden values h and slopes act'(z) of every layer x passes through, each (B K, W), first layer first; sigma None means 0."""
+        batch, samples, _ = x.shape
+        hidden, pre = [x.reshape(batch * samples, -1)], []
+        for layer in self.input_encoder:
+            pre.append(layer(hidden[-1]))
+            hidden.append(self.activation(pre[-1]))
+        z = self.from_input(hidden[-1]).view(batch, samples, -1) + self._per_context(context).view(-1, 1, self.bias.shape[0])
+        if sigma is not None:
+            z = torch.addcmul(z, sigma.to(z.dtype), self.from_sigma.to(z.dtype))
+        pre.append(z.view(batch * samples, -1))
+        hidden.append(self.activation(pre[-1]))
+        for layer in self.joint:
+            pre.append(layer(hidden[-1]))
+            hidden.append(self.activation(pre[-1]))
+        return hidden[1:], pre
+
+    def sweep(self, seed: Tensor, hidden: list[Tensor], pre: list[Tensor]) -> Tensor:
+        """Gradient in x of seed . h_L, (B K, D); seed (W,)."""
+        slopes = [self.slope(z, h) for z, h in zip(pre, hidden, strict=True)]
+        weights = [layer.weight for layer in (*self.input_encoder, self.from_input, *self.joint)]
+        grad = seed * slopes[-1]
+        for weight, slope in zip(reversed(weights[1:]), reversed(slopes[:-1]), strict=True):
+            grad = linear(grad, weight.t()) * slope
+        return linear(grad, weights[0].t())
+
+
+class PotentialNet(nn.Module):
+    """Gradient form: a scalar psi(x; c, sigma), an unnormalised log-density, and f = grad_x psi in closed form."""
+
+    def __init__(self, body: ScoreBody, width: int) -> None:
+        super().__init__()
+        self.body = body
+        self.out = nn.Linear(width, 1)
+        nn.init.normal_(self.out.weight)
+
+    def potential(self, x: Tensor, context: Tensor | None, sigma: Tensor | None = None) -> Tensor:
+        """psi, (B, K)."""
+        hidden, _ = self.body(x, context, sigma)
+        return self.out(hidden[-1]).view(x.shape[:-1])
+
+    def forward(self, x: Tensor, context: Tensor | None, sigma: Tensor | None = None) -> Tensor:
+        """grad_x psi, (B, K, D)."""
+        hidden, pre = self.body(x, context, sigma)
+        return self.body.sweep(self.out.weight[0], hidden, pre).view(x.shape)
+
+
+class ResidualNet(nn.Module):
+    """Residual form: the network's D outputs are f itself (no potential, hence no log-density)."""
+
+    def __init__(self, body: ScoreBody, width: int, dim: int) -> None:
+        super().__init__()
+        self.body = body
+        self.out = nn.Linear(width, dim)
+
+    def forward(self, x: Tensor, context: Tensor | None, sigma: Tensor | None = None) -> Tensor:
+        """f, (B, K, D)."""
+        hidden, _ = self.body(x, context, sigma)
+        return self.out(hidden[-1]).view(x.shape)

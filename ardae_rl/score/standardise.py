@@ -1,0 +1,56 @@
+"""Coordinates in which a score network sees the samples.
+
+Notation: B contexts, K samples per context, D dimension; x (B, K, D).
+Identity: for x~ = (x - b) / S, grad_x log p(x) = grad_x~ log p(x~) / S and log p(x) = log p(x~) - D log S.
+Not here: networks, noise.
+Reference: [Lim2020] arXiv:2006.05164, Appendices F.2 and H.1.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Standardisation = Literal["fixed", "per_context"]
+_MIN_SPREAD = 1e-8  # a sampler collapsed to a point still gets finite coordinates
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Affine coordinates x~ = (x - centre) / scale, one pair per context.
+
+    ``centre`` (B, 1, D) and ``scale`` (B, 1, 1) are in units of x; ``spread`` (B, 1, 1) is the samples' standard deviation measured in
+    x~ (dimensions averaged), which sets the noise of an adaptive sigma prior.
+    """
+
+    centre: Tensor
+    scale: Tensor
+    spread: Tensor
+
+    def standardise(self, x: Tensor) -> Tensor:
+        """x~ of x, (B, K, D)."""
+        return (x - self.centre) / self.scale
+
+    def score(self, standard_score: Tensor) -> Tensor:
+        """The score in units of 1/x from the score in x~, (B, K, D)."""
+        return standard_score / self.scale
+
+    def log_density(self, standard_log_density: Tensor) -> Tensor:
+        """log p(x) from log p(x~), (B, K)."""
+        return standard_log_density - self.centre.shape[-1] * self.scale.log().squeeze(-1)
+
+
+def frame_of(samples: Tensor, *, standardisation: Standardisation, scale: float, centre: Tensor | None = None) -> Frame:
+    """The frame of ``samples`` (B, K, D).
+
+    ``fixed``: x~ = scale (x - centre), as in the paper. ``per_context``: divided by the samples' standard deviation instead, so that
+    the network's inputs are of order one for every context. ``centre`` (B, D) is b(c), the sampler at zero noise; None takes the mean.
+    """
+    if samples.dim() != 3 or samples.shape[1] < 2:
+        raise ValueError(f"samples must have shape (contexts, samples per context >= 2, dimension), got {tuple(samples.shape)}.")
+    with torch.no_grad():
+        spread = samples.std(1, keepdim=True).mean(-1, keepdim=True).clamp_min(_MIN_SPREAD)
+        middle = samples.mean(1, keepdim=True) if centre is None else centre.unsqueeze(1)
+        width = torch.full_like(spread, 1 / scale) if standardisation == "fixed" else spread
+        return Frame(middle, width, spread / width)

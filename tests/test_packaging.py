@@ -1,0 +1,50 @@
+"""What holds the package together: one version number, rooms that import downwards only, one command for CI."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ardae_rl
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_version_is_the_same_in_the_package_and_in_pyproject() -> None:
+    declared = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert declared is not None
+    assert declared[1] == ardae_rl.__version__
+
+
+@pytest.mark.parametrize(
+    ("rooms", "strangers"),
+    [
+        (("ardae_rl.score",), ("ray", "gymnasium", "ardae_rl.samplers", "ardae_rl.sac")),
+        (("ardae_rl.samplers",), ("ray", "gymnasium", "ardae_rl.sac")),
+        (("ardae_rl.score", "ardae_rl.samplers", "ardae_rl.sac"), ("ray", "gymnasium", "ardae_rl.rllib")),
+    ],
+    ids=["score", "samplers", "sac"],
+)
+def test_rooms_import_downwards_only(rooms: tuple[str, ...], strangers: tuple[str, ...]) -> None:
+    script = f"import sys, {', '.join(rooms)}; print([name for name in {strangers!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_ci_runs_exactly_make_test() -> None:
+    commands = [line for line in (ROOT / ".ci/run").read_text().splitlines() if line and not line.startswith(("#", "set ", "cd "))]
+    assert commands == ["make test"]
+
+
+def test_every_dependency_has_an_exact_pin() -> None:
+    pinned = {_name(line.split("==")[0]) for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    listed = re.findall(r'^    "([A-Za-z][\w-]*)(?:\[[\w,]+\])?>=', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert len(listed) > 10
+    assert not {_name(name) for name in listed} - pinned
+
+
+def _name(requirement: str) -> str:
+    return re.sub(r"[-_.]+", "-", requirement).lower()
