@@ -9,6 +9,7 @@ Reference: [Lim2020] arXiv:2006.05164, Algorithm 2 and Appendix G.
 """
 
 import copy
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -44,7 +45,7 @@ class NaiveConfig:
 def mlp(sizes: list[int], activation: type[nn.Module], *, activate_last: bool) -> nn.Sequential:
     """Linear layers of the given sizes with the activation between them, and after the last one if asked."""
     layers: list[nn.Module] = []
-    for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         layers.append(nn.Linear(fan_in, fan_out))
         if activate_last or i < len(sizes) - 2:
             layers.append(activation())

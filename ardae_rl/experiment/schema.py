@@ -5,8 +5,8 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -96,6 +96,15 @@ class Experiment:
     def seed_list(self) -> list[int]:
         return list(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
 
+    @property
+    def storage_folder(self) -> Path:
+        return Path(self.storage_path).expanduser().resolve()
+
+    @property
+    def folder(self) -> Path:
+        """Where everything this experiment writes goes."""
+        return self.storage_folder / self.name
+
     def grid_points(self) -> Iterator[dict[str, Any]]:
         """Every combination of ``grid_search``: {path into config: value}. One empty point without a grid."""
         for values in product(*self.grid_search.values()):
@@ -116,7 +125,7 @@ def parse(document: Document) -> tuple[Experiment | None, list[Problem]]:
     """The experiment in ``document``, or None and every mistake in it (grid values included)."""
     experiment, problems = validate(Experiment, document)
     if experiment is not None:
-        problems = list(_grid_problems(experiment, document))
+        problems = _grid_problems(experiment, document)
     return (None if problems else experiment), problems
 
 
@@ -135,23 +144,32 @@ def to_yaml(experiment: Experiment) -> str:
     return yaml.safe_dump(dataclasses.asdict(experiment), sort_keys=False, default_flow_style=None, width=120)
 
 
-def _grid_problems(experiment: Experiment, document: Document) -> Iterator[Problem]:
-    for path, values in experiment.grid_search.items():
-        key = f"grid_search.{path}"
-        problem = partial(Problem, document.place(key), key)
-        unknown = unknown_path(TrainingSettings, path)
-        if unknown:
-            yield problem(f"paths are relative to config; write {path[7:]!r}" if path.startswith("config.") else unknown)
-            continue
-        if not values or any(value in values[:index] for index, value in enumerate(values)):
-            yield problem(f"must list one or more different values, got {shown(values)}")
-        for value in values:
-            yield from map(problem, _misfit(experiment, {path: value}))
+def _grid_problems(experiment: Experiment, document: Document) -> list[Problem]:
+    problems = [
+        problem for path, values in experiment.grid_search.items() for problem in _axis_problems(experiment, path, values, document)
+    ]
+    if not problems:  # values that fit on their own may still not fit together
+        misfits = (misfit for point in experiment.grid_points() for misfit in _misfits(experiment, point))
+        problems = [Problem(document.place("grid_search"), "grid_search", misfit) for misfit in dict.fromkeys(misfits)]
+    return problems
 
 
-def _misfit(experiment: Experiment, point: dict[str, Any]) -> list[str]:
+def _axis_problems(experiment: Experiment, path: str, values: list[Any], document: Document) -> list[Problem]:
+    messages = []
+    unknown = unknown_path(TrainingSettings, path)
+    if unknown:
+        messages.append(f"paths are relative to config; write {path[7:]!r}" if path.startswith("config.") else unknown)
+    elif not values or any(value in values[:index] for index, value in enumerate(values)):
+        messages.append(f"must list one or more different values, got {shown(values)}")
+    else:
+        messages += [misfit.removeprefix(f"{path}: ") for value in values for misfit in _misfits(experiment, {path: value})]
+    key = f"grid_search.{path}"
+    return [Problem(document.place(key), key, message) for message in messages]
+
+
+def _misfits(experiment: Experiment, point: dict[str, Any]) -> list[str]:
     try:
         experiment.settings(point)
     except ValueError as error:
-        return [line.removeprefix(f"{next(iter(point))}: ") for line in str(error).splitlines()]
+        return str(error).splitlines()
     return []

@@ -35,7 +35,7 @@ def validate(cls: type, document: Document) -> tuple[Any, list[Problem]]:
         for problem in found:
             _neutralise(cls, data, problem.key)
         found = _attempt(cls, data, document)[1]
-    return result, sorted(problems, key=lambda problem: document.order(problem.key))
+    return result, sorted(dict.fromkeys(problems), key=lambda problem: document.order(problem.key))
 
 
 def _attempt(cls: type, data: dict[str, Any], document: Document) -> tuple[Any, list[Problem]]:
@@ -49,13 +49,13 @@ def _attempt(cls: type, data: dict[str, Any], document: Document) -> tuple[Any, 
 
 def _neutralise(cls: type, data: dict[str, Any], key: str) -> None:
     """Take ``key`` out of nested ``data``, or give it some acceptable value where one is required."""
-    *path, leaf = key.split(".")
-    for name in path:
-        data = data.get(name, {})
-    data.pop(leaf, None)
-    section = _section(_walk(cls, path)[0])
-    if leaf in _required(section):
-        data[leaf] = _acceptable(get_type_hints(section)[leaf])
+    inner, rest = data, key.split(".")
+    while ".".join(rest) not in inner and len(rest) > 1:  # a key of grid_search holds dots itself
+        inner = inner.get(rest.pop(0), {})
+    inner.pop(".".join(rest), None)
+    section = _section(_walk(cls, key.split(".")[: -len(rest)])[0])
+    if section and rest[0] in _required(section):
+        inner[rest[0]] = _acceptable(get_type_hints(section)[rest[0]])
 
 
 def _required(cls: type) -> list[str]:
@@ -143,8 +143,8 @@ def _walk(hint: Any, path: Sequence[str]) -> tuple[Any, list[str]]:
     rest = list(path)
     while rest:
         section = _section(hint)
-        if get_origin(hint) is dict and get_args(hint)[1] is object:
-            return object, []
+        if get_origin(hint) is dict:
+            return (object, []) if get_args(hint)[1] is object else (get_args(hint)[1], rest[1:])
         if section is None or rest[0] not in (hints := get_type_hints(section)):
             break
         hint = hints[rest.pop(0)]

@@ -95,7 +95,7 @@ class ReplayBuffer:
         real numbers or booleans; the buffer is then unchanged.
         """
         count = self._check_transitions(transitions)
-        start = max(0, count - self._capacity)
+        start = 0
         while start < count:
             row = (self._num_added + start) % self._capacity
             stop = min(count, start + self._capacity - row)
@@ -185,6 +185,7 @@ class ReplayBuffer:
         return any(max(start, low) < min(stop, low + added) for low in (first, first - self._capacity))
 
     def _manifest(self) -> dict[str, Any]:
+        # size, position and files follow from num_added; they are there for readers other than ``load``.
         return {
             "format_version": FORMAT_VERSION,
             "capacity": self._capacity,

@@ -1,0 +1,133 @@
+"""Seconds per SAC-AR-DAE update at the paper's HalfCheetah settings, against the same mathematics written naively.
+
+Every variant runs in its own fresh process, one after the other and round and round. The naive one is timed as a plain script would run:
+denormals are not flushed (ardae-rl does flush them); a second naive row shows what flushing alone is worth on this processor.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from ardae_rl.bench.naive import NaiveConfig, NaiveUpdate
+from ardae_rl.bench.report import Row, in_fresh_process, row
+from ardae_rl.sac import (
+    SAC,
+    LearnerNetworks,
+    SACConfig,
+    ScoreConfig,
+    ScoreEntropy,
+    ShardedNormal,
+    Transitions,
+    build_optimisers,
+    build_policy,
+)
+
+BATCH, OBS_DIM, ACTION_DIM = 256, 17, 6
+SCORE = ScoreConfig(standardisation="fixed", samples_per_state=64, importance_samples=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Median seconds per update, and for autocast how far the bfloat16 score is from the float32 one, relative to its size."""
+
+    seconds: float
+    score_difference: float | None = None
+
+
+def run(*, repeats: int, seed: int, threads: int, updates: int = 8) -> list[Row]:
+    """All variants, ``repeats`` times each."""
+    measures: dict[str, Callable[..., Timing]] = {
+        "naive": partial(time_naive, flush_denormal=False),
+        "naive, denormals flushed": partial(time_naive, flush_denormal=True),
+        "ardae-rl, float32": partial(time_ours, compiled=False, autocast=False),
+        "ardae-rl, float32, compiled": partial(time_ours, compiled=True, autocast=False),
+        "ardae-rl, bfloat16 autocast, compiled": partial(time_ours, compiled=True, autocast=True),
+    }
+    timings: dict[str, list[Timing]] = {name: [] for name in measures}
+    for i, name in track([(i, name) for i in range(repeats) for name in measures], "one update", transient=True):
+        timings[name].append(in_fresh_process(measures[name], seed=seed + i, threads=threads, updates=updates))
+    return _rows(timings)
+
+
+def _rows(timings: dict[str, list[Timing]]) -> list[Row]:
+    seconds = {name: [t.seconds for t in repeats] for name, repeats in timings.items()}
+    naive = row("naive", seconds.pop("naive"), "s/update")
+    rows = [naive, *(row(name, values, "s/update", baseline=naive) for name, values in seconds.items())]
+    differences = [t.score_difference for repeats in timings.values() for t in repeats if t.score_difference is not None]
+    return [*rows, row("bfloat16 score, relative difference from float32", differences, "of its norm")]
+
+
+def time_naive(*, flush_denormal: bool, seed: int, threads: int, updates: int) -> Timing:
+    _prepare(seed, threads, flush_denormal=flush_denormal)
+    naive = NaiveUpdate(NaiveConfig())
+    batch = synthetic_batch()
+    columns = {
+        "obs": batch.obs,
+        "actions": batch.actions,
+        "rewards": batch.rewards,
+        "new_obs": batch.next_obs,
+        "terminateds": batch.terminateds,
+    }
+    return Timing(seconds=_median_seconds(lambda: naive.update(columns), warmup=1, updates=max(2, updates // 2)))
+
+
+def time_ours(*, compiled: bool, autocast: bool, seed: int, threads: int, updates: int) -> Timing:
+    _prepare(seed, threads, flush_denormal=True)
+    sac = build_sac(SACConfig(policy="implicit", score=SCORE, compile=compiled, autocast=autocast), seed)
+    batch = synthetic_batch()
+    seconds = _median_seconds(lambda: sac.update(batch), warmup=4, updates=updates)
+    return Timing(seconds=seconds, score_difference=_score_difference(sac, batch.obs) if autocast else None)
+
+
+def build_sac(config: SACConfig, seed: int) -> SAC:
+    policy, networks = build_policy(OBS_DIM, ACTION_DIM, config), LearnerNetworks(OBS_DIM, ACTION_DIM, config)
+    normal = ShardedNormal(torch.Generator().manual_seed(seed))
+    return SAC(policy, networks, build_optimisers(policy, networks, config), config, normal=normal)
+
+
+def synthetic_batch() -> Transitions:
+    """Transitions of HalfCheetah's shapes; their values do not change the cost."""
+    return Transitions(
+        obs=torch.randn(BATCH, OBS_DIM),
+        actions=torch.rand(BATCH, ACTION_DIM) * 2 - 1,
+        rewards=torch.randn(BATCH),
+        next_obs=torch.randn(BATCH, OBS_DIM),
+        terminateds=torch.zeros(BATCH),
+    )
+
+
+def _prepare(seed: int, threads: int, *, flush_denormal: bool) -> None:
+    """Before any work: worker threads of torch inherit the flushing mode of the thread that starts them."""
+    torch.set_flush_denormal(flush_denormal)
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+
+
+def _median_seconds(update: Callable[[], object], *, warmup: int, updates: int) -> float:
+    for _ in range(warmup):
+        update()
+    seconds = []
+    for _ in range(updates):
+        start = time.perf_counter()
+        update()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+@torch.no_grad()
+def _score_difference(sac: SAC, obs: Tensor) -> float:
+    """||bfloat16 score - float32 score|| / ||float32 score|| over fresh actions of the policy, by the network that was just trained."""
+    assert isinstance(sac.entropy, ScoreEntropy)
+    estimator = sac.entropy.estimator
+    samples = sac.policy.draw(obs, torch.randn(len(obs), SCORE.samples_per_state, sac.policy.noise_dim))
+    frame = estimator.frame(samples, sac.policy.centre(obs))
+    scores = []
+    for estimator.autocast in (True, False):
+        scores.append(estimator.score(samples, obs, frame=frame).double())
+    return float((scores[0] - scores[1]).norm() / scores[1].norm())

@@ -1,0 +1,269 @@
+"""Run an experiment on Ray Tune, from starting or joining a cluster to the closing table."""
+
+import dataclasses
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from ardae_rl.experiment.display import Display, Row
+from ardae_rl.experiment.plan import Footprint, assignment_of, concurrent_trials, param_space, shortfall, trial_assignments, trial_name
+from ardae_rl.experiment.preflight import RECORD
+from ardae_rl.experiment.problems import InvalidExperimentError, Problem
+from ardae_rl.experiment.schema import Experiment, to_yaml
+from ardae_rl.experiment.summary import CURVE_FILE, TrialSummary, closing_table, read_evaluations
+
+if TYPE_CHECKING:
+    from ray import tune
+
+# Tune stores the state of the experiment this often; what a killed driver can lose is a checkpoint younger than this.
+SNAPSHOT_PERIOD_S = 5
+
+_QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": str(SNAPSHOT_PERIOD_S),
+}
+
+
+def run(experiment: Experiment, *, resume: bool, address: str | None, command: str, console: Console) -> int:
+    """Train every trial and print how it went. ``command`` is what the user would type to continue after an interruption.
+
+    Returns the exit code: 0 if every trial finished, 1 if one failed, 128 + the signal if the run was interrupted.
+
+    Raises:
+        InvalidExperimentError: no cluster at ``address``, or one on which a trial can never start. Nothing was written.
+    """
+    with cluster(address) as dashboard:
+        _check_resources(experiment)
+        _record(experiment)
+        _announce(experiment, dashboard, resume, console)
+        return _train(experiment, resume, command, console)
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[str | None]:
+    """A Ray cluster to work on: the one at ``address`` or RAY_ADDRESS, else a new one on this machine. Yields the dashboard's address."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # until there is a file to log to; what goes wrong is raised as well
+    joined = cluster_address(address)
+    try:
+        context = ray.init(address=joined or "local", configure_logging=False, log_to_driver=False)
+    except ConnectionError as error:
+        problem = Problem(f"--address {joined}", "", "no Ray cluster answers there; leave it out to start one on this machine")
+        raise InvalidExperimentError([problem]) from error
+    try:
+        yield context.dashboard_url
+    finally:
+        ray.shutdown()
+
+
+def cluster_address(address: str | None) -> str | None:
+    """The cluster to join: ``address``, else RAY_ADDRESS, else None. Raises InvalidExperimentError for a Ray Client address."""
+    joined = address or os.environ.get("RAY_ADDRESS")
+    if joined and joined.startswith("ray://"):
+        advice = "submit this command with 'ray job submit' or give the cluster's GCS address, HOST:6379"
+        raise InvalidExperimentError([Problem(f"--address {joined}", "", f"a Ray Client connection cannot follow a run; {advice}")])
+    return joined
+
+
+def footprints(experiment: Experiment) -> list[Footprint]:
+    """What each trial reserves, in the order of :func:`.plan.trial_assignments`."""
+    from ardae_rl.rllib.trial import SACARDAETrial
+
+    asked = []
+    for point in experiment.grid_points():
+        request = SACARDAETrial.default_resource_request(trial_config(experiment, point))
+        asked += [Footprint(tuple(dict(bundle) for bundle in request.bundles))] * len(experiment.seed_list)
+    return asked
+
+
+def trial_config(experiment: Experiment, point: Mapping[str, Any]) -> dict[str, Any]:
+    """What Tune hands to a trial of one grid point (with the first seed)."""
+    return {"env": experiment.env, "settings": dataclasses.asdict(experiment.settings(point)), "seed": experiment.seed_list[0]}
+
+
+def available_resources() -> dict[str, float]:
+    """What the cluster has in all, taken or not. Call inside :func:`cluster`."""
+    import ray
+
+    return {str(name): float(amount) for name, amount in ray.cluster_resources().items()}
+
+
+def local_resources() -> dict[str, float]:
+    """What a cluster started on this machine would have."""
+    import torch
+
+    return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+
+
+def _check_resources(experiment: Experiment) -> None:
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for footprint in footprints(experiment)[:: len(experiment.seed_list)]:
+        reason = shortfall(footprint, nodes)
+        if reason:
+            advice = "lower config.env_runners or config.learners, or give the cluster more with --address"
+            raise InvalidExperimentError([Problem("resources", "", f"a trial can never start: {reason}; {advice}")])
+
+
+def _record(experiment: Experiment) -> None:
+    experiment.folder.mkdir(parents=True, exist_ok=True)
+    (experiment.folder / RECORD).write_text(to_yaml(experiment), encoding="utf-8")
+    _log_to(experiment.folder / "driver.log")
+
+
+def _log_to(path: Path) -> None:
+    """Send what Ray and Python's warnings would print over the progress to a file."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.captureWarnings(True)
+    for name in ("ray", "py.warnings"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.INFO)
+
+
+def _announce(experiment: Experiment, dashboard: str | None, resume: bool, console: Console) -> None:
+    names = [trial_name(assignment) for assignment in trial_assignments(experiment)]
+    at_once = concurrent_trials(footprints(experiment), available_resources(), experiment.resources.max_concurrent_trials)
+    lines = {
+        "Experiment": f"{experiment.name}: {experiment.run} on {experiment.env}, {experiment.stop.env_steps:,} env steps"
+        + (", resumed" if resume else ""),
+        "Trials": f"{len(names)}, {at_once} at a time: {', '.join(names)}",
+        "Results": str(experiment.folder),
+        "Dashboard": f"http://{dashboard}" if dashboard else "not available (pip install 'ray[default]')",
+        "TensorBoard": f"tensorboard --logdir {experiment.folder}",
+    }
+    for label, text in lines.items():
+        console.print(f"{label + ':':<13}{text}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _train(experiment: Experiment, resume: bool, command: str, console: Console) -> int:
+    from ardae_rl.experiment.watch import watcher
+
+    with Display(console) as display:
+        display.expect(Row(name=trial_name(each), total_env_steps=experiment.stop.env_steps) for each in trial_assignments(experiment))
+        watcher().attach(experiment, display)
+        tuner = _restored(experiment) if resume else _fresh(experiment)
+        with _graceful_stop() as received:
+            results = tuner.fit()
+    assignments = {trial_name(assignment): assignment for assignment in trial_assignments(experiment)}
+    trials = [_summarise(result, assignments[Path(result.path).name], interrupted=bool(received)) for result in results]
+    _close(experiment, trials, console)
+    if received:
+        console.print(f"Stopped. Continue with:\n  {command}", soft_wrap=True, highlight=False, markup=False)
+        return 128 + received[0]
+    return int(any(trial.failure for trial in trials))
+
+
+def _fresh(experiment: Experiment) -> "tune.Tuner":
+    from ray import tune
+
+    from ardae_rl.experiment.watch import watcher
+    from ardae_rl.rllib.trial import SACARDAETrial
+
+    stop = {"env_steps": experiment.stop.env_steps, "evaluation_return_mean": experiment.stop.evaluation_return_mean}
+    return tune.Tuner(
+        SACARDAETrial,
+        param_space=param_space(experiment),
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=experiment.resources.max_concurrent_trials,
+            trial_name_creator=_NameTrial(list(experiment.grid_search)),
+            trial_dirname_creator=_NameTrial(list(experiment.grid_search)),
+            reuse_actors=False,
+        ),
+        run_config=tune.RunConfig(
+            name=experiment.name,
+            storage_path=str(experiment.storage_folder),
+            stop={metric: value for metric, value in stop.items() if value is not None},
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=experiment.checkpoint.keep, checkpoint_at_end=True),
+            failure_config=tune.FailureConfig(max_failures=experiment.max_failures),
+            callbacks=[watcher()],
+            verbose=0,
+        ),
+    )
+
+
+class _NameTrial:
+    """Names a Tune trial, and its folder, by what is particular to it."""
+
+    def __init__(self, grid_paths: list[str]) -> None:
+        self._grid_paths = grid_paths
+
+    def __call__(self, trial: Any) -> str:
+        return trial_name(assignment_of(trial.config, self._grid_paths))
+
+
+def _restored(experiment: Experiment) -> "tune.Tuner":
+    from ray import tune
+
+    from ardae_rl.rllib.trial import SACARDAETrial
+
+    return tune.Tuner.restore(str(experiment.folder), trainable=SACARDAETrial, resume_unfinished=True, resume_errored=True)
+
+
+@contextmanager
+def _graceful_stop() -> Iterator[list[int]]:
+    """Ctrl-C or SIGTERM asks the watcher to stop; the second raises KeyboardInterrupt. Yields the signals received so far."""
+    from ardae_rl.experiment.watch import watcher
+
+    received: list[int] = []
+
+    def handle(signum: int, frame: object) -> None:
+        received.append(signum)
+        if len(received) > 1:
+            raise KeyboardInterrupt
+        watcher().request_stop()
+
+    before = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _summarise(result: Any, assignment: Mapping[str, Any], *, interrupted: bool) -> TrialSummary:
+    metrics = result.metrics or {}
+    unfinished = interrupted and not metrics.get("done")
+    return TrialSummary(
+        assignment=assignment,
+        status="failed" if result.error else "unfinished" if unfinished else "finished",
+        env_steps=metrics.get("env_steps", 0),
+        evaluations=read_evaluations(Path(result.path)),
+        folder=Path(result.path),
+        failure=_cause(result.error) if result.error else None,
+    )
+
+
+def _cause(error: Exception) -> str:
+    """The line of a trial's error that names its cause: Ray puts an exception raised in the trial last, its own explanations first."""
+    from ray.exceptions import RayTaskError
+
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1] if isinstance(error, RayTaskError) else lines[0]
+
+
+def _close(experiment: Experiment, trials: list[TrialSummary], console: Console) -> None:
+    console.print(closing_table(trials))
+    for label, pattern in {"Curves": CURVE_FILE, "Checkpoints": "checkpoint_*"}.items():
+        console.print(f"{label + ':':<13}{experiment.folder}/*/{pattern}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{'TensorBoard:':<13}tensorboard --logdir {experiment.folder}", soft_wrap=True, highlight=False, markup=False)
+    for trial in trials:
+        if trial.failure:
+            console.print(f"{trial.name} failed: {trial.failure}\n  full error: {trial.folder / 'error.txt'}", soft_wrap=True, markup=False)
+    sys.stdout.flush()

@@ -1,0 +1,105 @@
+"""From a YAML file and command-line options to one complete, valid :class:`.schema.Experiment`. The command line wins over the file."""
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from ardae_rl.experiment.problems import InvalidExperimentError, Problem
+from ardae_rl.experiment.schema import Experiment, parse, put
+from ardae_rl.experiment.yaml_file import Document, parse_value, read_document
+
+SMOKE_WARMUP_ENV_STEPS = 300
+SMOKE_UPDATES = 16
+
+
+def load_experiment(
+    path: Path, *, assignments: Sequence[str] = (), seeds: str | None = None, storage_path: Path | None = None, smoke: bool = False
+) -> Experiment:
+    """The experiment in ``path`` with ``assignments`` ("dotted.key=value") applied in order, then ``seeds`` and ``storage_path``.
+
+    ``seeds`` is a count ("5") or a list ("0,3,7"). ``smoke`` shortens it as :func:`shortened` says.
+
+    Raises:
+        InvalidExperimentError: with every mistake found in the file and the options.
+    """
+    document = read_document(path)
+    problems = [problem for assignment in assignments for problem in _assign(document, assignment)]
+    if seeds is not None:
+        problems += _override(document, "seeds", f"[{seeds}]" if "," in seeds else seeds, f"--seeds {seeds}")
+    if storage_path is not None:
+        _write(document, "storage_path", str(storage_path), "--storage-path")
+    experiment, found = parse(document)
+    if problems or experiment is None:
+        raise InvalidExperimentError([*problems, *found])
+    return shortened(experiment) if smoke else experiment
+
+
+def shortened(experiment: Experiment) -> Experiment:
+    """The same networks and batches in a minute or two: one seed, a short warm-up, a few updates, an evaluation, a checkpoint.
+
+    Only the first grid point is tried; the name gains ``-smoke`` and the first number not yet used in the storage path.
+    """
+    config = experiment.settings(next(experiment.grid_points()))
+    warmup = max(SMOKE_WARMUP_ENV_STEPS, config.replay.batch_size)
+    env_steps = warmup + max(1, round(SMOKE_UPDATES / config.replay.updates_per_env_step))
+    config = dataclasses.replace(
+        config,
+        replay=dataclasses.replace(config.replay, warmup_env_steps=warmup),
+        evaluation=dataclasses.replace(config.evaluation, every_env_steps=env_steps, episodes=2),
+        report_every_env_steps=max(1, env_steps // 4),
+    )
+    return dataclasses.replace(
+        experiment,
+        name=_unused_name(experiment.storage_folder, f"{experiment.name}-smoke"),
+        seeds=experiment.seed_list[:1],
+        stop=dataclasses.replace(experiment.stop, env_steps=env_steps),
+        config=config,
+        checkpoint=dataclasses.replace(experiment.checkpoint, every_env_steps=env_steps),
+        grid_search={},
+    )
+
+
+def _unused_name(folder: Path, stem: str) -> str:
+    number = 1
+    while (folder / f"{stem}-{number}").exists():
+        number += 1
+    return f"{stem}-{number}"
+
+
+def _assign(document: Document, assignment: str) -> list[Problem]:
+    key, equals, text = assignment.partition("=")
+    place = f"--set {assignment}"
+    if not equals or not key.strip():
+        return [Problem(place, "", "expected key=value, such as --set config.sac.alpha=0.2")]
+    key = key.strip()
+    path = key.removeprefix("config.")
+    if path != key and path in _mapping(document.data.get("grid_search")):
+        return [Problem(place, key, f"is varied by grid_search in {document.source}; narrow it with --set 'grid_search.{path}=[{text}]'")]
+    return _override(document, key, text, place)
+
+
+def _override(document: Document, key: str, text: str, place: str) -> list[Problem]:
+    try:
+        value = parse_value(text)
+    except yaml.YAMLError:
+        return [Problem(place, key, f"{text!r} is not a YAML value; quote it if it is meant as text")]
+    _write(document, key, value, place)
+    return []
+
+
+def _write(document: Document, key: str, value: object, place: str) -> None:
+    section, _, path = key.partition(".")
+    if section == "grid_search" and path:  # its keys are dotted paths themselves, not nested sections
+        document.data[section] = {**_mapping(document.data.get(section)), path: value}
+    else:
+        put(document.data, key, copy.deepcopy(value))
+    document.places[key] = place
+    while key := key.rpartition(".")[0]:
+        document.places.setdefault(key, place)
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,99 @@
+"""The link between Tune's loop and the user: progress out, checkpoints when due, Ctrl-C in.
+
+Nothing but this callback decides when a trial writes a checkpoint: it marks the result that Tune is about to process, wherever in a
+cluster the trial runs.
+"""
+
+import signal
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.result import SHOULD_CHECKPOINT
+
+from ardae_rl.experiment.display import Display, Row
+from ardae_rl.experiment.schema import Experiment
+
+STOP_TIMEOUT_S = 180.0
+
+
+class Watcher(Callback):
+    """One per process, from :func:`watcher`; :meth:`attach` it before the run. A signal handler may call :meth:`request_stop`."""
+
+    def __init__(self) -> None:
+        self._stop_requested = False
+        self._awaited: set[str] | None = None
+        self._deadline = 0.0
+
+    def __reduce__(self) -> tuple[Callable[[], "Watcher"], tuple[()]]:
+        # Tune stores its callbacks with the experiment; a restored one must talk to the process that resumed it.
+        return watcher, ()
+
+    def attach(self, experiment: Experiment, display: Display) -> None:
+        self._experiment, self._display = experiment, display
+
+    def request_stop(self) -> None:
+        """Have every running trial write a checkpoint, then end Tune's loop; trials stay resumable."""
+        self._stop_requested = True
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop_requested
+
+    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any) -> None:
+        if self._stop_requested or self._is_due(trial, result):
+            result[SHOULD_CHECKPOINT] = True
+        self._display.show(self._row(trial, result))
+
+    def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        if self._awaited is not None:
+            self._awaited.discard(trial.trial_id)
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        start = "its last checkpoint" if trial.has_checkpoint() else "the beginning"
+        self._display.note(f"{trial}: crashed ({trial.num_failures} of {trial.max_failures} restarts used); continuing from {start}")
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._display.note(f"{trial}: failed; see {trial.path}/error.txt")
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._display.refresh((str(trial), trial.status) for trial in trials)
+        if self._stop_requested:
+            self._stop_when_saved({trial.trial_id for trial in trials if trial.status == Trial.RUNNING})
+
+    def _is_due(self, trial: Trial, result: dict[str, Any]) -> bool:
+        every = self._experiment.checkpoint.every_env_steps
+        before = (trial.last_result or {}).get("env_steps", 0)
+        return bool(result["env_steps"] // every > before // every)
+
+    def _stop_when_saved(self, running: set[str]) -> None:
+        if self._awaited is None:
+            self._awaited, self._deadline = set(running), time.monotonic() + STOP_TIMEOUT_S
+            count = f"{len(running)} running trial{'s' * (len(running) != 1)}"
+            self._display.note(
+                f"Stopping: waiting for a checkpoint of {count}. Ctrl-C again stops at once and keeps the checkpoints there are."
+            )
+        self._awaited &= running
+        if not self._awaited or time.monotonic() > self._deadline:
+            # Tune ends its loop on this signal, storing the state of the experiment with the trials as unfinished.
+            signal.raise_signal(signal.SIGUSR1)
+
+    def _row(self, trial: Trial, result: dict[str, Any]) -> Row:
+        return Row(
+            name=str(trial),
+            total_env_steps=self._experiment.stop.env_steps,
+            status=trial.status,
+            env_steps=result["env_steps"],
+            episode_return=result["episode_return_mean"],
+            evaluation_return=result["evaluation_return_mean"],
+            steps_per_s=result["env_steps_per_s"],
+        )
+
+
+@cache
+def watcher() -> Watcher:
+    """This process's watcher."""
+    return Watcher()

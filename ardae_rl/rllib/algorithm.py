@@ -1,0 +1,188 @@
+"""``SACARDAE``: SAC, with or without AR-DAE, as an RLlib Algorithm.
+
+The way of the data: env runners -> episode chunks -> replay (a ring of arrays) -> K mini-batches per ``learner_group.update`` call ->
+weights back to the env runners. No step back, no episode objects in the replay buffer, no learner connectors.
+"""
+
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.columns import Columns
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN, LEARNER_RESULTS
+
+from ardae_rl.process import prepare_training_process
+from ardae_rl.rllib.config import SACARDAEConfig
+from ardae_rl.rllib.env_runner import evaluate_returns
+from ardae_rl.rllib.replay import ReplayBuffer
+from ardae_rl.sac.update import METRIC_NAMES
+
+logger = logging.getLogger(__name__)
+_MAX_UPDATES_PER_CALL = 32  # bounds the memory of one learner call, whatever the number of environments
+_MAX_SECONDS_PER_ITERATION = 20.0  # a progress report, and a chance to stop, comes at least this often
+_REPLAY_SEED = 7  # tells the replay buffer's random stream from those of the env runners
+_PROGRESS = "ardae_rl_progress"
+REPLAY_DIRECTORY = "replay"
+
+
+class SACARDAE(Algorithm):
+    """Trains one policy; see :class:`SACARDAEConfig`.
+
+    ``env_steps`` environment steps sampled, ``num_updates`` learner updates done, ``evaluations`` one record per evaluation so far.
+    """
+
+    config: SACARDAEConfig
+
+    @classmethod
+    def get_default_config(cls) -> SACARDAEConfig:
+        return SACARDAEConfig()
+
+    def setup(self, config: SACARDAEConfig) -> None:
+        prepare_training_process()
+        super().setup(config)
+        spaces = self.env_runner.get_spaces()[DEFAULT_MODULE_ID]
+        self.replay = ReplayBuffer(
+            capacity=self.config.replay.capacity,
+            obs_dim=spaces[0].shape[0],
+            action_dim=spaces[1].shape[0],
+            seed=np.random.SeedSequence((self.config.seed or 0, _REPLAY_SEED)).generate_state(1)[0],
+        )
+        self.num_updates = 0
+        self.evaluations: list[dict[str, Any]] = []
+        self._first_update_at = self.config.replay.warmup_env_steps
+        self._seconds = 0.0
+
+    @property
+    def env_steps(self) -> int:
+        return self.replay.num_added
+
+    def training_step(self) -> None:
+        """Sample, learn, evaluate when due, until the next report is due."""
+        started = time.monotonic()
+        every = self.config.report_every_env_steps
+        target = (self.env_steps // every + 1) * every
+        while self.env_steps < target and time.monotonic() - started < _MAX_SECONDS_PER_ITERATION:
+            before = self.env_steps
+            self._sample()
+            if self.env_steps == before:
+                break  # every env runner is down; RLlib restarts them between training steps
+            self._learn()
+            self._evaluate_if_due(before)
+        self._seconds += time.monotonic() - started
+
+    def _sample(self) -> None:
+        episodes, results = synchronous_parallel_sample(
+            worker_set=self.env_runner_group,
+            concat=True,
+            sample_timeout_s=self.config.sample_timeout_s,
+            _uses_new_env_runners=True,
+            _return_metrics=True,
+        )
+        self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
+        if episodes:
+            self.replay.add(transitions_of(episodes))
+
+    def _learn(self) -> None:
+        """Catch up with ``updates_per_env_step`` updates for every step since the warm-up, then publish the policy."""
+        due = math.floor((self.env_steps - self._first_update_at) * self.config.replay.updates_per_env_step) - self.num_updates
+        if due <= 0:
+            return
+        while due > 0:
+            count = min(due, _MAX_UPDATES_PER_CALL)
+            results = self.learner_group.update(batch=self._mini_batches(count))
+            self.metrics.aggregate(results, key=LEARNER_RESULTS)
+            self.num_updates += count
+            due -= count
+        self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
+
+    def _mini_batches(self, count: int) -> MultiAgentBatch:
+        """``count`` mini-batches in one batch, laid out learner by learner: RLlib gives each learner a contiguous part."""
+        learners, batch_size = max(self.config.num_learners, 1), self.config.replay.batch_size
+        columns = self.replay.sample(count * batch_size)
+        if learners > 1:
+            columns = {name: _learner_by_learner(column, count, learners) for name, column in columns.items()}
+        return MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=count * batch_size)
+
+    def _evaluate_if_due(self, env_steps_before: int) -> None:
+        every = self.config.evaluation_protocol.every_env_steps
+        if self.env_steps // every == env_steps_before // every:
+            return
+        self.eval_env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
+        returns = evaluate_returns(self.eval_env_runner, self.config.evaluation_protocol.episodes)
+        self.evaluations.append({"env_steps": self.env_steps, "num_updates": self.num_updates, "returns": returns})
+
+    def step(self) -> dict[str, Any]:
+        steps, seconds = self.env_steps, self._seconds
+        results = super().step()
+        rate = (self.env_steps - steps) / max(self._seconds - seconds, 1e-9)
+        return results | {"progress": self._progress(results) | {"env_steps_per_s": rate}}
+
+    def _progress(self, results: dict[str, Any]) -> dict[str, Any]:
+        """The numbers to watch, flat; a metric that was not measured in this iteration is NaN or absent."""
+        after_warmup = self.env_steps - self._first_update_at
+        means = [float(np.mean(record["returns"])) for record in self.evaluations]
+        learner = results.get(LEARNER_RESULTS, {}).get(DEFAULT_MODULE_ID, {})
+        return {
+            "env_steps": self.env_steps,
+            "updates": self.num_updates,
+            "updates_per_env_step": self.num_updates / after_warmup if after_warmup > 0 else 0.0,
+            "seconds": self._seconds,
+            "replay_size": len(self.replay),
+            "episode_return_mean": float(results.get(ENV_RUNNER_RESULTS, {}).get(EPISODE_RETURN_MEAN, math.nan)),
+            "evaluation_return_mean": means[-1] if means else math.nan,
+            "evaluation_return_max": max(means, default=math.nan),
+            **{f"learner/{name}": float(learner[name]) for name in sorted(METRIC_NAMES & learner.keys())},
+        }
+
+    def save_to_path(self, path: Any = None, *, replay_directory: Path | None = None, **kwargs: Any) -> str:
+        """RLlib's checkpoint plus the replay buffer, by default inside ``path``."""
+        saved = super().save_to_path(path, **kwargs)
+        self.replay.save(replay_directory or Path(saved) / REPLAY_DIRECTORY)
+        return saved
+
+    def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        super().restore_from_path(path, *args, **kwargs)
+        replay = Path(path) / REPLAY_DIRECTORY
+        if replay.is_dir():
+            self.replay.load(replay)
+        else:
+            logger.warning("the checkpoint at %s holds no replay buffer: collecting %d fresh warm-up steps first.", path, self._first_update_at)
+
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        progress = {"num_updates": self.num_updates, "evaluations": self.evaluations, "seconds": self._seconds}
+        return super().get_state(*args, **kwargs) | {_PROGRESS: progress}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        progress = state[_PROGRESS]
+        self.num_updates, self.evaluations, self._seconds = progress["num_updates"], list(progress["evaluations"]), progress["seconds"]
+
+
+def transitions_of(episodes: list[SingleAgentEpisode]) -> dict[str, np.ndarray]:
+    """Columns of all steps in these episode chunks. A truncated chunk's last step is not terminated, so it bootstraps."""
+    chunks = [episode for episode in episodes if len(episode)]
+    terminateds = [np.zeros(len(chunk), np.float32) for chunk in chunks]
+    for flags, chunk in zip(terminateds, chunks, strict=True):
+        flags[-1] = chunk.is_terminated
+    observations = [np.asarray(chunk.get_observations(), np.float32) for chunk in chunks]
+    return {
+        Columns.OBS: np.concatenate([obs[:-1] for obs in observations]),
+        Columns.NEXT_OBS: np.concatenate([obs[1:] for obs in observations]),
+        Columns.ACTIONS: np.concatenate([np.asarray(chunk.get_actions(), np.float32) for chunk in chunks]),
+        Columns.REWARDS: np.concatenate([np.asarray(chunk.get_rewards(), np.float32) for chunk in chunks]),
+        Columns.TERMINATEDS: np.concatenate(terminateds),
+    }
+
+
+def _learner_by_learner(column: np.ndarray, mini_batches: int, learners: int) -> np.ndarray:
+    """(K, L, rows, ...) -> (L, K, rows, ...), flattened."""
+    shaped = column.reshape(mini_batches, learners, -1, *column.shape[1:])
+    return np.ascontiguousarray(shaped.swapaxes(0, 1)).reshape(column.shape)

@@ -1,0 +1,104 @@
+"""The Learner: K updates of ``ardae_rl.sac.SAC`` per call, on ready-made mini-batches.
+
+With several learners each holds a shard of every mini-batch; noise is drawn as if for the whole one, gradients are averaged once per
+optimiser step, so all learners stay equal to each other and to a single one.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from torch import Tensor
+
+from ardae_rl.process import prepare_training_process
+from ardae_rl.rllib.module import SACARDAERLModule
+from ardae_rl.sac import SAC, ShardedNormal, Transitions, build_optimisers
+
+_NOISE_STATE = "noise_generator_state"
+
+
+class SACARDAETorchLearner(TorchLearner):
+    """Holds one :class:`ardae_rl.sac.SAC`; its optimisers are RLlib's registered ones, hence in every checkpoint."""
+
+    def build(self) -> None:
+        prepare_training_process()
+        super().build()
+        module = self.module[DEFAULT_MODULE_ID]
+        generator = torch.Generator(device=self.device).manual_seed(self.config.seed or 0)
+        shards = max(self.config.num_learners, 1)
+        shard = torch.distributed.get_rank() if shards > 1 else 0
+        self.noise_generator = generator
+        self.sac = SAC(
+            module.policy,
+            module.learner_networks,
+            self._sac_optimisers,
+            self.config.sac,
+            normal=ShardedNormal(generator, shard=shard, shards=shards),
+            **({"average": _average_over_learners} if shards > 1 else {}),
+        )
+
+    def configure_optimizers_for_module(self, module_id: str, config: AlgorithmConfig | None = None) -> None:
+        module: SACARDAERLModule = self.module[module_id]
+        self._sac_optimisers = build_optimisers(module.policy, module.learner_networks, self.config.sac)
+        for name, optimiser in self._sac_optimisers.items():
+            group = optimiser.param_groups[0]
+            self.register_optimizer(
+                module_id=module_id, optimizer_name=name, optimizer=optimiser, params=group["params"], lr_or_lr_schedule=group["lr"]
+            )
+
+    def _make_modules_ddp_if_necessary(self) -> None:
+        """Start equal; ``SAC`` averages gradients itself (RLlib's DDP wrapper synchronises only what goes through ``forward_train``)."""
+        if self.config.num_learners > 1:
+            for tensor in self.module[DEFAULT_MODULE_ID].state_dict().values():
+                torch.distributed.broadcast(tensor, src=0)
+
+    def _update(self, batch: dict[str, Any]) -> tuple[dict, dict[str, Tensor], dict]:
+        """Run one SAC update per mini-batch in ``batch``, K of them one after the other, and log the mean of their metrics."""
+        data = batch[DEFAULT_MODULE_ID]
+        rows = self.config.train_batch_size_per_learner
+        metrics = [self.sac.update(_slice(data, i, rows)) for i in range(len(data[Columns.REWARDS]) // rows)]
+        means = _mean_over_updates(metrics)
+        self.metrics.log_dict(means, key=DEFAULT_MODULE_ID, window=1)
+        return {}, {DEFAULT_MODULE_ID: torch.tensor(means["critic_loss"])}, {}
+
+    def compute_loss_for_module(self, *, module_id: str, config: AlgorithmConfig, batch: dict, fwd_out: dict) -> Tensor:
+        raise RuntimeError("SACARDAE has several losses, each with its own optimiser; they are computed in ardae_rl.sac.SAC.update().")
+
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        state[_NOISE_STATE] = self.noise_generator.get_state().numpy()
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        if _NOISE_STATE in state:
+            self.noise_generator.set_state(torch.from_numpy(state[_NOISE_STATE].copy()))
+
+
+def _average_over_learners(vector: Tensor) -> None:
+    torch.distributed.all_reduce(vector)
+    vector /= torch.distributed.get_world_size()
+
+
+def _slice(data: dict[str, Tensor], index: int, rows: int) -> Transitions:
+    part = slice(index * rows, (index + 1) * rows)
+    return Transitions(
+        obs=data[Columns.OBS][part],
+        actions=data[Columns.ACTIONS][part],
+        rewards=data[Columns.REWARDS][part],
+        next_obs=data[Columns.NEXT_OBS][part],
+        terminateds=data[Columns.TERMINATEDS][part],
+    )
+
+
+def _mean_over_updates(metrics: Sequence[dict[str, Tensor]]) -> dict[str, float]:
+    """One transfer from the device for all metrics of all updates."""
+    names = list(metrics[-1])
+    device = metrics[-1][names[0]].device
+    table = torch.stack([torch.stack([m[name].to(device, torch.float32) for name in names]) for m in metrics])
+    return dict(zip(names, table.mean(0).tolist(), strict=True))

@@ -1,0 +1,49 @@
+"""The RLModule: the policy where actions are computed, and next to it, on learners only, everything else that is trained.
+
+Returns actions itself (``Columns.ACTIONS``), normalised to (-1, 1): an implicit policy has no distribution to hand to RLlib. RLlib's
+module-to-env connector maps them to the environment's box, and stores the normalised ones.
+"""
+
+from typing import Any
+
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
+from ray.rllib.core.rl_module.torch import TorchRLModule
+from torch import Tensor
+
+from ardae_rl.sac import LearnerNetworks, SACConfig, build_policy
+
+
+class SACARDAERLModule(TorchRLModule, InferenceOnlyAPI):
+    """``model_config`` holds ``sac`` (a :class:`SACConfig`) and ``warmup_env_steps``.
+
+    Exploration draws one action per state from the policy, or uniformly from (-1, 1) during the first ``warmup_env_steps``; inference
+    is the policy at zero noise.
+    """
+
+    def setup(self) -> None:
+        sac: SACConfig = self.model_config["sac"]
+        obs_dim, action_dim = self.observation_space.shape[0], self.action_space.shape[0]
+        self.warmup_env_steps: int = self.model_config["warmup_env_steps"]
+        self.policy = build_policy(obs_dim, action_dim, sac)
+        if not self.inference_only:
+            self.learner_networks = LearnerNetworks(obs_dim, action_dim, sac)
+
+    def get_non_inference_attributes(self) -> list[str]:
+        return ["learner_networks"]
+
+    @torch.no_grad()
+    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
+        return {Columns.ACTIONS: self.policy.centre(batch[Columns.OBS].float()).tanh()}
+
+    @torch.no_grad()
+    def _forward_exploration(self, batch: dict[str, Any], t: int = 0, **kwargs: Any) -> dict[str, Tensor]:
+        obs = batch[Columns.OBS].float()
+        if t < self.warmup_env_steps:
+            return {Columns.ACTIONS: torch.empty(len(obs), self.policy.dim, device=obs.device).uniform_(-1, 1)}
+        noise = torch.randn(len(obs), 1, self.policy.noise_dim, device=obs.device)
+        return {Columns.ACTIONS: self.policy.draw(obs, noise).squeeze(1).tanh()}
+
+    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
+        raise RuntimeError("SACARDAE trains through its Learner's own update, which calls the networks directly, not forward_train().")

@@ -1,0 +1,205 @@
+"""A file and options become one typed experiment, or a list of every mistake with where it is and how to repair it."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ardae_rl.experiment.load import load_experiment, shortened
+from ardae_rl.experiment.problems import InvalidExperimentError
+from ardae_rl.experiment.schema import to_yaml
+from ardae_rl.rllib.settings import TrainingSettings
+
+Write = Callable[..., Path]
+CONFIGS = Path(__file__).parents[2] / "tune_configs"
+
+
+def mistakes(path: Path, *assignments: str, **options: str) -> list[str]:
+    with pytest.raises(InvalidExperimentError) as caught:
+        load_experiment(path, assignments=assignments, **options)  # type: ignore[arg-type]
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_what_is_left_out_keeps_the_defaults(write: Write) -> None:
+    experiment = load_experiment(write())
+    assert experiment.config == TrainingSettings()
+    assert experiment.seed_list == [0]
+    assert experiment.storage_path == "./runs"
+
+
+def test_numbers_arrive_with_their_declared_type(write: Write) -> None:
+    experiment = load_experiment(write("config: {sac: {actor_lr: 3e-4, alpha: 1, gamma: 1}, replay: {capacity: 1e6}}"))
+    assert experiment.config.sac.actor_lr == 3e-4
+    assert (experiment.config.replay.capacity, type(experiment.config.replay.capacity)) == (1_000_000, int)
+    assert type(experiment.config.sac.gamma) is float
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("sead: 1", "5: sead: unknown key; did you mean 'seeds'?"),
+        ("alpha: 1", "5: alpha: unknown key here; did you mean 'config.sac.alpha'?"),
+        ("config: {sac: {critic: {widht: 3}}}", "5: config.sac.critic.widht: unknown key; did you mean 'width'?"),
+        (
+            "config: {replay: {foo: 1}}",
+            "5: config.replay.foo: unknown key; valid names: capacity, batch_size, warmup_env_steps, updates_per_env_step",
+        ),
+        ("config: {sac: {alpha: {x: 1}}}", "5: config.sac.alpha: expected a number or 'auto', got {x: 1}"),
+        ("seeds: 0", "5: seeds: must be at least one, got 0"),
+        ("seeds: -2", "5: seeds: must be at least one, got -2"),
+        ("seeds: [1, 1]", "5: seeds: must be all different, got [1, 1]"),
+        ("seeds: [1, -1]", "5: seeds: must be 0 or greater, got [1, -1]"),
+        ("seeds: [1, two]", "5: seeds: expected a whole number or a list, got [1, two]"),
+        ("seeds: true", "5: seeds: expected a whole number or a list, got true"),
+        ("max_failures: -1", "5: max_failures: must be 0 or greater, got -1"),
+        (
+            "storage_path: 's3://bucket'",
+            "5: storage_path: must be a directory (on a cluster: one that every node mounts), got 's3://bucket'",
+        ),
+        ("checkpoint: {keep: 1}", "5: checkpoint.keep: must be 2 or more (a crash can hit while one replaces the other), got 1"),
+        ("resources: {max_concurrent_trials: 0}", "5: resources.max_concurrent_trials: must be greater than 0, or null, got 0"),
+        ("config: {replay: {batch_size: 2.5}}", "5: config.replay.batch_size: expected a whole number, got 2.5"),
+        ("config: {replay: {batch_size: -1}}", "5: config.replay.batch_size: must be greater than 0, got -1"),
+        ("config: {sac: {tau: '0.1'}}", "5: config.sac.tau: expected a number, got the text '0.1' (write it without quotes)"),
+        ("config: {sac: {tau: .nan}}", "5: config.sac.tau: expected a number, got .nan"),
+        ("config: {sac: {compile: 1}}", "5: config.sac.compile: expected true or false, got 1"),
+        ("config: {sac: {compile: on}}", "5: config.sac.compile: expected true or false, got the text 'on'"),
+        (
+            "config: {sac: {policy: implict}}",
+            "5: config.sac.policy: expected 'implicit' or 'gaussian', got the text 'implict'; did you mean 'implicit'?",
+        ),
+        (
+            "config: {sac: {jacobian_clamping: 3}}",
+            "5: config.sac.jacobian_clamping: expected a section of 'key: value' lines or null, got 3",
+        ),
+        ("config: 3", "5: config: expected a section of 'key: value' lines, got 3"),
+        ("grid_search: {sac.alfa: [1]}", "5: grid_search.sac.alfa: unknown key; did you mean 'alpha'?"),
+        ("grid_search: {config.sac.alpha: [1]}", "5: grid_search.config.sac.alpha: paths are relative to config; write 'sac.alpha'"),
+        ("grid_search: {sac.alpha: 1}", "5: grid_search.sac.alpha: expected a list, got 1"),
+        ("grid_search: {sac.alpha: []}", "5: grid_search.sac.alpha: must list one or more different values, got []"),
+        ("grid_search: {sac.alpha: [1, 1]}", "5: grid_search.sac.alpha: must list one or more different values, got [1, 1]"),
+        ("grid_search: {sac.tau: [0.1, 2]}", "5: grid_search.sac.tau: must be in (0, 1], got 2.0"),
+    ],
+)
+def test_a_mistake_is_named_with_place_key_and_repair(write: Write, line: str, message: str) -> None:
+    path = write(line)
+    assert mistakes(path) == [f"{path}:{message}"]
+
+
+def test_the_stop_section_knows_its_metrics(write: Write) -> None:
+    path = write(base="name: x\nrun: SAC-AR-DAE\nenv: Pendulum-v1\nstop: {env_stepz: 5}")
+    assert mistakes(path) == [
+        f"{path}:4: stop.env_steps: is missing; expected a whole number",
+        f"{path}:4: stop.env_stepz: unknown key; did you mean 'env_steps'?",
+    ]
+
+
+def test_what_must_be_there_is_asked_for(write: Write) -> None:
+    path = write("config: {}", base="")
+    assert [re.sub(r";.*", "", line) for line in mistakes(path)] == [f"{path}: {key}: is missing" for key in ("name", "run", "env", "stop")]
+
+
+def test_all_mistakes_are_reported_together_in_their_order_and_none_that_only_follows_from_another(write: Write) -> None:
+    path = write(
+        """\
+seeds: 0
+config:
+  replay:
+    capacity: 100        # fits the batch size of 64, which is not what is wrong with the next line
+    batch_size: -64
+    updates_per_env_step: -1
+    warmup_env_steps: many
+  sac: {alpha: -1, score: {samples_per_state: 1}}
+  bogus: 1
+max_failures: -1
+"""
+    )
+    lines = mistakes(path)
+    assert [line.split(": ")[:2] for line in lines] == [
+        [f"{path}:5", "seeds"],
+        [f"{path}:9", "config.replay.batch_size"],
+        [f"{path}:10", "config.replay.updates_per_env_step"],
+        [f"{path}:11", "config.replay.warmup_env_steps"],
+        [f"{path}:12", "config.sac.alpha"],
+        [f"{path}:12", "config.sac.score.samples_per_state"],
+        [f"{path}:13", "config.bogus"],
+        [f"{path}:14", "max_failures"],
+    ]
+
+
+def test_rules_across_sections_are_checked(write: Write) -> None:
+    path = write("config: {replay: {batch_size: 5}, learners: {num_learners: 2}}")
+    assert mistakes(path) == [f"{path}:5: config.replay.batch_size: must be divisible by learners.num_learners = 2, got 5"]
+    path = write("grid_search: {replay.batch_size: [4, 5], learners.num_learners: [1, 2]}")
+    assert mistakes(path) == [f"{path}:5: grid_search: replay.batch_size: must be divisible by learners.num_learners = 2, got 5"]
+
+
+def test_the_command_line_wins_over_the_file_and_the_last_option_over_the_first(write: Write, tmp_path: Path) -> None:
+    path = write("seeds: 3\nconfig: {sac: {alpha: 0.1, jacobian_clamping: null}}\nstorage_path: elsewhere")
+    assignments = ["config.sac.alpha=0.2", "config.sac.alpha=auto", "config.sac.jacobian_clamping.xi=2e-2", "stop.env_steps=5e3"]
+    experiment = load_experiment(path, assignments=assignments, seeds="4,9", storage_path=tmp_path)
+    assert experiment.config.sac.alpha == "auto"
+    assert experiment.config.sac.jacobian_clamping is not None and experiment.config.sac.jacobian_clamping.xi == 0.02
+    assert (experiment.seed_list, experiment.stop.env_steps) == ([4, 9], 5000)
+    assert experiment.folder == tmp_path.resolve() / "tiny"
+    assert load_experiment(path, seeds="2").seed_list == [0, 1]
+
+
+def test_a_mistake_in_an_option_is_placed_there(write: Write) -> None:
+    path = write()
+    assert mistakes(path, "config.sac.alfa=1") == ["--set config.sac.alfa=1: config.sac.alfa: unknown key; did you mean 'alpha'?"]
+    assert mistakes(path, "sac.alpha=1") == ["--set sac.alpha=1: sac: unknown key here; did you mean 'config.sac'?"]
+    assert mistakes(path, "config.sac.tau=x") == ["--set config.sac.tau=x: config.sac.tau: expected a number, got the text 'x'"]
+    assert mistakes(path, "alpha") == ["--set alpha: expected key=value, such as --set config.sac.alpha=0.2"]
+    assert mistakes(path, "config.sac.alpha=[1") == [
+        "--set config.sac.alpha=[1: config.sac.alpha: '[1' is not a YAML value; quote it if it is meant as text"
+    ]
+    assert mistakes(path, seeds="x") == ["--seeds x: seeds: expected a whole number or a list, got the text 'x'"]
+
+
+def test_setting_what_the_grid_varies_is_refused_and_narrowing_the_grid_is_not(write: Write) -> None:
+    path = write("grid_search: {sac.alpha: [0.1, 0.2]}")
+    (message,) = mistakes(path, "config.sac.alpha=0.3")
+    assert message.endswith("narrow it with --set 'grid_search.sac.alpha=[0.3]'")
+    experiment = load_experiment(path, assignments=["grid_search.sac.alpha=[0.3]", "grid_search.sac.tau=[0.1, 0.2]"])
+    assert list(experiment.grid_points()) == [{"sac.alpha": 0.3, "sac.tau": 0.1}, {"sac.alpha": 0.3, "sac.tau": 0.2}]
+
+
+def test_the_printed_experiment_reads_back_as_itself(write: Write, tmp_path: Path) -> None:
+    experiment = load_experiment(
+        write("seeds: [3, 5]\nconfig: {sac: {actor_lr: 1e-5}, env_config: {g: 9.8}}\ngrid_search: {sac.alpha: [0.1, auto]}")
+    )
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(to_yaml(experiment))
+    assert load_experiment(copy) == experiment
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("*.yaml")))
+def test_every_shipped_experiment_is_valid(name: str) -> None:
+    assert load_experiment(CONFIGS / name).name == Path(name).stem
+
+
+def test_humanoid_holds_the_numbers_of_table_7() -> None:
+    experiment = load_experiment(CONFIGS / "humanoid.yaml")
+    sac, replay = experiment.config.sac, experiment.config.replay
+    assert (sac.implicit.encoder_layers, sac.implicit.head_layers, sac.implicit.width, sac.implicit.noise_dim) == (3, 2, 64, 32)
+    assert (sac.score.layers, sac.score.state_layers, sac.score.action_layers) == (5, 1, 0)
+    assert (sac.score.samples_per_state, sac.score.sigmas_per_sample, sac.score.importance_samples) == (64, 4, 10)
+    assert (sac.score.standardisation, sac.score.scale, sac.score.delta_scale) == ("fixed", 10_000.0, 0.1)
+    assert sac.jacobian_clamping is not None
+    assert (sac.jacobian_clamping.xi, sac.jacobian_clamping.eta, sac.jacobian_clamping.nu) == (0.01, 0.1, 1.3)
+    assert (sac.alpha, sac.tau, sac.gamma, sac.target_calibration) == (0.05, 0.005, 0.99, False)
+    assert (replay.capacity, replay.batch_size, replay.warmup_env_steps, replay.updates_per_env_step) == (1_000_000, 256, 10_000, 1.0)
+    assert (experiment.seed_list, experiment.stop.env_steps) == ([0, 1, 2, 3, 4], 3_000_000)
+
+
+def test_a_smoke_run_keeps_every_network_and_reaches_updates_evaluation_and_checkpoint(tmp_path: Path) -> None:
+    full = load_experiment(CONFIGS / "humanoid.yaml", storage_path=tmp_path)
+    smoke = shortened(full)
+    assert smoke.config.sac == full.config.sac
+    assert smoke.config.replay.batch_size <= smoke.config.replay.warmup_env_steps < smoke.stop.env_steps < 400
+    assert smoke.config.evaluation.every_env_steps <= smoke.stop.env_steps
+    assert smoke.seed_list == [0]
+    smoke.folder.mkdir()
+    assert (smoke.name, shortened(full).name) == ("humanoid-smoke-1", "humanoid-smoke-2")

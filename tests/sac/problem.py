@@ -1,0 +1,68 @@
+"""Small SAC objects, mini-batches and snapshots that the tests of this folder share."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ardae_rl.sac import (
+    SAC,
+    CriticConfig,
+    GaussianPolicyConfig,
+    ImplicitPolicyConfig,
+    LearnerNetworks,
+    SACConfig,
+    ScoreConfig,
+    ShardedNormal,
+    Transitions,
+    build_optimisers,
+    build_policy,
+)
+from ardae_rl.score.ardae import Normal
+
+OBS_DIM, ACTION_DIM = 3, 2
+PolicyName = Literal["gaussian", "implicit"]
+
+
+def make_config(policy: PolicyName = "implicit", **options: Any) -> SACConfig:
+    small: dict[str, Any] = {
+        "implicit": ImplicitPolicyConfig(noise_dim=4, width=16),
+        "gaussian": GaussianPolicyConfig(width=16),
+        "critic": CriticConfig(width=16),
+        "score": ScoreConfig(layers=2, state_layers=1, action_layers=0, width=16, samples_per_state=6, importance_samples=5),
+    }
+    return SACConfig(policy=policy, **(small | options))
+
+
+def make_sac(
+    config: SACConfig, *, seed: int = 0, normal: Normal | None = None, average: Callable[[Tensor], None] = lambda vector: None
+) -> SAC:
+    torch.manual_seed(seed)
+    policy, networks = build_policy(OBS_DIM, ACTION_DIM, config), LearnerNetworks(OBS_DIM, ACTION_DIM, config)
+    normal = normal or ShardedNormal(torch.Generator().manual_seed(seed))
+    return SAC(policy, networks, build_optimisers(policy, networks, config), config, normal=normal, average=average)
+
+
+def make_batch(size: int = 8, *, seed: int = 1) -> Transitions:
+    generator = torch.Generator().manual_seed(seed)
+    obs, next_obs = torch.randn(2, size, OBS_DIM, generator=generator)
+    actions = 2 * torch.rand(size, ACTION_DIM, generator=generator) - 1
+    terminateds = (torch.arange(size) % 3 == 0).to(obs.dtype)
+    return Transitions(obs, actions, torch.randn(size, generator=generator), next_obs, terminateds)
+
+
+def no_noise(*shape: int) -> Tensor:
+    return torch.zeros(shape)
+
+
+def weights(sac: SAC) -> dict[str, Tensor]:
+    """A copy of every parameter and buffer."""
+    both = {"policy": sac.policy, "networks": sac.networks}
+    return {f"{owner}.{name}": value.clone() for owner, module in both.items() for name, value in module.state_dict().items()}
+
+
+def changed_parts(before: dict[str, Tensor], sac: SAC) -> set[str]:
+    """Which of policy, critic, target_critic, entropy, temperature, ... hold other numbers than before."""
+    changed = {name for name, value in weights(sac).items() if not torch.equal(value, before[name])}
+    return {name.removeprefix("networks.").split(".")[0] for name in changed}

@@ -1,0 +1,171 @@
+"""Entropy from a score equals entropy from a density, when the score is that of the density."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from ardae_rl.sac import ScoreEntropy, TractableEntropy
+from ardae_rl.samplers import GaussianSampler, ImplicitSampler
+from ardae_rl.score import ARDAE, Frame, LogPartition
+from ardae_rl.score.ardae import Normal
+from tests.score.concave import concave
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+OBS_DIM, DIM = 3, 2
+
+
+class GaussianOracle(ARDAE):
+    """The estimator that AR-DAE would become: exact score, and log-density up to a constant of the context."""
+
+    def __init__(self, policy: GaussianSampler) -> None:
+        super().__init__(policy.dim, OBS_DIM, width=4)
+        self.law = [policy]  # in a list: the oracle reads the policy, it does not own its parameters
+
+    def score(self, x: Tensor, context: Tensor | None = None, *, frame: Frame | None = None) -> Tensor:
+        assert context is not None
+        mean, log_std = (part.unsqueeze(1) for part in self.law[0].parameters_of(context))
+        return -(x - mean) / (2 * log_std).exp()
+
+    def log_density(self, x: Tensor, context: Tensor | None = None, *, frame: Frame | None = None) -> Tensor:
+        assert context is not None
+        return self.law[0].log_prob(context, x) + 5 * context.sum(-1, keepdim=True)
+
+    def log_partition(
+        self,
+        context: Tensor | None = None,
+        *,
+        samples: int,
+        proposal_std: float | None = None,
+        contexts: int = 1,
+        normal: Normal | None = None,
+    ) -> LogPartition:
+        assert context is not None
+        return LogPartition(5 * context.sum(-1), torch.full((len(context),), float(samples)))
+
+
+def make_policy(dim: int = DIM) -> GaussianSampler:
+    return GaussianSampler(OBS_DIM, dim, width=16)
+
+
+def with_oracle(policy: GaussianSampler) -> ScoreEntropy:
+    return ScoreEntropy(GaussianOracle(policy), samples_per_state=4, importance_samples=3, proposal_std=None)
+
+
+def normal(*shape: int) -> Tensor:
+    return torch.randn(shape)
+
+
+def corners(batch: int, samples: int, dim: int) -> Tensor:
+    """All sign patterns: like the normal law, of mean 0 and covariance I, but without sampling error."""
+    if samples > 1:
+        return torch.randn(batch, samples, dim)
+    return torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * dim).view(-1, 1, dim)
+
+
+def policy_gradient(entropy: TractableEntropy | ScoreEntropy, policy: GaussianSampler, obs: Tensor, noise: Normal) -> tuple[Tensor, ...]:
+    _, term = entropy.sample_with_policy_term(policy, obs, noise)  # type: ignore[arg-type]
+    return torch.autograd.grad(term, list(policy.parameters()))
+
+
+def test_policy_gradients_agree_where_the_noise_has_exact_moments() -> None:
+    """They differ by E[grad_phi log pi(u; phi)] = 0, an average over two moments of the noise only."""
+    policy, obs = make_policy(), torch.randn(1, OBS_DIM).expand(4, -1)
+    through_score = policy_gradient(with_oracle(policy), policy, obs, corners)
+    torch.testing.assert_close(through_score, policy_gradient(TractableEntropy(), policy, obs, corners))
+
+
+def test_policy_gradients_agree_in_the_mean() -> None:
+    policy, obs = make_policy(), torch.randn(500, OBS_DIM)
+    entropies = with_oracle(policy), TractableEntropy()
+    pairs = [[policy_gradient(entropy, policy, obs, normal)[-1] for entropy in entropies] for _ in range(60)]
+    difference = torch.stack([through_score - through_density for through_score, through_density in pairs])
+    assert (difference.mean(0).abs() < 4 * difference.std(0) / 60**0.5).all()
+    assert (difference.std(0) / 60**0.5 < 0.02).all()
+
+
+def test_log_probs_agree() -> None:
+    policy, obs, u = make_policy(), torch.randn(7, OBS_DIM), 3 * torch.randn(7, DIM)
+    ours = with_oracle(policy).log_prob(policy, obs, u, normal)
+    exact = TractableEntropy().log_prob(policy, obs, u, normal)
+    torch.testing.assert_close(ours, exact)
+    mean, log_std = policy.parameters_of(obs)
+    by_hand = torch.distributions.Normal(mean, log_std.exp()).log_prob(u) - (1 - u.tanh().square()).log()
+    torch.testing.assert_close(exact, by_hand.sum(-1), rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("from_score", [False, True])
+def test_sampled_log_prob_is_the_log_prob_of_the_sample(from_score: bool) -> None:
+    policy, obs = make_policy(), torch.randn(7, OBS_DIM)
+    entropy = with_oracle(policy) if from_score else TractableEntropy()
+    action, log_prob, _ = entropy.sample_with_log_prob(policy, obs, normal)
+    torch.testing.assert_close(log_prob, entropy.log_prob(policy, obs, action, normal))
+
+
+def test_tractable_density_of_the_action_integrates_to_one() -> None:
+    step = 1e-4
+    action = torch.arange(-1 + step / 2, 1, step).view(-1, 1)
+    policy, obs = make_policy(1), torch.randn(1, OBS_DIM).expand(len(action), -1)
+    mass = TractableEntropy().log_prob(policy, obs, action.atanh(), normal).exp().sum() * step
+    assert abs(float(mass) - 1) < 1e-3
+
+
+def same_for_every_state(batch: int, *shape: int) -> Tensor:
+    return torch.randn(1, *shape, generator=torch.Generator().manual_seed(len(shape))).expand(batch, *shape)
+
+
+def test_estimated_density_of_the_action_integrates_to_one() -> None:
+    count, step = 4000, 0.005
+    action = torch.arange(-1 + step / 2, 1, step).view(-1, 1)
+    estimator = concave(ARDAE(1, OBS_DIM, layers=1, width=8, activation="softplus"))
+    with torch.no_grad():
+        estimator.network.out.weight.mul_(6)
+    policy, obs = ImplicitSampler(OBS_DIM, 1, noise_dim=2, width=8), torch.randn(1, OBS_DIM).expand(len(action), -1)
+    with torch.no_grad():
+        policy.out.weight.mul_(0.2)
+    entropy = ScoreEntropy(estimator, samples_per_state=50, importance_samples=count, proposal_std=None)
+    mass = entropy.log_prob(policy, obs, action.atanh(), same_for_every_state).exp().sum() * step
+    ess = estimator.log_partition(obs[:1], samples=count, normal=same_for_every_state).effective_sample_size
+    assert abs(float(mass) - 1) < 4 * math.sqrt(float(1 / ess - 1 / count)) < 0.1
+
+
+def test_policy_term_is_the_score_pushed_through_the_sampler() -> None:
+    """d(term)/du = (f(u) + 2 tanh u) / B, f a constant; and no gradient for the estimator."""
+    policy = ImplicitSampler(OBS_DIM, DIM, noise_dim=4, width=8)
+    estimator = ARDAE(DIM, OBS_DIM, width=8)
+    entropy = ScoreEntropy(estimator, samples_per_state=6, importance_samples=3, proposal_std=None)
+    obs = torch.randn(5, OBS_DIM)
+    action, term = entropy.sample_with_policy_term(policy, obs, same_for_every_state)
+    frame = estimator.frame(policy.draw(obs, same_for_every_state(5, 6, 4)), policy.centre(obs))
+    expected = estimator.score(action.unsqueeze(1), obs, frame=frame).squeeze(1) + 2 * action.tanh()
+    parameters = list(policy.parameters())
+    ours = torch.autograd.grad(term, parameters, retain_graph=True)
+    torch.testing.assert_close(ours, torch.autograd.grad(action, parameters, expected.detach() / 5))
+    assert not term.requires_grad or all(grad is None for grad in estimator_gradients(estimator, policy, entropy, obs))
+
+
+def estimator_gradients(estimator: ARDAE, policy: ImplicitSampler, entropy: ScoreEntropy, obs: Tensor) -> tuple[Tensor | None, ...]:
+    _, term = entropy.sample_with_policy_term(policy, obs, same_for_every_state)
+    return torch.autograd.grad(term, list(estimator.parameters()), allow_unused=True)
+
+
+def test_fitting_the_score_leaves_the_policy_alone() -> None:
+    policy = ImplicitSampler(OBS_DIM, DIM, noise_dim=4, width=8)
+    entropy = ScoreEntropy(ARDAE(DIM, OBS_DIM, width=8), samples_per_state=6, importance_samples=3, proposal_std=None)
+    loss = entropy.fit_loss(policy, torch.randn(5, OBS_DIM), normal)
+    assert loss is not None
+    assert all(grad is None for grad in torch.autograd.grad(loss, list(policy.parameters()), allow_unused=True))
+
+
+def test_a_density_needs_no_fit() -> None:
+    assert TractableEntropy().fit_loss(make_policy(), torch.randn(5, OBS_DIM), normal) is None
+
+
+def test_critic_targets_carry_no_gradient() -> None:
+    policy, obs = make_policy(), torch.randn(5, OBS_DIM)
+    action, log_prob, watched = with_oracle(policy).sample_with_log_prob(policy, obs, normal)
+    assert not action.requires_grad and not log_prob.requires_grad
+    assert watched["importance_ess_fraction"] == 1
+    assert watched["action_std"] > 0

@@ -1,0 +1,81 @@
+"""The implicit policy: shapes of Table 7, one state pass for many samples, initialisation."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ardae_rl.samplers import ImplicitSampler
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def make(encoder_layers: int = 1, head_layers: int = 1, width: int = 16, noise_dim: int = 5) -> ImplicitSampler:
+    return ImplicitSampler(3, 2, noise_dim=noise_dim, encoder_layers=encoder_layers, head_layers=head_layers, width=width)
+
+
+def naive(sampler: ImplicitSampler, context: Tensor, noise: Tensor) -> Tensor:
+    """Encode the state again for every sample and concatenate [encoder(c), eps] into one first head layer."""
+    h = context[:, None].expand(-1, noise.shape[1], -1)
+    for layer in sampler.encoder:
+        h = functional.elu(h @ layer.weight.t() + layer.bias)
+    first = torch.cat([sampler.from_context.weight, sampler.from_noise.weight], 1)
+    h = functional.elu(torch.cat([h, noise], -1) @ first.t() + sampler.from_context.bias)
+    for layer in sampler.head:
+        h = functional.elu(h @ layer.weight.t() + layer.bias)
+    return h @ sampler.out.weight.t() + sampler.out.bias
+
+
+@pytest.mark.parametrize("head_layers", [1, 3])
+@pytest.mark.parametrize("encoder_layers", [1, 2])
+def test_one_state_pass_equals_encoding_the_state_per_sample(encoder_layers: int, head_layers: int) -> None:
+    sampler, context, noise = make(encoder_layers, head_layers), torch.randn(4, 3), torch.randn(4, 6, 5)
+    ours, twin = sampler.draw(context, noise), naive(sampler, context, noise)
+    torch.testing.assert_close(ours, twin)
+    parameters = list(sampler.parameters())
+    seed = torch.randn(4, 6, 2)
+    torch.testing.assert_close(torch.autograd.grad(ours, parameters, seed), torch.autograd.grad(twin, parameters, seed))
+
+
+@pytest.mark.parametrize(("encoder_layers", "head_layers", "width", "noise_dim"), [(1, 1, 256, 10), (3, 2, 64, 32)])
+def test_layers_and_widths_are_those_of_table_7(encoder_layers: int, head_layers: int, width: int, noise_dim: int) -> None:
+    """HalfCheetah and Humanoid: m_enc hidden encoder layers, m_fc hidden head layers, one linear output."""
+    sampler = make(encoder_layers, head_layers, width, noise_dim)
+    assert [tuple(layer.weight.shape) for layer in sampler.encoder] == [(width, 3)] + [(width, width)] * (encoder_layers - 1)
+    assert tuple(sampler.from_context.weight.shape) == (width, width)
+    assert tuple(sampler.from_noise.weight.shape) == (width, noise_dim)
+    assert [tuple(layer.weight.shape) for layer in sampler.head] == [(width, width)] * (head_layers - 1)
+    assert tuple(sampler.out.weight.shape) == (2, width)
+
+
+def test_centre_is_the_draw_at_zero_noise() -> None:
+    sampler, context = make(), torch.randn(4, 3)
+    torch.testing.assert_close(sampler.centre(context), sampler.draw(context, torch.zeros(4, 1, 5)).squeeze(1))
+
+
+def test_output_weight_starts_standard_normal() -> None:
+    weight = ImplicitSampler(3, 8, width=2048).out.weight
+    assert abs(weight.mean()) < 4 / math.sqrt(weight.numel())
+    assert abs(weight.square().mean() - 1) < 4 * math.sqrt(2 / weight.numel())
+
+
+def test_first_head_layer_starts_like_one_linear_layer() -> None:
+    """U(-b, b) with b = 1 / sqrt(width + noise_dim): variance b^2 / 3, fourth moment b^4 / 5."""
+    sampler = make(width=500, noise_dim=40)
+    bound = 1 / math.sqrt(540)
+    for part in (sampler.from_context.weight, sampler.from_context.bias, sampler.from_noise.weight):
+        assert part.abs().max() <= bound
+        assert abs(part.square().mean() - bound**2 / 3) < 4 * bound**2 * math.sqrt((1 / 5 - 1 / 9) / part.numel())
+
+
+def test_noise_thinner_than_the_action_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"noise_dim must be at least the action dimension 2, got 1: .*Raise noise_dim"):
+        make(noise_dim=1)
+    assert make(noise_dim=2).noise_dim == 2
+
+
+def test_activation_with_a_kink_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"activation must be one of .* got 'relu'"):
+        ImplicitSampler(3, 2, activation="relu")

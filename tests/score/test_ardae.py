@@ -1,0 +1,283 @@
+"""AR-DAE's laws that hold for any weights: the loss's minimum, changes of variables, normalisation, noise, and bad input."""
+
+import doctest
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ardae_rl.score import ARDAE, Frame, LogPartition, ardae, denoising_loss
+from ardae_rl.score.networks import ResidualNet
+from tests.score.concave import concave
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+Standardisation = Literal["fixed", "per_context"]
+BOTH = pytest.mark.parametrize("standardisation", ["fixed", "per_context"])
+
+
+def make(dim: int = 2, context_dim: int = 0, **options: Any) -> ARDAE:
+    return ARDAE(dim, context_dim, **{"width": 16, "layers": 2, "activation": "softplus", **options})
+
+
+def normal(seed: int = 0) -> Callable[..., Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return lambda *shape: torch.randn(shape, generator=generator)
+
+
+class BlurredGaussianScore(nn.Module):
+    """The score of N(0, std^2 I) convolved with N(0, sigma^2 I)."""
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.std = std
+
+    def forward(self, x: Tensor, context: Tensor | None, sigma: Tensor) -> Tensor:
+        return -x / (self.std**2 + sigma**2)
+
+
+# the loss
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("std", "sigma"), [(1.0, 0.1), (0.3, 0.3), (2.0, 1.0)])
+def test_true_score_of_a_blurred_gaussian_attains_the_minimum(std: float, sigma: float, sign: int) -> None:
+    count, dim = 100_000, 3
+    x, u = std * torch.randn(1, count, dim), torch.randn(1, count, dim)
+    loss = denoising_loss(BlurredGaussianScore(std), x, None, torch.full((1, count, 1), sign * sigma), u)
+    assert abs(loss.mean() - dim * std**2 / (std**2 + sigma**2)) < 4 * loss.std() / count**0.5
+
+
+def test_zero_sigma_is_legal_and_carries_no_signal() -> None:
+    net, u = make().network, torch.randn(1, 9, 2)
+    loss = denoising_loss(net, torch.randn(1, 9, 2), None, torch.zeros(1, 9, 1), u)
+    torch.testing.assert_close(loss, u.square().sum(-1))
+    assert not any(grad.any() for grad in torch.autograd.grad(loss.sum(), list(net.body.parameters())))
+
+
+@BOTH
+@pytest.mark.parametrize("form", ["gradient", "residual"])
+def test_loss_sends_no_gradient_to_the_sampler(standardisation: Standardisation, form: str) -> None:
+    estimator = make(context_dim=3, form=form, standardisation=standardisation)
+    samples, centre = torch.randn(4, 5, 2, requires_grad=True), torch.randn(4, 2, requires_grad=True)
+    loss = estimator.loss(samples, torch.randn(4, 3), frame=estimator.frame(samples, centre))
+    assert torch.autograd.grad(loss, (samples, centre), allow_unused=True) == (None, None)
+
+
+def reveal_sigma(estimator: ARDAE) -> ARDAE:
+    """Make f the constant (1, 1): with u = 0 and unit draws for sigma the loss is then 2 delta^2."""
+    assert isinstance(estimator.network, ResidualNet)
+    nn.init.zeros_(estimator.network.out.weight)
+    nn.init.ones_(estimator.network.out.bias)
+    return estimator
+
+
+def unit_sigma_without_u(*shape: int) -> Tensor:
+    return torch.ones(shape) if shape[-1] == 1 else torch.zeros(shape)
+
+
+@pytest.mark.parametrize("spread", [0.01, 1.0, 20.0])
+def test_adaptive_delta_follows_the_spread(spread: float) -> None:
+    samples = spread * torch.randn(1, 30, 2)
+    estimator = reveal_sigma(make(form="residual", standardisation="fixed", scale=5.0, delta_scale=0.3))
+    delta = 0.3 * 5.0 * samples.std(1).mean()
+    torch.testing.assert_close(estimator.loss(samples, normal=unit_sigma_without_u), 2 * delta**2)
+
+
+def test_each_context_has_its_own_delta() -> None:
+    samples = torch.tensor([0.1, 1.0, 10.0]).view(3, 1, 1) * torch.randn(3, 30, 2)
+    estimator = reveal_sigma(make(context_dim=1, form="residual", standardisation="fixed", scale=1.0, delta_scale=0.3))
+    deltas = 0.3 * samples.std(1).mean(-1)
+    torch.testing.assert_close(estimator.loss(samples, torch.zeros(3, 1), normal=unit_sigma_without_u), 2 * deltas.square().mean())
+
+
+def test_constant_delta_ignores_the_spread() -> None:
+    estimator = reveal_sigma(make(form="residual", standardisation="fixed", scale=5.0, delta_scale=0.3, adaptive_delta=False))
+    torch.testing.assert_close(estimator.loss(20 * torch.randn(30, 2), normal=unit_sigma_without_u), torch.tensor(2 * 0.3**2))
+
+
+def test_sigma_is_symmetric_about_zero_with_standard_deviation_delta() -> None:
+    """With f = (1, 1) and u = 0 the loss is 2 sigma^2, of mean 2 delta^2 and standard deviation sqrt(8) delta^2."""
+    estimator = reveal_sigma(make(form="residual", delta_scale=0.3))
+    draw = normal()
+    loss = estimator.loss(torch.randn(20_000, 2), normal=lambda *shape: draw(*shape) if shape[-1] == 1 else torch.zeros(shape))
+    assert abs(loss - 2 * 0.3**2) < 4 * math.sqrt(8) * 0.3**2 / math.sqrt(20_000)
+
+
+def test_several_sigmas_per_sample_are_repeats_of_the_sample() -> None:
+    samples, context = torch.randn(4, 5, 2), torch.randn(4, 3)
+    one, three = make(context_dim=3), make(context_dim=3, sigmas_per_sample=3)
+    three.load_state_dict(one.state_dict())
+    repeated = one.loss(samples.repeat_interleave(3, 1), context, frame=one.frame(samples), normal=normal())
+    torch.testing.assert_close(three.loss(samples, context, normal=normal()), repeated)
+
+
+# coordinates
+
+
+@BOTH
+def test_score_and_log_density_change_variables(standardisation: Standardisation) -> None:
+    """The law of y = a x + t has score(y) = score(x) / a and log p(y) = log p(x) - D log a; s scales with 1 / a where it is fixed."""
+    a, t = 0.01, torch.tensor([3.0, -4.0])
+    here, there = (
+        make(context_dim=3, standardisation=standardisation, scale=2.0),
+        make(context_dim=3, standardisation=standardisation, scale=2.0 / a),
+    )
+    there.load_state_dict(here.state_dict())
+    x, context = torch.randn(4, 50, 2), torch.randn(4, 3)
+    y = a * x + t
+    frames = {"here": here.frame(x), "there": there.frame(y)}
+    torch.testing.assert_close(there.score(y, context, frame=frames["there"]), here.score(x, context, frame=frames["here"]) / a)
+    expected = here.log_density(x, context, frame=frames["here"]) - 2 * math.log(a)
+    torch.testing.assert_close(there.log_density(y, context, frame=frames["there"]), expected)
+    torch.testing.assert_close(there.loss(y, context, normal=normal()), here.loss(x, context, normal=normal()))
+
+
+@BOTH
+def test_score_is_the_gradient_of_the_log_density(standardisation: Standardisation) -> None:
+    estimator = make(context_dim=3, standardisation=standardisation, scale=3.0)
+    context, frame = torch.randn(4, 3), estimator.frame(5 + 0.2 * torch.randn(4, 50, 2), torch.full((4, 2), 5.1))
+    x = (5 + 0.2 * torch.randn(4, 6, 2)).requires_grad_()
+    gradient = torch.autograd.grad(estimator.log_density(x, context, frame=frame).sum(), x)[0]
+    torch.testing.assert_close(estimator.score(x, context, frame=frame), gradient)
+
+
+def test_without_a_context_a_flat_batch_is_one_context() -> None:
+    estimator, x = make(), torch.randn(30, 2)
+    frame = estimator.frame(x, torch.zeros(2))
+    torch.testing.assert_close(estimator.score(x, frame=frame), estimator.score(x[None], frame=frame)[0])
+    torch.testing.assert_close(estimator.log_density(x, frame=frame), estimator.log_density(x[None], frame=frame)[0])
+    torch.testing.assert_close(estimator.loss(x, normal=normal()), estimator.loss(x[None], normal=normal()))
+
+
+def test_contexts_do_not_leak_into_each_other() -> None:
+    estimator, x, context = make(context_dim=3), torch.randn(4, 5, 2), torch.randn(4, 3)
+    frame = estimator.frame(x)
+    before = estimator.score(x, context, frame=frame)
+    context[1] += 1
+    changed = (estimator.score(x, context, frame=frame) != before).flatten(1).any(1)
+    assert changed.tolist() == [False, True, False, False]
+
+
+# log Z
+
+
+def relative_error(estimate: LogPartition, count: int) -> float:
+    return float(((count / estimate.effective_sample_size - 1) / count).sqrt().max())
+
+
+@BOTH
+@pytest.mark.parametrize(("dim", "step"), [(1, 0.005), (2, 0.04)])
+def test_density_integrates_to_one_in_the_samplers_coordinates(standardisation: Standardisation, dim: int, step: float) -> None:
+    """The samples' law is beside the point: any frame gives a density once its log Z is subtracted."""
+    count, std, contexts = 50_000, 0.4, 2
+    estimator = concave(make(dim, 3, layers=1, width=32, standardisation=standardisation, scale=1 / std))
+    context, frame = torch.randn(contexts, 3), estimator.frame(1 + std * torch.randn(contexts, 500, dim))
+    options = {} if standardisation == "per_context" else {"proposal_std": 1.2 * std}
+    with torch.no_grad():
+        estimate = estimator.log_partition(context, samples=count, **options)
+    axis = torch.arange(-7, 9, step)
+    grid = torch.cartesian_prod(*[axis] * dim).view(1, -1, dim).expand(contexts, -1, dim)
+    mass = (estimator.log_density(grid, context, frame=frame) - estimate.log_z[:, None]).exp().sum(1) * step**dim
+    assert ((mass - 1).abs() < 4 * relative_error(estimate, count)).all()
+    assert relative_error(estimate, count) < 0.02
+
+
+def proposal_std_seen(estimator: ARDAE, **options: Any) -> float:
+    """At unit noise and a linear potential of slope 1 one importance weight shows where the proposal put its draw."""
+    body, out = estimator.network.body, estimator.network.out
+    for part in estimator.parameters():
+        nn.init.zeros_(part)
+    with torch.no_grad():
+        body.from_input.weight[0], out.weight[0, 0] = 1e-6, 1e6
+    at_one = estimator.log_partition(samples=1, normal=lambda *shape: torch.ones(shape), **options).log_z
+    at_minus_one = estimator.log_partition(samples=1, normal=lambda *shape: -torch.ones(shape), **options).log_z
+    return float((at_one - at_minus_one).detach()) / 2
+
+
+@pytest.mark.parametrize(
+    ("standardisation", "options", "std"),
+    [
+        ("per_context", {}, 1.2),
+        ("per_context", {"proposal_std": 0.7}, 0.7),
+        ("fixed", {}, 100 * math.exp(-1)),
+        ("fixed", {"proposal_std": 0.7}, 70.0),
+    ],
+)
+def test_proposal_is_measured_in_spreads_or_in_the_samplers_units(standardisation: str, options: dict[str, float], std: float) -> None:
+    estimator = ARDAE(1, width=4, layers=1, activation="tanh", standardisation=standardisation, scale=100.0)  # type: ignore[arg-type]
+    assert proposal_std_seen(estimator, **options) == pytest.approx(std, rel=1e-6)
+
+
+# degenerate samplers and bad input
+
+
+@BOTH
+def test_a_sampler_in_one_point_gives_finite_numbers(standardisation: Standardisation) -> None:
+    estimator, x = make(standardisation=standardisation, scale=10_000.0), torch.ones(4, 5, 2).float()
+    estimator = estimator.float()
+    frame = estimator.frame(x)
+    loss = estimator.loss(x[0], frame=Frame(*(part[:1] for part in vars(frame).values())))
+    gradients = torch.autograd.grad(loss, list(estimator.parameters()), allow_unused=True, materialize_grads=True)
+    numbers = [loss, *gradients, estimator.score(x, frame=frame), estimator.log_density(x, frame=frame)]
+    assert all(number.isfinite().all() for number in numbers)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dim": 0}, r"dim must be at least 1 .* got dim=0"),
+        ({"context_dim": -1}, r"context_dim at least 0, got dim=2 and context_dim=-1"),
+        ({"form": "energy"}, r"form must be 'gradient' or 'residual', got 'energy'"),
+        ({"standardisation": "per_dim"}, r"standardisation must be 'fixed' or 'per_context', got 'per_dim'"),
+        ({"activation": "relu"}, r"activation must be one of .* got 'relu'"),
+    ],
+)
+def test_impossible_estimators_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**options)
+
+
+@pytest.mark.parametrize(
+    ("x", "context", "message"),
+    [
+        ((4, 5, 3), (4, 3), r"must have shape \(contexts, samples per context, 2\), got \(4, 5, 3\)"),
+        ((5, 2), (5, 3), r"must have shape \(contexts, samples per context, 2\), got \(5, 2\)"),
+        ((4, 5, 2), (5, 3), r"context must have shape \(4, 3\) for x of shape \(4, 5, 2\), got \(5, 3\)"),
+        ((4, 5, 2), None, r"context must have shape \(4, 3\) for x of shape \(4, 5, 2\), got None"),
+    ],
+)
+def test_wrong_shapes_are_refused(x: tuple[int, ...], context: tuple[int, ...] | None, message: str) -> None:
+    estimator = make(context_dim=3)
+    frame = estimator.frame(torch.randn(4, 5, 2))
+    given = None if context is None else torch.zeros(context)
+    for method in (estimator.loss, estimator.score, estimator.log_density):
+        with pytest.raises(ValueError, match=message):
+            method(torch.zeros(x), given, frame=frame)
+
+
+def test_a_context_without_context_dim_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"context must have shape None .* got \(1, 3\)"):
+        make().loss(torch.randn(1, 5, 2), torch.zeros(1, 3))
+
+
+def test_a_score_without_a_frame_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"pass frame=estimator\.frame\(samples\) with samples of shape \(contexts, samples per context, 2\)"
+    ):
+        make().score(torch.randn(5, 2))
+
+
+def test_the_residual_form_has_no_density() -> None:
+    estimator = make(form="residual")
+    with pytest.raises(ValueError, match=r"no log-density: build it with form='gradient'"):
+        estimator.log_density(torch.randn(5, 2), frame=estimator.frame(torch.randn(5, 2)))
+    with pytest.raises(ValueError, match=r"no log-density: build it with form='gradient'"):
+        estimator.log_partition(samples=5)
+
+
+def test_documented_example_runs() -> None:
+    assert doctest.testmod(ardae) == (0, 4)

@@ -1,0 +1,110 @@
+"""The fast matrix product is the ordinary one: values, first and second derivatives, any strides, and never slow."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ardae_rl.score.linear import linear
+
+needs_onednn = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN, so linear is functional.linear"
+)
+SIZES = [(64, 16, 16), (128, 256, 256), (100, 37, 19), (65, 300, 16), (10, 4, 4)]
+LAYOUTS: dict[str, Callable[[int, int], Tensor]] = {
+    "row-major": torch.randn,
+    "column-major": lambda rows, columns: torch.randn(columns, rows).t(),
+    "odd row stride": lambda rows, columns: torch.randn(rows, columns + 3)[:, :columns],
+    "every other column": lambda rows, columns: torch.randn(rows, 2 * columns)[:, ::2],
+    "one row repeated": lambda rows, columns: torch.randn(1, columns).expand(rows, columns),
+}
+
+
+def assert_product(product: Tensor, left: Tensor, right: Tensor, addend: Tensor | None = None) -> None:
+    """product = left @ right + addend up to the rounding bound of a float32 sum of that length, in whatever order it was taken."""
+    exact = left.double() @ right.double()
+    magnitude = left.double().abs() @ right.double().abs()
+    if addend is not None:
+        exact, magnitude = exact + addend, magnitude + addend.abs()
+    bound = (left.shape[1] + 2) * torch.finfo(torch.float32).eps * magnitude
+    assert ((product - exact).abs() <= bound).all()
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), SIZES)
+def test_values_and_gradients_are_exact_to_rounding(rows: int, inputs: int, outputs: int, with_bias: bool) -> None:
+    x, weight = torch.randn(rows, inputs, requires_grad=True), torch.randn(outputs, inputs, requires_grad=True)
+    bias = torch.randn(outputs, requires_grad=True) if with_bias else None
+    out, seed = linear(x, weight, bias), torch.randn(rows, outputs)
+    out.backward(seed)
+    assert x.grad is not None and weight.grad is not None
+    assert_product(out, x.detach(), weight.detach().t(), None if bias is None else bias.detach())
+    assert_product(x.grad, seed, weight.detach())
+    assert_product(weight.grad, seed.t(), x.detach())
+    if bias is not None:
+        assert bias.grad is not None
+        assert_product(bias.grad[None], torch.ones(1, rows), seed)
+
+
+@pytest.mark.parametrize("weight_layout", LAYOUTS)
+@pytest.mark.parametrize("x_layout", LAYOUTS)
+def test_strides_do_not_change_the_product(x_layout: str, weight_layout: str) -> None:
+    x, weight = LAYOUTS[x_layout](96, 32).requires_grad_(), LAYOUTS[weight_layout](24, 32).requires_grad_()
+    out = linear(x, weight)
+    grads = torch.autograd.grad(out.sum(), (x, weight))
+    assert_product(out, x.detach(), weight.detach().t())
+    assert_product(grads[0], torch.ones(96, 24), weight.detach())
+    assert_product(grads[1], torch.ones(24, 96), x.detach())
+
+
+def seconds(function: Callable[[], object]) -> float:
+    def once() -> float:
+        start = time.perf_counter()
+        function()
+        return time.perf_counter() - start
+
+    return min(once() for _ in range(5))
+
+
+@pytest.mark.parametrize("layout", ["odd row stride", "every other column", "one row repeated"])
+def test_awkward_strides_are_not_slow(layout: str) -> None:
+    """Left to itself oneDNN takes a reference loop there, a hundred times slower and more; a copy first costs well under ten times."""
+    weight, plain, awkward = torch.randn(256, 256), torch.randn(512, 256), LAYOUTS[layout](512, 256)
+    linear(plain, weight)
+    assert seconds(lambda: linear(awkward, weight)) < 20 * seconds(lambda: linear(plain, weight))
+    assert seconds(lambda: linear(plain, awkward)) < 40 * seconds(lambda: linear(plain, weight))
+
+
+def second_derivatives(product: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+    leaves = [part.detach().clone().requires_grad_() for part in (x, weight, bias)]
+    slope = torch.autograd.grad(product(*leaves).tanh().sum(), leaves, create_graph=True)
+    return torch.autograd.grad(sum(part.square().sum() for part in slope), leaves)
+
+
+def test_second_derivatives_are_those_of_float64() -> None:
+    x, weight, bias = torch.randn(128, 32), torch.randn(48, 32) / 6, torch.randn(48)
+    fast = second_derivatives(linear, x, weight, bias)
+    exact = second_derivatives(functional.linear, x.double(), weight.double(), bias.double())
+    for ours, theirs in zip(fast, exact, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))
+
+
+def test_float64_stays_float64() -> None:
+    x, weight = torch.randn(64, 16, dtype=torch.float64), torch.randn(16, 16, dtype=torch.float64)
+    torch.testing.assert_close(linear(x, weight), x @ weight.t(), rtol=1e-14, atol=1e-13)
+
+
+def test_autocast_rules_the_product_too() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert linear(torch.randn(64, 16), torch.randn(16, 16)).dtype == torch.bfloat16
+
+
+@needs_onednn
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_the_operator_keeps_what_it_promises_to_torch_compile(with_bias: bool) -> None:
+    x, weight = torch.randn(64, 32, requires_grad=True), torch.randn(16, 32, requires_grad=True)
+    bias = torch.randn(16, requires_grad=True) if with_bias else None
+    torch.library.opcheck(torch.ops.ardae_rl.onednn_linear.default, (x, weight, bias), rtol=1e-4, atol=1e-4)

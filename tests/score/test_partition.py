@@ -1,0 +1,87 @@
+"""Importance-sampled log Z against quadrature, and its error against theory, on both sides."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from ardae_rl.score import LogPartition, log_partition
+from ardae_rl.score.networks import PotentialNet, ScoreBody
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+Potential = Callable[[Tensor], Tensor]
+
+
+def log_integral(potential: Potential, dim: int, *, half_width: float = 12.0, step: float = 0.05) -> Tensor:
+    """log of the integral of exp(potential) over a box, (B,), by the trapezoidal rule."""
+    axis = torch.arange(-half_width, half_width + step / 2, step)
+    points = torch.cartesian_prod(*[axis] * dim).view(1, -1, dim)
+    return potential(points).logsumexp(-1) + dim * math.log(step)
+
+
+def log_z_standard_error(estimate: LogPartition, count: int) -> Tensor:
+    """Delta method: var(log Z) = (N / ESS - 1) / N."""
+    return ((count / estimate.effective_sample_size - 1) / count).clamp_min(1e-12).sqrt()
+
+
+def two_bumps(x: Tensor) -> Tensor:
+    return torch.logaddexp(-2 * (x - 1).square().sum(-1), -(x + 1.5).square().sum(-1))
+
+
+def ring(x: Tensor) -> Tensor:
+    return -2 * (x.norm(dim=-1) - 2).square() + 3.0
+
+
+def random_network(dim: int) -> Potential:
+    """A random potential network inside a Gaussian well, without which its integral need not exist."""
+    torch.manual_seed(1)
+    net = PotentialNet(ScoreBody(dim, 0, layers=3, context_layers=0, input_layers=1, width=16, activation="silu"), 16)
+    return lambda x: net.potential(x, None).detach() - 0.5 * x.square().sum(-1)
+
+
+POTENTIALS = {"two bumps": lambda dim: two_bumps, "ring": lambda dim: ring, "random network": random_network}
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+@pytest.mark.parametrize("name", POTENTIALS)
+def test_log_z_is_the_integral(name: str, dim: int) -> None:
+    potential = POTENTIALS[name](dim)
+    estimate = log_partition(potential, torch.randn(1, 40_000, dim), 2.0)
+    error = float(estimate.log_z - log_integral(potential, dim))
+    assert abs(error) < 4 * float(log_z_standard_error(estimate, 40_000)) < 0.1
+
+
+def test_each_context_has_its_own_log_z() -> None:
+    precision = torch.tensor([0.5, 1.0, 4.0])[:, None]
+    estimate = log_partition(lambda x: -0.5 * precision * x.square().sum(-1), torch.randn(3, 40_000, 2), 1.5)
+    exact = math.log(2 * math.pi) - precision.squeeze(1).log()
+    assert ((estimate.log_z - exact).abs() < 4 * log_z_standard_error(estimate, 40_000)).all()
+
+
+@pytest.mark.parametrize("dim", [1, 3])
+def test_the_proposal_itself_is_estimated_without_error(dim: int) -> None:
+    estimate = log_partition(lambda x: 0.7 - 0.5 * (x / 1.3).square().sum(-1), torch.randn(2, 10, dim), 1.3)
+    exact = 0.7 + dim * (0.5 * math.log(2 * math.pi) + math.log(1.3))
+    torch.testing.assert_close(estimate.log_z, torch.full((2,), exact))
+    torch.testing.assert_close(estimate.effective_sample_size, torch.full((2,), 10.0))
+
+
+def test_spread_of_the_estimate_is_that_of_theory() -> None:
+    """Target N(0, 1), proposal N(0, s^2): E[w^2] / E[w]^2 = s^2 / sqrt(2 s^2 - 1), so Z / Z* has mean 1 and (that - 1) / N as variance."""
+    repeats, count, std = 4000, 200, 1.5
+    estimate = log_partition(lambda x: -0.5 * x.square().sum(-1), torch.randn(repeats, count, 1), std)
+    ratio = (estimate.log_z - 0.5 * math.log(2 * math.pi)).exp()
+    second_moment = std**2 / math.sqrt(2 * std**2 - 1)
+    variance = (second_moment - 1) / count
+    assert abs(ratio.mean() - 1) < 4 * math.sqrt(variance / repeats)
+    assert abs(ratio.var() - variance) < 4 * (ratio - 1).square().std() / math.sqrt(repeats)
+    assert abs(estimate.effective_sample_size.mean() / count - 1 / second_moment) < 0.01
+
+
+def test_one_dominating_draw_counts_as_one() -> None:
+    estimate = log_partition(lambda x: torch.arange(5.0).mul(1000).expand(x.shape[:-1]), torch.randn(2, 5, 1), 1.0)
+    assert estimate.log_z.isfinite().all()
+    torch.testing.assert_close(estimate.effective_sample_size, torch.ones(2))
