@@ -19,7 +19,7 @@ from ardae_rl.bench.report import Row, in_fresh_process, row
 ENV = "HalfCheetah-v5"
 VECTOR_ENVS = 8
 WARMUP_ENV_STEPS = 1000
-SETTLE_ENV_STEPS = 200  # with updates, untimed: first calls allocate and initialise
+SETTLE_ENV_STEPS = 200  # with updates, untimed: first calls allocate and initialise. RLlib, ten times slower, settles on half of it
 _NEVER = 1_000_000_000
 
 
@@ -142,7 +142,7 @@ def time_rllib(env_steps: int, threads: int, seed: int) -> Slice:
             critic_lr=3e-4,
             alpha_lr=3e-4,
         )
-        .reporting(min_time_s_per_iteration=None, min_sample_timesteps_per_iteration=VECTOR_ENVS)
+        .reporting(min_time_s_per_iteration=None, min_sample_timesteps_per_iteration=SETTLE_ENV_STEPS // 2)
         .debugging(seed=seed, log_level="ERROR")
     )
     algorithm = config.build_algo()

@@ -12,7 +12,7 @@ from ardae_rl.experiment.schema import Experiment, parse, put
 from ardae_rl.experiment.yaml_file import Document, parse_value, read_document
 
 SMOKE_WARMUP_ENV_STEPS = 300
-SMOKE_UPDATES = 16
+SMOKE_UPDATES = 8
 
 
 def load_experiment(

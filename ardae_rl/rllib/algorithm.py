@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 _MAX_UPDATES_PER_CALL = 32  # bounds the memory of one learner call, whatever the number of environments
 _MAX_SECONDS_PER_ITERATION = 20.0  # a progress report, and a chance to stop, comes at least this often
 _REPLAY_SEED = 7  # tells the replay buffer's random stream from those of the env runners
-_PROGRESS = "ardae_rl_progress"
+_PROGRESS, _PROGRESS_ATTRIBUTES = "ardae_rl_progress", ("env_steps", "num_updates", "evaluations", "_updates_start_at", "_seconds")
 REPLAY_DIRECTORY = "replay"
 
 
@@ -57,12 +57,10 @@ class SACARDAE(Algorithm):
         )
         self.num_updates = 0
         self.evaluations: list[dict[str, Any]] = []
-        self._first_update_at = self.config.replay.warmup_env_steps
+        self.env_steps = 0
+        self._updates_start_at = (self.config.replay.warmup_env_steps, 0)
         self._seconds = 0.0
-
-    @property
-    def env_steps(self) -> int:
-        return self.replay.num_added
+        self._episode_return_mean = math.nan
 
     def training_step(self) -> None:
         """Sample, learn, evaluate when due, until the next report is due."""
@@ -88,11 +86,14 @@ class SACARDAE(Algorithm):
         )
         self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
         if episodes:
-            self.replay.add(transitions_of(episodes))
+            columns = transitions_of(episodes)
+            self.replay.add(columns)
+            self.env_steps += len(columns[Columns.REWARDS])
 
     def _learn(self) -> None:
         """Catch up with ``updates_per_env_step`` updates for every step since the warm-up, then publish the policy."""
-        due = math.floor((self.env_steps - self._first_update_at) * self.config.replay.updates_per_env_step) - self.num_updates
+        steps_at_start, updates_at_start = self._updates_start_at
+        due = math.floor((self.env_steps - steps_at_start) * self.config.replay.updates_per_env_step) - (self.num_updates - updates_at_start)
         if due <= 0:
             return
         while due > 0:
@@ -126,17 +127,19 @@ class SACARDAE(Algorithm):
         return results | {"progress": self._progress(results) | {"env_steps_per_s": rate}}
 
     def _progress(self, results: dict[str, Any]) -> dict[str, Any]:
-        """The numbers to watch, flat; a metric that was not measured in this iteration is NaN or absent."""
-        after_warmup = self.env_steps - self._first_update_at
+        """The numbers to watch, flat. Returns are the latest known, NaN before the first; learner metrics are those of this iteration."""
+        learning_steps = self.env_steps - self._updates_start_at[0]
+        updates = self.num_updates - self._updates_start_at[1]
         means = [float(np.mean(record["returns"])) for record in self.evaluations]
         learner = results.get(LEARNER_RESULTS, {}).get(DEFAULT_MODULE_ID, {})
+        self._episode_return_mean = float(results.get(ENV_RUNNER_RESULTS, {}).get(EPISODE_RETURN_MEAN, self._episode_return_mean))
         return {
             "env_steps": self.env_steps,
             "updates": self.num_updates,
-            "updates_per_env_step": self.num_updates / after_warmup if after_warmup > 0 else 0.0,
+            "updates_per_env_step": updates / learning_steps if learning_steps > 0 else 0.0,
             "seconds": self._seconds,
             "replay_size": len(self.replay),
-            "episode_return_mean": float(results.get(ENV_RUNNER_RESULTS, {}).get(EPISODE_RETURN_MEAN, math.nan)),
+            "episode_return_mean": self._episode_return_mean,
             "evaluation_return_mean": means[-1] if means else math.nan,
             "evaluation_return_max": max(means, default=math.nan),
             **{f"learner/{name}": float(learner[name]) for name in sorted(METRIC_NAMES & learner.keys())},
@@ -154,16 +157,17 @@ class SACARDAE(Algorithm):
         if replay.is_dir():
             self.replay.load(replay)
         else:
-            logger.warning("the checkpoint at %s holds no replay buffer: collecting %d fresh warm-up steps first.", path, self._first_update_at)
+            warmup = self.config.replay.warmup_env_steps
+            self._updates_start_at = (self.env_steps + warmup, self.num_updates)
+            logger.warning("the checkpoint at %s holds no replay buffer: collecting %d steps before the next update.", path, warmup)
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        progress = {"num_updates": self.num_updates, "evaluations": self.evaluations, "seconds": self._seconds}
-        return super().get_state(*args, **kwargs) | {_PROGRESS: progress}
+        return super().get_state(*args, **kwargs) | {_PROGRESS: {name: getattr(self, name) for name in _PROGRESS_ATTRIBUTES}}
 
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
-        progress = state[_PROGRESS]
-        self.num_updates, self.evaluations, self._seconds = progress["num_updates"], list(progress["evaluations"]), progress["seconds"]
+        for name, value in state[_PROGRESS].items():
+            setattr(self, name, value)
 
 
 def transitions_of(episodes: list[SingleAgentEpisode]) -> dict[str, np.ndarray]:

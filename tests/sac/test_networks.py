@@ -25,7 +25,7 @@ def test_critics_share_nothing() -> None:
     values = twin(torch.randn(5, 3), torch.randn(5, 2))
     assert not torch.isclose(values[0], values[1]).any()
     for index, (own, other) in enumerate([(twin.first, twin.second), (twin.second, twin.first)]):
-        assert torch.autograd.grad(values[index].sum(), list(other.parameters()), allow_unused=True, retain_graph=True) == (None,) * 6
+        assert not any(grad.any() for grad in torch.autograd.grad(values[index].sum(), list(other.parameters()), retain_graph=True))
         assert all(grad.any() for grad in torch.autograd.grad(values[index].sum(), list(own.parameters()), retain_graph=True))
 
 

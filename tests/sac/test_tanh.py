@@ -13,7 +13,9 @@ def test_correction_is_that_of_the_naive_formula(float64: None) -> None:
 
 def test_gradient_is_minus_two_tanh(float64: None) -> None:
     u = torch.linspace(-30, 30, 121).view(-1, 1).requires_grad_()
-    torch.testing.assert_close(torch.autograd.grad(log_det_tanh(u).sum(), u)[0], -2 * u.detach().tanh(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        torch.autograd.grad(log_det_tanh(u).sum(), u)[0], -2 * u.detach().tanh(), rtol=0, atol=1e-8
+    )  # softplus is linear from 20 on
 
 
 @pytest.mark.parametrize("u", [50.0, -50.0, 1e4, -1e4])

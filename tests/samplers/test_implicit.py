@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ardae_rl.samplers import ImplicitSampler
@@ -16,14 +16,18 @@ def make(encoder_layers: int = 1, head_layers: int = 1, width: int = 16, noise_d
     return ImplicitSampler(3, 2, noise_dim=noise_dim, encoder_layers=encoder_layers, head_layers=head_layers, width=width)
 
 
+def dense(layers: nn.ModuleList) -> list[nn.Linear]:
+    return [layer for layer in layers if isinstance(layer, nn.Linear)]
+
+
 def naive(sampler: ImplicitSampler, context: Tensor, noise: Tensor) -> Tensor:
     """Encode the state again for every sample and concatenate [encoder(c), eps] into one first head layer."""
     h = context[:, None].expand(-1, noise.shape[1], -1)
-    for layer in sampler.encoder:
+    for layer in dense(sampler.encoder):
         h = functional.elu(h @ layer.weight.t() + layer.bias)
     first = torch.cat([sampler.from_context.weight, sampler.from_noise.weight], 1)
     h = functional.elu(torch.cat([h, noise], -1) @ first.t() + sampler.from_context.bias)
-    for layer in sampler.head:
+    for layer in dense(sampler.head):
         h = functional.elu(h @ layer.weight.t() + layer.bias)
     return h @ sampler.out.weight.t() + sampler.out.bias
 
@@ -43,10 +47,10 @@ def test_one_state_pass_equals_encoding_the_state_per_sample(encoder_layers: int
 def test_layers_and_widths_are_those_of_table_7(encoder_layers: int, head_layers: int, width: int, noise_dim: int) -> None:
     """HalfCheetah and Humanoid: m_enc hidden encoder layers, m_fc hidden head layers, one linear output."""
     sampler = make(encoder_layers, head_layers, width, noise_dim)
-    assert [tuple(layer.weight.shape) for layer in sampler.encoder] == [(width, 3)] + [(width, width)] * (encoder_layers - 1)
+    assert [tuple(layer.weight.shape) for layer in dense(sampler.encoder)] == [(width, 3)] + [(width, width)] * (encoder_layers - 1)
     assert tuple(sampler.from_context.weight.shape) == (width, width)
     assert tuple(sampler.from_noise.weight.shape) == (width, noise_dim)
-    assert [tuple(layer.weight.shape) for layer in sampler.head] == [(width, width)] * (head_layers - 1)
+    assert [tuple(layer.weight.shape) for layer in dense(sampler.head)] == [(width, width)] * (head_layers - 1)
     assert tuple(sampler.out.weight.shape) == (2, width)
 
 

@@ -176,7 +176,7 @@ def test_density_integrates_to_one_in_the_samplers_coordinates(standardisation: 
     count, std, contexts = 50_000, 0.4, 2
     estimator = concave(make(dim, 3, layers=1, width=32, standardisation=standardisation, scale=1 / std))
     context, frame = torch.randn(contexts, 3), estimator.frame(1 + std * torch.randn(contexts, 500, dim))
-    options = {} if standardisation == "per_context" else {"proposal_std": 1.2 * std}
+    options: dict[str, Any] = {} if standardisation == "per_context" else {"proposal_std": 1.2 * std}
     with torch.no_grad():
         estimate = estimator.log_partition(context, samples=count, **options)
     axis = torch.arange(-7, 9, step)

@@ -81,7 +81,7 @@ def test_awkward_strides_are_not_slow(layout: str) -> None:
 def second_derivatives(product: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
     leaves = [part.detach().clone().requires_grad_() for part in (x, weight, bias)]
     slope = torch.autograd.grad(product(*leaves).tanh().sum(), leaves, create_graph=True)
-    return torch.autograd.grad(sum(part.square().sum() for part in slope), leaves)
+    return torch.autograd.grad([part.square().sum() for part in slope], leaves)
 
 
 def test_second_derivatives_are_those_of_float64() -> None:

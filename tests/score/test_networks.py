@@ -80,11 +80,15 @@ def test_slope_is_the_derivative_of_the_activation_far_out_too(activation: str) 
     torch.testing.assert_close(slope(z, h), torch.autograd.grad(h.sum(), z)[0], rtol=1e-12, atol=1e-8)
 
 
+def dense(layers: nn.ModuleList) -> list[nn.Linear]:
+    return [layer for layer in layers if isinstance(layer, nn.Linear)]
+
+
 def naive(net: PotentialNet | ResidualNet, x: Tensor, context: Tensor | None, sigma: Tensor | None) -> Tensor:
     """Repeat the context for every sample and concatenate [context, x, sigma] into one first layer; outputs of ``net.out``."""
     body = net.body
     features = x
-    for layer in body.input_encoder:
+    for layer in dense(body.input_encoder):
         features = body.activation(features @ layer.weight.t() + layer.bias)
     parts, weights = (
         [features, torch.zeros((*x.shape[:2], 1)) if sigma is None else sigma],
@@ -92,12 +96,12 @@ def naive(net: PotentialNet | ResidualNet, x: Tensor, context: Tensor | None, si
     )
     if context is not None:
         repeated = context[:, None].expand(-1, x.shape[1], -1)
-        for layer in body.context_encoder:
+        for layer in dense(body.context_encoder):
             repeated = body.activation(repeated @ layer.weight.t() + layer.bias)
         assert body.from_context is not None
         parts, weights = [repeated, *parts], [body.from_context.weight, *weights]
     h = body.activation(torch.cat(parts, -1) @ torch.cat(weights, 1).t() + body.bias)
-    for layer in body.joint:
+    for layer in dense(body.joint):
         h = body.activation(h @ layer.weight.t() + layer.bias)
     return h @ net.out.weight.t() + net.out.bias
 
@@ -118,9 +122,11 @@ def test_one_context_pass_equals_repeating_the_context(
 
 def test_layer_counts_are_hidden_layers() -> None:
     body = make_body(input_layers=2, context_layers=4)
-    assert [tuple(layer.weight.shape) for layer in body.input_encoder] == [(WIDTH, DIM), (WIDTH, WIDTH)]
-    assert [tuple(layer.weight.shape) for layer in body.context_encoder] == [(WIDTH, CONTEXT_DIM)] + 3 * [(WIDTH, WIDTH)]
-    assert [tuple(layer.weight.shape) for layer in body.joint] == 2 * [(WIDTH, WIDTH)]  # of 3: the first is from_input + from_context
+    assert [tuple(layer.weight.shape) for layer in dense(body.input_encoder)] == [(WIDTH, DIM), (WIDTH, WIDTH)]
+    assert [tuple(layer.weight.shape) for layer in dense(body.context_encoder)] == [(WIDTH, CONTEXT_DIM)] + 3 * [(WIDTH, WIDTH)]
+    assert [tuple(layer.weight.shape) for layer in dense(body.joint)] == 2 * [
+        (WIDTH, WIDTH)
+    ]  # of 3: the first is from_input + from_context
 
 
 def test_first_joint_layer_starts_like_one_linear_layer() -> None:

@@ -1,0 +1,73 @@
+"""Measure the project's claims about speed and accuracy, each beside its baseline. See ``python scripts/bench.py --help``."""
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import rich
+import typer
+
+from ardae_rl.bench import report
+
+
+def _writable(path: Path | None) -> Path | None:
+    """Refuse a file that cannot be written before measuring for minutes."""
+    if path is not None and not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            path.unlink()
+        except OSError as error:
+            raise typer.BadParameter(f"cannot write {path}: {error.strerror}. Name a file in a folder of yours.") from error
+    return path
+
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Also write rows and provenance to this file.", dir_okay=False, callback=_writable)
+]
+Repeats = Annotated[int, typer.Option(min=1, help="How often each contender has its turn; the median counts.")]
+CORES = os.cpu_count() or 1
+
+
+@app.command()
+def rl(json: JsonFile = None, repeats: Repeats = 3) -> None:
+    """Environment steps per second on HalfCheetah-v5, one update per step: ours, RLlib's SAC, Stable-Baselines3's (bench extra)."""
+    from ardae_rl.bench import rl
+
+    if importlib.util.find_spec("stable_baselines3") is None:
+        rich.print("[red]Stable-Baselines3 is not installed here.[/red] It comes with the bench extra: make .venv/.installed-bench")
+        raise typer.Exit(2)
+    threads = sorted({1, CORES})
+    _finish("SAC on HalfCheetah-v5", rl.run(repeats=repeats, seed=0, threads=threads), json, seeds=range(repeats), threads=threads)
+
+
+@app.command()
+def update(json: JsonFile = None, repeats: Repeats = 3) -> None:
+    """Seconds per SAC-AR-DAE update at the paper's HalfCheetah settings, against the same mathematics written naively."""
+    from ardae_rl.bench import update
+
+    rows = update.run(repeats=repeats, seed=0, threads=CORES)
+    _finish("One SAC-AR-DAE update", rows, json, seeds=range(repeats), threads=[CORES])
+
+
+@app.command()
+def score(json: JsonFile = None, repeats: Repeats = 3) -> None:
+    """Error of the estimated score and log-density on a Gaussian sampler: per-context standardisation against the paper's fixed scale."""
+    from ardae_rl.bench import score
+
+    rows = score.run(seeds=range(repeats), threads=CORES)
+    _finish("AR-DAE on a state-conditional Gaussian sampler", rows, json, seeds=range(repeats), threads=[CORES])
+
+
+def _finish(title: str, rows: Sequence[report.Row], json: Path | None, *, seeds: Sequence[int], threads: Sequence[int]) -> None:
+    rich.print(report.table(title, rows))
+    if json is not None:
+        report.save(json, rows, seeds=seeds, torch_threads=threads)
+        rich.print(f"Rows and provenance: {json}")
+
+
+if __name__ == "__main__":
+    app()

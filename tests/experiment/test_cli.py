@@ -1,0 +1,81 @@
+"""``scripts/tune.py`` as a user runs it: exit codes, where messages go, that mistakes write nothing and print no traceback."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+Write = Callable[..., Path]
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+
+
+def tune(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "scripts/tune.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def refused(*arguments: object) -> str:
+    """The message of a run that must end with exit code 2 before it starts."""
+    done = tune(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr and done.stdout == ""
+    return done.stderr
+
+
+def test_mistakes_in_file_and_options_end_with_code_2_and_write_nothing(write: Write, tmp_path: Path) -> None:
+    path = write("config: {sac: {alfa: 1, tau: x}}")
+    results = tmp_path / "results"
+    message = refused(path, "--storage-path", results, "--set", "seed=3")
+    assert message == (
+        "3 errors:\n"
+        f"{path}:5: config.sac.alfa: unknown key; did you mean 'alpha'?\n"
+        f"{path}:5: config.sac.tau: expected a number, got the text 'x'\n"
+        "--set seed=3: seed: unknown key; did you mean 'seeds'?\n"
+    )
+    assert not results.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--set", "env=CartPole-v1"], "env: CartPole-v1 acts in Discrete(2)"),
+        (["--set", "env=Pendulum-v9"], "Nearest ids: Pendulum-v1"),
+        (["--resume"], "Error: --resume: there is no experiment in"),
+        (["--storage-path", "/dev/null/results"], "/dev/null is not a directory"),
+        (["--smoke", "--resume"], "a smoke run always starts anew"),
+        (["--address", "ray://127.0.0.1:1"], "a Ray Client connection cannot follow a run"),
+        (["--seed", "3"], "No such option"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_it_starts(write: Write, tmp_path: Path, options: list[str], message: str) -> None:
+    results = tmp_path / "results"
+    assert message in refused(write(), "--storage-path", results, *options)
+    assert not results.exists()
+
+
+def test_more_than_this_machine_has_is_refused_before_anything_is_written(write: Write, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    many = ["--set", "config.env_runners.num_env_runners=1", "--set", "config.env_runners.num_cpus_per_env_runner=1000"]
+    message = refused(write(), "--storage-path", results, *many)
+    assert message.startswith("Error: resources: a trial can never start: one of its processes needs 1000 CPU on one machine")
+    assert not results.exists()
+
+
+def test_a_dry_run_prints_the_complete_experiment_and_the_resources_and_writes_nothing(write: Write, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    done = tune(write(), "--dry-run", "--storage-path", results, "--seeds", "0,7", "--set", "config.sac.actor_lr=1e-5")
+    assert done.returncode == 0, done.stderr
+    text, _, plan = done.stdout.partition("\n\n")
+    experiment = yaml.safe_load(text)
+    assert experiment["config"]["sac"]["actor_lr"] == 1e-5
+    assert experiment["config"]["sac"]["score"]["samples_per_state"] == 64  # a default the file does not mention
+    assert (experiment["seeds"], experiment["storage_path"]) == ([0, 7], str(results))
+    first, second, total = plan.splitlines()
+    assert (first, second) == ("seed=0: 1 CPU", "seed=7: 1 CPU")
+    assert total.startswith("2 trials, ") and " at a time on " in total
+    assert not results.exists()

@@ -1,0 +1,160 @@
+"""Real runs that are killed, interrupted and resumed: Pendulum with tiny networks on a local Ray."""
+
+import csv
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+REPORT_EVERY, CHECKPOINT_EVERY = 200, 400
+
+EXPERIMENT = f"""\
+name: tiny
+run: SAC-AR-DAE
+env: Pendulum-v1
+stop: {{env_steps: %d}}
+config:
+  sac:
+    implicit: {{noise_dim: 2, width: 8}}
+    critic: {{width: 8}}
+    score: {{layers: 1, state_layers: 0, action_layers: 0, width: 8, samples_per_state: 2, importance_samples: 2}}
+    jacobian_clamping: null
+  replay: {{batch_size: 8, warmup_env_steps: 100}}
+  env_runners: {{num_envs_per_env_runner: 4}}
+  evaluation: {{every_env_steps: {CHECKPOINT_EVERY}, episodes: 2}}
+  report_every_env_steps: {REPORT_EVERY}
+checkpoint: {{every_env_steps: {CHECKPOINT_EVERY}}}
+"""
+
+
+class Run:
+    """``scripts/tune.py`` in a session of its own, its output in a file."""
+
+    def __init__(self, folder: Path, arguments: list[str]) -> None:
+        self._log = folder / f"output-{time.monotonic_ns()}.txt"
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+        with self._log.open("w") as file:
+            command = [sys.executable, *arguments]
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file, start_new_session=True)
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def reported_env_steps(self) -> list[int]:
+        return [int(line.split()[1].split("/")[0].replace(",", "")) for line in self.output.splitlines() if " env steps  return " in line]
+
+    def wait_until(self, condition: Callable[[], object], limit_s: float = 120.0) -> None:
+        end = time.monotonic() + limit_s
+        while not condition():
+            assert self.process.poll() is None, f"ended early with {self.process.returncode}:\n{self.output}"
+            assert time.monotonic() < end, f"still waiting after {limit_s} s:\n{self.output}"
+            time.sleep(0.1)
+
+    def finish(self, limit_s: float = 180.0) -> int:
+        return self.process.wait(limit_s)
+
+    def end(self) -> None:
+        """Leave no process of this session behind."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        self.process.wait()
+
+
+Launch = Callable[..., Run]
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Launch]:
+    """``launch(env_steps, *options)`` starts a run of that length below ``tmp_path``; ``arguments`` replaces the whole command line."""
+    runs = []
+
+    def start(env_steps: int = 0, *options: str, arguments: list[str] | None = None) -> Run:
+        path = tmp_path / "tiny.yaml"
+        if arguments is None:
+            path.write_text(EXPERIMENT % env_steps)
+            arguments = ["scripts/tune.py", str(path), "--storage-path", str(tmp_path), *options]
+        runs.append(Run(tmp_path, arguments))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.end()
+
+
+def trial_folder(tmp_path: Path) -> Path:
+    return tmp_path / "tiny" / "seed=0"
+
+
+def checkpoints(tmp_path: Path) -> dict[int, int]:
+    """{index of a complete checkpoint: transitions ever added to its replay buffer}."""
+    manifests = sorted(trial_folder(tmp_path).glob("checkpoint_*/replay/manifest.json"))
+    return {int(path.parts[-3].removeprefix("checkpoint_")): json.loads(path.read_text())["num_added"] for path in manifests}
+
+
+def column(tmp_path: Path, file: str, name: str) -> list[float]:
+    with (trial_folder(tmp_path) / file).open(newline="") as lines:
+        return [float(row[name]) for row in csv.DictReader(lines)]
+
+
+def assert_nothing_lost_or_repeated(tmp_path: Path, env_steps: int) -> None:
+    """Every report and evaluation is there once, and the replay buffer held every step ever sampled."""
+    expected = [float(steps) for steps in range(REPORT_EVERY, env_steps + 1, REPORT_EVERY)]
+    assert column(tmp_path, "metrics.csv", "env_steps") == expected
+    assert column(tmp_path, "metrics.csv", "replay_size") == expected
+    assert column(tmp_path, "evaluations.csv", "env_steps") == expected[1::2]
+    assert checkpoints(tmp_path)[max(checkpoints(tmp_path))] == env_steps
+
+
+def test_a_killed_run_resumes_from_its_last_checkpoint_with_its_replay_buffer(launch: Launch, tmp_path: Path) -> None:
+    env_steps = 6000
+    run = launch(env_steps)
+    run.wait_until(lambda: 1 in checkpoints(tmp_path))
+    os.kill(run.process.pid, signal.SIGKILL)
+    run.end()
+    assert max(run.reported_env_steps) < env_steps
+    saved = checkpoints(tmp_path)
+    resumed = launch(env_steps, "--resume")
+    assert resumed.finish() == 0, resumed.output
+    # Tune may not have heard of the very last checkpoint yet; then it continues from the one before.
+    assert resumed.reported_env_steps[0] - REPORT_EVERY in list(saved.values())[-2:]
+    assert_nothing_lost_or_repeated(tmp_path, env_steps)
+
+
+def test_ctrl_c_keeps_a_checkpoint_and_the_command_it_prints_continues_from_there(launch: Launch, tmp_path: Path) -> None:
+    env_steps = 4000
+    run = launch(env_steps)
+    run.wait_until(lambda: run.reported_env_steps)
+    os.killpg(run.process.pid, signal.SIGINT)  # a terminal sends it to every process in the foreground
+    assert run.finish() == 130, run.output
+    assert "Traceback" not in run.output
+    (saved,) = list(checkpoints(tmp_path).values())[-1:]
+    assert saved >= max(run.reported_env_steps) - REPORT_EVERY
+    command = shlex.split(run.output.splitlines()[-1])
+    assert command[-1] == "--resume"
+    resumed = launch(arguments=command[1:])
+    assert resumed.finish() == 0, resumed.output
+    assert resumed.reported_env_steps[0] == saved + REPORT_EVERY
+    assert_nothing_lost_or_repeated(tmp_path, env_steps)
+
+
+def test_a_killed_trial_restarts_from_its_last_checkpoint_and_the_run_goes_on(launch: Launch, tmp_path: Path) -> None:
+    env_steps = 4000
+    run = launch(env_steps)
+    run.wait_until(lambda: 1 in checkpoints(tmp_path) and (trial_folder(tmp_path) / "result.json").is_file())
+    report = json.loads((trial_folder(tmp_path) / "result.json").read_text().splitlines()[0])
+    os.kill(report["pid"], signal.SIGKILL)
+    assert run.finish() == 0, run.output
+    assert "seed=0: crashed (1 of 2 restarts used); continuing from its last checkpoint" in run.output
+    assert_nothing_lost_or_repeated(tmp_path, env_steps)

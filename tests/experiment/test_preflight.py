@@ -1,0 +1,102 @@
+"""What is refused before anything starts: environments SAC cannot act in, folders that cannot be written, resuming by mistake."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+
+from ardae_rl.experiment.load import load_experiment
+from ardae_rl.experiment.preflight import RECORD, check_environment, check_folder
+from ardae_rl.experiment.problems import InvalidExperimentError
+from ardae_rl.experiment.schema import to_yaml
+
+Write = Callable[..., Path]
+
+
+def started(folder: Path) -> None:
+    """Leave the files by which Tune knows an experiment."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("tuner.pkl", "experiment_state-2026-01-01_00-00-00.json"):
+        (folder / name).touch()
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (["env=Pendulum-v7"], r"env: Environment version `v7` for environment `Pendulum` doesn't exist.*Nearest ids: Pendulum-v1"),
+        (["env=Pendulun-v1"], r"env: Environment `Pendulun` doesn't exist.*Nearest ids: Pendulum-v1"),
+        (["env=Qwertyuiop"], r"env: Environment `Qwertyuiop` doesn't exist.*gymnasium\.pprint_registry"),
+        (["env=CartPole-v1"], r"env: CartPole-v1 acts in Discrete\(2\); SAC needs continuous actions"),
+        (["env=Blackjack-v1"], r"env: Blackjack-v1 observes Tuple\(.*expected a vector"),
+        (["config.env_config.grravity=1"], r"env: 'Pendulum-v1' with env_config \{grravity: 1\} cannot be created: TypeError: .*grravity"),
+        (
+            ["env=HalfCheetah-v5", "config.sac.implicit.noise_dim=5"],
+            r"config\.sac\.implicit\.noise_dim: must be at least the 6 action dimensions of HalfCheetah-v5, got 5",
+        ),
+    ],
+)
+def test_an_environment_sac_cannot_act_in_is_refused(write: Write, assignments: list[str], message: str) -> None:
+    experiment = load_experiment(write(), assignments=assignments)
+    with pytest.raises(InvalidExperimentError, match=message):
+        check_environment(experiment, "tiny.yaml")
+
+
+def test_unbounded_actions_are_refused(write: Write) -> None:
+    class Unbounded(gym.Env):  # type: ignore[type-arg]
+        observation_space = gym.spaces.Box(-1, 1, (3,))
+        action_space = gym.spaces.Box(-float("inf"), float("inf"), (2,))
+
+    gym.register("Unbounded-v0", lambda: Unbounded())
+    try:
+        with pytest.raises(InvalidExperimentError, match="bounded one-dimensional Box"):
+            check_environment(load_experiment(write(), assignments=["env=Unbounded-v0"]), "tiny.yaml")
+    finally:
+        del gym.registry["Unbounded-v0"]
+
+
+def test_every_grid_point_is_checked_and_a_gaussian_needs_no_noise(write: Write) -> None:
+    experiment = load_experiment(write("grid_search: {sac.implicit.noise_dim: [2, 10]}"), assignments=["env=Reacher-v5"])
+    check_environment(experiment, "tiny.yaml")
+    narrow = ["env=HalfCheetah-v5", "grid_search.sac.implicit.noise_dim=[2, 10]"]
+    with pytest.raises(InvalidExperimentError, match="got 2"):
+        check_environment(load_experiment(write(), assignments=narrow), "tiny.yaml")
+    check_environment(load_experiment(write(), assignments=[*narrow, "config.sac.policy=gaussian"]), "tiny.yaml")
+
+
+def test_a_new_experiment_needs_a_place_to_write_and_leaves_no_trace_of_asking(write: Write, tmp_path: Path) -> None:
+    experiment = load_experiment(write(), storage_path=tmp_path / "new" / "deep")
+    check_folder(experiment, resume=False, source="tiny.yaml")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidExperimentError, match=r"storage_path: cannot write to .*tiny: .*file is not a directory"):
+        check_folder(load_experiment(write(), storage_path=tmp_path / "file" / "below"), resume=False, source="tiny.yaml")
+
+
+def test_an_existing_experiment_is_neither_overwritten_nor_resumed_by_mistake(write: Write, tmp_path: Path) -> None:
+    experiment = load_experiment(write(), storage_path=tmp_path)
+    with pytest.raises(InvalidExperimentError, match=r"--resume: there is no experiment in .*/tiny\. Start it without --resume"):
+        check_folder(experiment, resume=True, source="tiny.yaml")
+    started(tmp_path / "other")
+    with pytest.raises(InvalidExperimentError, match=r"holds: other"):
+        check_folder(experiment, resume=True, source="tiny.yaml")
+    started(experiment.folder)
+    check_folder(experiment, resume=True, source="tiny.yaml")
+    with pytest.raises(
+        InvalidExperimentError, match=r"add --resume to continue it, or start another with --set name=NAME or --storage-path DIR"
+    ):
+        check_folder(experiment, resume=False, source="tiny.yaml")
+
+
+def test_resuming_what_was_started_otherwise_names_each_difference(write: Write, tmp_path: Path) -> None:
+    before = load_experiment(write("seeds: 2"), storage_path=tmp_path)
+    started(before.folder)
+    (before.folder / RECORD).write_text(to_yaml(before))
+    check_folder(before, resume=True, source="tiny.yaml")
+    after = load_experiment(write("seeds: 3\nconfig: {sac: {alpha: auto}}"), storage_path=tmp_path)
+    with pytest.raises(InvalidExperimentError) as caught:
+        check_folder(after, resume=True, source="tiny.yaml")
+    assert [(problem.key, problem.message.partition(" when ")[0]) for problem in caught.value.problems] == [
+        ("config.sac.alpha", "was 0.05"),
+        ("seeds", "was 2"),
+    ]

@@ -1,0 +1,209 @@
+"""The algorithm on a real Ray: update ratio, warm-up, truncation, seeds, checkpoints, faults."""
+
+import math
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+
+from ardae_rl.rllib.algorithm import SACARDAE, transitions_of
+from ardae_rl.rllib.env_runner import SeededEnvRunner, evaluate_returns
+from ardae_rl.sac import NonFiniteError
+from tests.rllib.small import LineEnv, small_config
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+def module_of(algorithm: SACARDAE) -> Any:
+    return algorithm.learner_group._learner.module[DEFAULT_MODULE_ID]
+
+
+@pytest.mark.parametrize(("runners", "envs", "ratio"), [(0, 1, 1.0), (0, 4, 0.3), (1, 4, 1.0), (2, 1, 2.0), (2, 4, 1.0), (4, 1, 1.0)])
+def test_measured_update_ratio_is_the_configured_one(runners: int, envs: int, ratio: float) -> None:
+    config = small_config("gaussian", updates_per_env_step=ratio).env_runners(num_env_runners=runners, num_envs_per_env_runner=envs)
+    algorithm = config.build_algo()
+    progress = [algorithm.train()["progress"] for _ in range(4)][-1]
+    algorithm.stop()
+    assert progress["env_steps"] >= 160
+    assert progress["updates"] == math.floor((progress["env_steps"] - 40) * ratio)
+    assert progress["updates_per_env_step"] == pytest.approx(ratio, abs=1 / 100)
+
+
+def test_warm_up_is_uniform_and_stored_normalised() -> None:
+    config = small_config("gaussian", env=LineEnv, warmup_env_steps=1200, report_every_env_steps=1200)
+    algorithm = config.build_algo()
+    algorithm.train()
+    actions, rewards = algorithm.replay.sample(4000)["actions"], algorithm.replay.sample(4000)["rewards"]
+    algorithm.stop()
+    assert algorithm.num_updates == 0
+    assert abs(actions.mean()) < 0.06 and abs(actions.var() - 1 / 3) < 0.04  # U(-1, 1); 2400 distinct numbers: four standard errors
+    assert 0.95 < np.abs(actions).max() <= 1
+    assert 0.38 < np.abs(rewards).max() <= 0.4 + 1e-6, "the environment itself must receive actions in its own units"
+
+
+def test_the_policy_takes_over_right_after_the_warm_up() -> None:
+    algorithm = small_config("gaussian", env=LineEnv, warmup_env_steps=40).build_algo()
+    module = algorithm.env_runner.module
+    with torch.no_grad():
+        module.policy.body[-1].weight.zero_()
+        module.policy.body[-1].bias.copy_(torch.tensor([3.0, 3.0, -20.0, -20.0]))  # tanh(3), next to no noise
+    algorithm._learn = lambda: None  # type: ignore[method-assign]
+    for _ in range(2):
+        algorithm.train()
+    taken = algorithm.replay.sample(5000)["actions"]
+    algorithm.stop()
+    share = np.isclose(taken, math.tanh(3), atol=1e-5).all(1).mean()
+    assert share == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(("ending", "expected"), [("terminate", 1.0), ("truncate", 0.0)])
+@pytest.mark.parametrize("fragment", [1, 7])  # 7 is the episode's length: the end of an episode meets the end of a fragment
+def test_only_a_terminated_episode_stops_the_bootstrap(ending: str, expected: float, fragment: int) -> None:
+    config = small_config("gaussian", env=LineEnv).environment(LineEnv, env_config={"ending": ending, "length": 7})
+    algorithm = config.env_runners(num_envs_per_env_runner=2, rollout_fragment_length=fragment).build_algo()
+    algorithm.train()
+    data = algorithm.replay.sample(4000)
+    algorithm.stop()
+    last = data["new_obs"][:, 1] == 7
+    assert last.any() and (data["terminateds"][last] == expected).all() and (data["terminateds"][~last] == 0).all()
+    np.testing.assert_allclose(data["new_obs"][:, 1] - data["obs"][:, 1], 1, err_msg="a transition crosses an episode boundary")
+    np.testing.assert_allclose(data["new_obs"][:, 0] - data["obs"][:, 0], 0.4 * data["actions"][:, 0], atol=1e-5)
+
+
+def test_transitions_of_a_chunk_cut_at_a_fragment_boundary_are_not_terminated() -> None:
+    episode = SingleAgentEpisode(observations=[[0.0], [1.0], [2.0]], actions=[[0.1], [0.2]], rewards=[1.0, 2.0], len_lookback_buffer=0)
+    columns = transitions_of([episode])
+    assert columns["terminateds"].tolist() == [0, 0] and columns["obs"].tolist() == [[0], [1]] and columns["new_obs"].tolist() == [[1], [2]]
+
+
+def run(seed: int) -> tuple[list[float], dict[str, float]]:
+    algorithm = small_config("implicit", seed=seed, every_env_steps=80).build_algo()
+    progress = [algorithm.train()["progress"] for _ in range(3)][-1]
+    returns = [value for record in algorithm.evaluations for value in record["returns"]]
+    algorithm.stop()
+    return returns, {name: value for name, value in progress.items() if name.startswith("learner/")}
+
+
+def test_same_seed_same_numbers_other_seed_other_numbers() -> None:
+    first, again, other = run(3), run(3), run(4)
+    assert first == again
+    assert first[0] != other[0] and first[1]["learner/critic_loss"] != other[1]["learner/critic_loss"]
+
+
+def test_environment_seeds_never_coincide() -> None:
+    """Over trials s, s + 1, ...; two runners of two environments each; training and evaluation."""
+    seen: list[int] = []
+    for seed in range(3):
+        for worker in (0, 1, 2):
+            config = small_config("gaussian", seed=seed).env_runners(num_envs_per_env_runner=2)
+            for evaluation in (False, True):
+                config.in_evaluation = evaluation
+                runner = SeededEnvRunner(config=config, worker_index=worker)
+                seen += runner._seed
+                runner.stop()
+    assert len(seen) == 36 == len(set(seen))
+
+
+def test_evaluation_counts_the_first_episode_of_every_environment() -> None:
+    """Episodes whose length depends on the start: taking the first to finish would only ever see short ones."""
+
+    class UnevenEnv(LineEnv):
+        def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict]:
+            obs, info = super().reset(**kwargs)
+            self.length = 3 if self.position > 0 else 150
+            return obs, info
+
+        def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+            obs, _, terminated, truncated, info = super().step(action)
+            return obs, 1.0, terminated, truncated, info
+
+    algorithm = small_config("gaussian", env=UnevenEnv, episodes=24).build_algo()
+    lengths = evaluate_returns(algorithm.eval_env_runner, 24)
+    algorithm.stop()
+    assert len(lengths) == 24 and set(lengths) == {3.0, 150.0}
+    assert 4 <= lengths.count(150.0) <= 20  # binomial(24, 1/2): outside with probability 4e-4
+
+
+def test_evaluation_uses_no_noise() -> None:
+    algorithm = small_config("implicit", env=LineEnv).build_algo()
+    module = algorithm.eval_env_runner.module
+    obs = torch.randn(5, 2)
+    acted = [module.forward_inference({"obs": obs})["actions"] for _ in range(2)]
+    explored = [module.forward_exploration({"obs": obs}, t=10**6)["actions"] for _ in range(2)]
+    algorithm.stop()
+    assert torch.equal(acted[0], acted[1]) and torch.equal(acted[0], module.policy.centre(obs).tanh())
+    assert not torch.equal(explored[0], explored[1])
+    assert not hasattr(module, "learner_networks"), "critics must stay off the env runners"
+
+
+def test_a_restored_algorithm_goes_on_where_the_saved_one_stopped(tmp_path: Path) -> None:
+    config = small_config("implicit", alpha="auto", every_env_steps=80)
+    saved = config.copy().build_algo()
+    for _ in range(3):
+        saved.train()
+    saved.save_to_path(tmp_path / "checkpoint")
+    restored = config.copy().build_algo()
+    restored.restore_from_path(tmp_path / "checkpoint")
+    assert (restored.env_steps, restored.num_updates, restored.evaluations) == (saved.env_steps, saved.num_updates, saved.evaluations)
+    for name, value in module_of(saved).state_dict().items():
+        assert torch.equal(module_of(restored).state_dict()[name], value), name
+    results = [algorithm.learner_group.update(batch=algorithm._mini_batches(3)) for algorithm in (saved, restored)]
+    losses = [{name: float(result[0][DEFAULT_MODULE_ID][name]) for name in ("score_loss", "critic_loss", "actor_loss")} for result in results]
+    progress = restored.train()["progress"]
+    saved.stop(), restored.stop()
+    assert losses[0] == losses[1], "next losses must equal those of the uninterrupted run"
+    assert progress["env_steps"] == 160 and progress["updates"] == 120
+
+
+def test_a_checkpoint_without_replay_collects_a_fresh_warm_up(tmp_path: Path) -> None:
+    import shutil
+
+    config = small_config("gaussian")
+    algorithm = config.copy().build_algo()
+    for _ in range(3):
+        algorithm.train()
+    algorithm.save_to_path(tmp_path / "checkpoint")
+    algorithm.stop()
+    shutil.rmtree(tmp_path / "checkpoint" / "replay")
+    restored = config.copy().build_algo()
+    restored.restore_from_path(tmp_path / "checkpoint")
+    assert (restored.env_steps, restored.num_updates, len(restored.replay)) == (120, 80, 0)
+    first, second = (restored.train()["progress"] for _ in range(2))
+    restored.stop()
+    assert (first["env_steps"], first["updates"]) == (160, 80), "no update may be made on a near-empty buffer"
+    assert (second["env_steps"], second["updates"]) == (200, 120)
+
+
+def test_a_burst_of_nan_is_survived_and_a_flood_stops_the_run_with_its_reason() -> None:
+    config = small_config("gaussian", env=LineEnv, max_non_finite=30)
+    algorithm = config.environment(LineEnv, env_config={"nan_from": 30}).env_runners(num_envs_per_env_runner=2).build_algo()
+    progress = [algorithm.train()["progress"] for _ in range(2)][-1]
+    assert progress["learner/non_finite_skipped"] > 0
+    assert all(value.isfinite().all() for value in module_of(algorithm).state_dict().values() if value.is_floating_point())
+    with pytest.raises(NonFiniteError, match=r"the critic loss or its gradient was not finite 30 times in a row; its last finite value"):
+        for _ in range(10):
+            algorithm.train()
+    algorithm.stop()
+
+
+def test_a_killed_env_runner_is_replaced_while_training_goes_on() -> None:
+    config = small_config("gaussian").env_runners(num_env_runners=2, num_envs_per_env_runner=2)
+    algorithm = config.build_algo()
+    algorithm.train()
+    victim, survivor = algorithm.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
+    os.kill(victim, signal.SIGKILL)
+    deadline, pids = time.monotonic() + 60, {survivor}
+    while len(pids) < 2 and time.monotonic() < deadline:
+        progress = algorithm.train()["progress"]
+        pids = set(algorithm.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False))
+    ratio_kept = progress["updates"] == progress["env_steps"] - 40
+    algorithm.stop()
+    assert len(pids) == 2 and victim not in pids and survivor in pids
+    assert ratio_kept

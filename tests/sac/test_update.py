@@ -1,0 +1,334 @@
+"""One update, piece by piece: the critic's target by hand, who moves and who must not, and what happens to numbers that are not."""
+
+import doctest
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import ardae_rl.sac
+from ardae_rl.sac import SAC, JacobianClampingConfig, NonFiniteError, SACConfig, Transitions
+from ardae_rl.samplers import ImplicitSampler, clamping_loss, jacobian_stretch
+from tests.sac.problem import PolicyName, changed_parts, make_batch, make_config, make_sac, no_noise, weights
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+BOTH = pytest.mark.parametrize("policy", ["gaussian", "implicit"])
+
+
+# the critic's target
+
+
+def by_hand(sac: SAC, batch: Transitions) -> tuple[Tensor, Tensor]:
+    """(value part, entropy part) of y for the Gaussian policy's mean action, from torch.distributions and the naive tanh correction."""
+    mean, log_std = sac.policy.parameters_of(batch.next_obs)  # type: ignore[union-attr, operator]
+    log_prob = (torch.distributions.Normal(mean, log_std.exp()).log_prob(mean) - (1 - mean.tanh().square()).log()).sum(-1)
+    first, second = sac.networks.target_critic(batch.next_obs, mean.tanh())
+    alive = 0.9 * (1 - batch.terminateds)
+    return (batch.rewards + alive * torch.minimum(first, second)).detach(), (-alive * 0.3 * log_prob).detach()
+
+
+def one_transition(*, terminated: bool) -> Transitions:
+    batch = make_batch(1)
+    return replace(batch, terminateds=torch.full((1,), float(terminated)))
+
+
+def gaussian_without_noise(**options: object) -> SAC:
+    return make_sac(make_config("gaussian", alpha=0.3, gamma=0.9, **options), normal=no_noise)
+
+
+def test_a_time_limit_bootstraps() -> None:
+    sac, batch = gaussian_without_noise(), one_transition(terminated=False)
+    target, _ = sac._target(batch, {})
+    value_part, entropy_part = by_hand(sac, batch)
+    torch.testing.assert_close(target, value_part + entropy_part)
+    assert abs(float(target - batch.rewards)) > 0.01
+
+
+def test_an_end_does_not_bootstrap() -> None:
+    batch = one_transition(terminated=True)
+    target, _ = gaussian_without_noise()._target(batch, {})
+    assert torch.equal(target, batch.rewards)
+
+
+def test_critic_loss_is_the_sum_of_both_mean_squares() -> None:
+    sac, batch = gaussian_without_noise(), make_batch()
+    target = sum(by_hand(sac, batch))
+    first, second = sac.critic(batch.obs, batch.actions)
+    expected = (first - target).square().mean() + (second - target).square().mean()
+    metrics: dict[str, Tensor] = {}
+    sac._update_critics(batch, metrics)
+    torch.testing.assert_close(metrics["critic_loss"], expected.detach())
+
+
+def test_the_target_uses_the_target_critics() -> None:
+    sac, batch = gaussian_without_noise(), make_batch()
+    before, _ = sac._target(batch, {})
+    with torch.no_grad():
+        for parameter in sac.critic.parameters():
+            parameter.add_(1)
+    assert torch.equal(sac._target(batch, {})[0], before)
+
+
+def test_calibration_is_the_cumulative_mean_of_the_entropy_part() -> None:
+    sac, seen = gaussian_without_noise(target_calibration=True), []
+    for seed in range(5):
+        batch = make_batch(seed=seed)
+        seen.append(by_hand(sac, batch)[1].numpy())
+        sac.update(batch)
+        np.testing.assert_allclose(float(sac.networks.calibration_mean), np.concatenate(seen).mean(), rtol=1e-12)
+
+
+def test_calibration_shifts_the_online_value_and_not_the_target() -> None:
+    plain, calibrated, batch = gaussian_without_noise(), gaussian_without_noise(target_calibration=True), make_batch()
+    assert torch.equal(plain._target(batch, {})[0], calibrated._target(batch, {})[0])
+    metrics: dict[str, Tensor] = {}
+    target = sum(by_hand(calibrated, batch))
+    values = calibrated.critic(batch.obs, batch.actions)
+    calibrated._update_critics(batch, metrics)
+    expected = (values + calibrated.networks.calibration_mean - target).square().mean(1).sum()
+    torch.testing.assert_close(metrics["critic_loss"], expected.detach())
+    assert calibrated.networks.calibration_mean.abs() > 0.01
+
+
+# who moves
+
+
+def steps(sac: SAC, batch: Transitions) -> dict[str, object]:
+    return {
+        "score": lambda: sac._fit_score(batch.obs, {}),
+        "critic": lambda: sac._update_critics(batch, {}),
+        "actor": lambda: sac._update_policy(batch.obs, {}),
+        "temperature": lambda: sac._update_temperature(torch.ones(8), {}),
+        "targets": sac._update_target_critics,
+    }
+
+
+@pytest.mark.parametrize(
+    ("policy", "step", "moves"),
+    [
+        ("implicit", "score", {"entropy"}),
+        ("implicit", "critic", {"critic"}),
+        ("implicit", "actor", {"policy"}),
+        ("implicit", "temperature", {"temperature"}),
+        ("gaussian", "score", set()),
+        ("gaussian", "critic", {"critic"}),
+        ("gaussian", "actor", {"policy"}),
+        ("gaussian", "temperature", {"temperature"}),
+    ],
+)
+def test_each_loss_moves_its_own_network_only(policy: PolicyName, step: str, moves: set[str]) -> None:
+    sac, batch = make_sac(make_config(policy, alpha="auto")), make_batch()
+    before = weights(sac)
+    steps(sac, batch)[step]()  # type: ignore[operator]
+    assert changed_parts(before, sac) == moves
+
+
+@BOTH
+def test_every_trained_parameter_moves_and_has_one_optimiser(policy: PolicyName) -> None:
+    sac = make_sac(make_config(policy, alpha="auto"))
+    before = weights(sac)
+    sac.update(make_batch(64))
+    after = weights(sac)
+    still = {name for name in after if "target" not in name and "calibration" not in name and torch.equal(after[name], before[name])}
+    assert still <= {"networks.entropy.estimator.network.out.bias"}  # the additive constant of a potential: its score does not know it
+    owned = [id(p) for optimiser in sac.optimisers.values() for group in optimiser.param_groups for p in group["params"]]
+    trainable = [id(p) for module in (sac.policy, sac.networks) for p in module.parameters() if p.requires_grad]
+    assert len(owned) == len(set(owned))
+    assert set(owned) == set(trainable)
+
+
+@BOTH
+def test_target_critics_move_by_polyak_averaging_only(policy: PolicyName) -> None:
+    sac, batch = make_sac(make_config(policy, tau=0.1)), make_batch()
+    old = [p.clone() for p in sac.networks.target_critic.parameters()]
+    assert not any(p.requires_grad for p in sac.networks.target_critic.parameters())
+    sac.update(batch)
+    for before, target, online in zip(old, sac.networks.target_critic.parameters(), sac.critic.parameters(), strict=True):
+        torch.testing.assert_close(target, 0.9 * before + 0.1 * online)
+        assert not torch.equal(target, before)
+
+
+def test_target_critics_start_as_the_critics() -> None:
+    networks = make_sac(make_config()).networks
+    for name, value in networks.critic.state_dict().items():
+        assert torch.equal(networks.target_critic.state_dict()[name], value)
+
+
+def test_adam_steps_once_per_update_and_loss() -> None:
+    config = make_config(alpha="auto")
+    sac = make_sac(replace(config, score=replace(config.score, fits_per_update=2)))
+    for _ in range(3):
+        sac.update(make_batch())
+    counts = {name: {int(state["step"]) for state in optimiser.state.values()} for name, optimiser in sac.optimisers.items()}
+    assert counts == {"score": {6}, "critic": {3}, "actor": {3}, "temperature": {3}}
+    assert int(sac.networks.num_updates) == 3
+
+
+def test_critics_do_not_see_each_others_gradient() -> None:
+    """Change the second critic: the first takes the very same step."""
+    ours, other = (make_sac(make_config("gaussian")) for _ in range(2))
+    with torch.no_grad():
+        next(other.critic.second.parameters()).add_(1)
+    for sac in (ours, other):
+        sac._update_critics(make_batch(), {})
+    for name, value in ours.critic.first.state_dict().items():
+        assert torch.equal(value, other.critic.first.state_dict()[name])
+
+
+# the policy's loss
+
+
+def test_actor_loss_is_alpha_log_pi_minus_the_smaller_value() -> None:
+    sac, batch, metrics = gaussian_without_noise(), make_batch(), dict[str, Tensor]()
+    mean, log_std = sac.policy.parameters_of(batch.obs)  # type: ignore[union-attr, operator]
+    log_prob = (torch.distributions.Normal(mean, log_std.exp()).log_prob(mean) - (1 - mean.tanh().square()).log()).sum(-1)
+    first, second = sac.critic(batch.obs, mean.tanh())
+    sac._update_policy(batch.obs, metrics)
+    torch.testing.assert_close(metrics["actor_loss"], (0.3 * log_prob - torch.minimum(first, second)).mean().detach())
+
+
+def clamped_gradient(weight_max: float, updates: int) -> tuple[Tensor, Tensor]:
+    """Flat actor gradient with Jacobian clamping on, and that of the clamping loss alone, on the same noise."""
+    clamping = JacobianClampingConfig(eta=50.0, weight_max=weight_max)
+    sac, obs = make_sac(make_config(jacobian_clamping=clamping), normal=lambda *shape: torch.ones(shape) / 2), make_batch().obs
+    sac.networks.num_updates.fill_(updates)
+    policy = sac.policy
+    assert isinstance(policy, ImplicitSampler)
+    noise, directions = torch.ones(8, 1, 4) / 2, torch.ones(8, clamping.perturbations, 4) / 2
+    stretch = jacobian_stretch(lambda eps: policy.draw(obs, eps).tanh(), noise, directions, clamping.xi)
+    alone = torch.autograd.grad(clamping_loss(stretch, clamping.eta), list(policy.parameters()))
+    sac._update_policy(obs, {})
+    return torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]), torch.cat([g.flatten() for g in alone])
+
+
+@pytest.mark.parametrize(("updates", "cap", "extra"), [(10_000, 1e5, 10_000**1.1 / 1000), (10_000, 7.0, 6.0)])
+def test_clamping_loss_counts_with_its_growing_weight_on_the_squashed_action(updates: int, cap: float, extra: float) -> None:
+    late, alone = clamped_gradient(cap, updates)
+    early, _ = clamped_gradient(cap, 0)  # weight 1
+    torch.testing.assert_close(late - early, extra * alone, rtol=1e-5, atol=1e-5 * float(alone.abs().max()))
+
+
+# the temperature
+
+
+@pytest.mark.parametrize(("excess", "direction"), [(1.0, -1.0), (-1.0, 1.0)])
+@pytest.mark.parametrize("target_entropy", [None, -3.5])
+def test_temperature_rises_below_the_target_entropy_and_falls_above(excess: float, direction: float, target_entropy: float | None) -> None:
+    sac = make_sac(make_config("gaussian", alpha="auto", target_entropy=target_entropy, alpha_lr=0.01))
+    entropy = (-2.0 if target_entropy is None else target_entropy) + excess  # minus the action dimension by default
+    sac._update_temperature(torch.full((8,), -entropy), {})
+    assert float(sac.temperature.log_alpha) == pytest.approx(0.01 * direction, rel=1e-6)
+
+
+def test_temperature_rests_at_the_target_entropy() -> None:
+    sac = make_sac(make_config("gaussian", alpha="auto"))
+    sac._update_temperature(torch.tensor([1.0, 3.0]), {})
+    assert float(sac.temperature()) == 1
+
+
+@BOTH
+@pytest.mark.parametrize("alpha", [0.0, 0.05])
+def test_a_fixed_temperature_never_moves(policy: PolicyName, alpha: float) -> None:
+    sac = make_sac(make_config(policy, alpha=alpha))
+    assert "temperature" not in sac.optimisers
+    metrics = [sac.update(make_batch(seed=seed)) for seed in range(3)]
+    torch.testing.assert_close(sac.temperature(), torch.tensor(alpha))
+    assert all(math.isclose(m["alpha"], alpha, abs_tol=1e-12) for m in metrics)
+
+
+# numbers that are not
+
+
+def all_finite(sac: SAC) -> bool:
+    moments = [v for optimiser in sac.optimisers.values() for state in optimiser.state.values() for v in state.values()]
+    return all(value.isfinite().all() for value in [*weights(sac).values(), *moments] if value.is_floating_point())
+
+
+@BOTH
+@pytest.mark.parametrize("poison", [math.nan, math.inf, 1e300])
+def test_a_poisoned_reward_skips_the_critic_and_nothing_else(policy: PolicyName, poison: float) -> None:
+    sac = make_sac(make_config(policy, target_calibration=True))
+    sac.update(make_batch())
+    critic = {name: value for name, value in weights(sac).items() if ".critic." in name}
+    batch = make_batch(seed=2)
+    batch.rewards[3] = poison
+    metrics = sac.update(batch)
+    assert all_finite(sac)
+    assert int(metrics["non_finite_skipped"]) == 1
+    assert all(torch.equal(weights(sac)[name], value) for name, value in critic.items())
+    assert not metrics["critic_loss"].isfinite()
+
+
+@BOTH
+@pytest.mark.parametrize("column", ["obs", "next_obs"])
+def test_a_poisoned_observation_leaves_every_weight_finite(policy: PolicyName, column: str) -> None:
+    sac = make_sac(make_config(policy, alpha="auto", target_calibration=True))
+    sac.update(make_batch())
+    batch = make_batch(seed=2)
+    getattr(batch, column)[3, 0] = math.nan
+    assert int(sac.update(batch)["non_finite_skipped"]) > 0
+    assert all_finite(sac)
+    assert all(metric.isfinite() for metric in sac.update(make_batch(seed=3)).values())
+
+
+def poisoned_batch() -> Transitions:
+    batch = make_batch()
+    batch.rewards[0] = math.nan
+    return batch
+
+
+def test_too_many_in_a_row_stop_with_the_name_and_the_last_finite_update() -> None:
+    sac = make_sac(make_config("gaussian", max_non_finite=3))
+    for _ in range(5):
+        sac.update(make_batch())
+    for _ in range(2):
+        sac.update(poisoned_batch())
+    with pytest.raises(NonFiniteError, match=r"the critic loss .* not finite 3 times in a row; its last finite value was at update 5\."):
+        sac.update(poisoned_batch())
+    assert all_finite(sac)
+
+
+def test_a_finite_update_starts_the_count_again() -> None:
+    sac = make_sac(make_config("gaussian", max_non_finite=2))
+    for _ in range(3):
+        sac.update(poisoned_batch())
+        metrics = sac.update(make_batch())
+    assert int(metrics["non_finite_skipped"]) == 3
+
+
+# what is reported
+
+
+@BOTH
+def test_metrics_are_finite_scalar_tensors(policy: PolicyName) -> None:
+    config = make_config(policy, alpha="auto", target_calibration=True)
+    metrics = make_sac(config).update(make_batch())
+    expected = {"critic_loss", "actor_loss", "temperature_loss", "q_mean", "entropy", "alpha", "calibration", "non_finite_skipped"}
+    if policy == "implicit":
+        expected |= {"score_loss", "log_z_std", "importance_ess_fraction", "action_std"}
+        expected |= {"clamping_loss", "clamping_weight", "jacobian_stretch_min"}
+    assert set(metrics) == expected
+    assert all(metric.shape == () and metric.isfinite() and not metric.requires_grad for metric in metrics.values())
+
+
+def test_the_same_seed_gives_the_same_update_and_another_does_not() -> None:
+    losses = [float(make_sac(make_config(), seed=seed).update(make_batch())["actor_loss"]) for seed in (0, 0, 1)]
+    assert [a == b for a, b in pairwise(losses)] == [True, False]
+
+
+def test_default_settings_are_those_of_table_7() -> None:
+    config = SACConfig()
+    assert (config.alpha, config.tau, config.gamma) == (0.05, 0.005, 0.99)
+    assert {config.actor_lr, config.critic_lr, config.score_lr} == {3e-4}
+    clamping = config.jacobian_clamping
+    assert clamping is not None
+    assert (clamping.xi, clamping.eta, clamping.nu, clamping.perturbations) == (0.01, 0.1, 1.1, 10)
+
+
+def test_documented_example_runs() -> None:
+    assert doctest.testmod(ardae_rl.sac) == (0, 7)
