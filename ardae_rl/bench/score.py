@@ -100,13 +100,15 @@ def measure(standardisation: Standardisation, *, seed: int, steps: int) -> Error
     torch.manual_seed(seed)
     task = GaussianTask(seed)
     estimator = ARDAE(DIM, STATE_DIM, standardisation=standardisation)
-    optimiser = torch.optim.Adam(estimator.parameters(), lr=1e-3)
+    optimiser = torch.optim.Adam(estimator.parameters(), lr=1e-3, fused=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(steps, 1))
     for _ in range(steps):
         state, noise = torch.randn(STATES, STATE_DIM), torch.randn(STATES, SAMPLES, DIM)
         samples = task.draw(state, noise)
         optimiser.zero_grad()
         estimator.loss(samples, state, frame=estimator.frame(samples, task.mean(state))).backward()
         optimiser.step()
+        schedule.step()
     return evaluate(estimator, task)
 
 

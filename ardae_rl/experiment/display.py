@@ -13,7 +13,7 @@ REFRESH_PERIOD_S = 0.5
 
 @dataclass(kw_only=True)
 class Row:
-    """The latest of one trial. Returns are NaN until there is one; ``steps_per_s`` is 0 until measured."""
+    """The latest of one trial, with Tune's word for its status. Returns are NaN until there is one; ``steps_per_s`` is 0 until measured."""
 
     name: str
     total_env_steps: int
@@ -31,7 +31,8 @@ class Row:
         eta = duration(self.remaining_env_steps / self.steps_per_s) if self.steps_per_s and self.status == "RUNNING" else ""
         progress = f"{self.env_steps:,}/{self.total_env_steps:,}"
         speed = f"{self.steps_per_s:.1f}" if self.steps_per_s else ""
-        return self.name, self.status.lower(), progress, number(self.episode_return), number(self.evaluation_return), speed, eta
+        status = {"TERMINATED": "finished", "ERROR": "failed"}.get(self.status, self.status.lower())
+        return self.name, status, progress, number(self.episode_return), number(self.evaluation_return), speed, eta
 
 
 class Display:
@@ -76,7 +77,7 @@ class Display:
         self._live.update(self._table(now - self._start), refresh=True)
 
     def expect(self, rows: Iterable[Row]) -> None:
-        """Show trials before their first report."""
+        """Show trials before their first report in this process."""
         self._rows.update({row.name: row for row in rows})
 
     def _table(self, elapsed_s: float) -> Table:

@@ -24,7 +24,7 @@ class Watcher(Callback):
     """One per process, from :func:`watcher`; :meth:`attach` it before the run. A signal handler may call :meth:`request_stop`."""
 
     def __init__(self) -> None:
-        self._stop_requested = False
+        self._stop_requested = self._has_shown_past = False
         self._awaited: set[str] | None = None
         self._deadline = 0.0
 
@@ -60,13 +60,16 @@ class Watcher(Callback):
         self._display.note(f"{trial}: failed; see {trial.path}/error.txt")
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        if not self._has_shown_past:
+            self._has_shown_past = True
+            self._display.expect(self._row(trial, trial.last_result) for trial in trials if "env_steps" in trial.last_result)
         self._display.refresh((str(trial), trial.status) for trial in trials)
         if self._stop_requested:
             self._stop_when_saved({trial.trial_id for trial in trials if trial.status == Trial.RUNNING})
 
     def _is_due(self, trial: Trial, result: dict[str, Any]) -> bool:
         every = self._experiment.checkpoint.every_env_steps
-        before = (trial.last_result or {}).get("env_steps", 0)
+        before = trial.last_result.get("env_steps", 0)
         return bool(result["env_steps"] // every > before // every)
 
     def _stop_when_saved(self, running: set[str]) -> None:

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.utils import _get_env_runner_bundles, _get_learner_bundles, _get_main_process_bundle
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN, LEARNER_RESULTS
+from ray.tune import PlacementGroupFactory
 
 from ardae_rl.process import prepare_training_process
 from ardae_rl.rllib.config import SACARDAEConfig
@@ -44,6 +46,12 @@ class SACARDAE(Algorithm):
     @classmethod
     def get_default_config(cls) -> SACARDAEConfig:
         return SACARDAEConfig()
+
+    @classmethod
+    def default_resource_request(cls, config: SACARDAEConfig) -> PlacementGroupFactory:  # type: ignore[override]
+        """What one algorithm reserves: its own process, its env runners, its learners (RLlib's version only understands plain dicts)."""
+        bundles = [_get_main_process_bundle(config), *_get_env_runner_bundles(config), *_get_learner_bundles(config)]
+        return PlacementGroupFactory(bundles=bundles, strategy=config.placement_strategy)
 
     def setup(self, config: SACARDAEConfig) -> None:
         prepare_training_process()

@@ -118,7 +118,7 @@ def assert_nothing_lost_or_repeated(tmp_path: Path, env_steps: int) -> None:
 
 
 def test_a_killed_run_resumes_from_its_last_checkpoint_with_its_replay_buffer(launch: Launch, tmp_path: Path) -> None:
-    env_steps = 6000
+    env_steps = 3000
     run = launch(env_steps)
     run.wait_until(lambda: 1 in checkpoints(tmp_path))
     os.kill(run.process.pid, signal.SIGKILL)
@@ -133,7 +133,7 @@ def test_a_killed_run_resumes_from_its_last_checkpoint_with_its_replay_buffer(la
 
 
 def test_ctrl_c_keeps_a_checkpoint_and_the_command_it_prints_continues_from_there(launch: Launch, tmp_path: Path) -> None:
-    env_steps = 4000
+    env_steps = 1600
     run = launch(env_steps)
     run.wait_until(lambda: run.reported_env_steps)
     os.killpg(run.process.pid, signal.SIGINT)  # a terminal sends it to every process in the foreground
@@ -150,7 +150,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_command_it_prints_continues_from_ther
 
 
 def test_a_killed_trial_restarts_from_its_last_checkpoint_and_the_run_goes_on(launch: Launch, tmp_path: Path) -> None:
-    env_steps = 4000
+    env_steps = 3000
     run = launch(env_steps)
     run.wait_until(lambda: 1 in checkpoints(tmp_path) and (trial_folder(tmp_path) / "result.json").is_file())
     report = json.loads((trial_folder(tmp_path) / "result.json").read_text().splitlines()[0])

@@ -47,7 +47,7 @@ def test_unbounded_actions_are_refused(write: Write) -> None:
         observation_space = gym.spaces.Box(-1, 1, (3,))
         action_space = gym.spaces.Box(-float("inf"), float("inf"), (2,))
 
-    gym.register("Unbounded-v0", lambda: Unbounded())
+    gym.register("Unbounded-v0", lambda **kwargs: Unbounded())
     try:
         with pytest.raises(InvalidExperimentError, match="bounded one-dimensional Box"):
             check_environment(load_experiment(write(), assignments=["env=Unbounded-v0"]), "tiny.yaml")

@@ -222,7 +222,7 @@ def test_temperature_rises_below_the_target_entropy_and_falls_above(excess: floa
     sac = make_sac(make_config("gaussian", alpha="auto", target_entropy=target_entropy, alpha_lr=0.01))
     entropy = (-2.0 if target_entropy is None else target_entropy) + excess  # minus the action dimension by default
     sac._update_temperature(torch.full((8,), -entropy), {})
-    assert float(sac.temperature.log_alpha) == pytest.approx(0.01 * direction, rel=1e-6)
+    assert sac.temperature.log_alpha.item() == pytest.approx(0.01 * direction, rel=1e-6)
 
 
 def test_temperature_rests_at_the_target_entropy() -> None:

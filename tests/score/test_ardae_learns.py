@@ -91,8 +91,7 @@ def loss_and_gradients(estimator: ARDAE, samples: Tensor, context: Tensor) -> tu
     return loss.detach(), list(torch.autograd.grad(loss, used))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("autocast", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_compiled_loss_and_gradients_are_the_eager_ones(autocast: bool, caplog: pytest.LogCaptureFixture) -> None:
     eager, compiled = ARDAE(6, 17, width=64, autocast=autocast), ARDAE(6, 17, width=64, autocast=autocast)
     compiled.load_state_dict(eager.state_dict())
