@@ -40,12 +40,12 @@ class GaussianTask(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.mean = _random_map(DIM, generator)
-        self.log_scale = _random_map(DIM, generator)
-        self.mixing = _random_map(DIM * DIM, generator)
+        self.log_scale = _random_map(DIM, generator, size=0.5)
+        self.mixing = _random_map(DIM * DIM, generator, size=0.5)
         self.requires_grad_(False)
 
     def law(self, state: Tensor) -> tuple[Tensor, Tensor]:
-        """m (B, 4) and L (B, 4, 4), lower triangular: standard deviations around exp(-1), off-diagonal of the size of the diagonal."""
+        """m (B, 4) and L (B, 4, 4), lower triangular: a diagonal around exp(-1) that varies several-fold, a quarter of its size beside it."""
         mixing = torch.tril(self.mixing(state).view(-1, DIM, DIM), -1)
         scale = (self.log_scale(state) - 1).exp().unsqueeze(-1)
         return self.mean(state), scale * (torch.eye(DIM) + mixing)
@@ -67,12 +67,14 @@ class GaussianTask(nn.Module):
         return -0.5 * (noise.square().sum(-1) + DIM * math.log(2 * math.pi)) - log_det
 
 
-def _random_map(outputs: int, generator: torch.Generator) -> nn.Module:
-    """A smooth random map of the state: one tanh layer, outputs of variance about 1/3."""
+def _random_map(outputs: int, generator: torch.Generator, *, size: float = 1.0) -> nn.Module:
+    """A smooth random map of the state: one tanh layer, outputs with a standard deviation of about 0.6 ``size``."""
     layers = nn.Linear(STATE_DIM, 32), nn.Linear(32, outputs)
     for layer in layers:
         nn.init.normal_(layer.weight, std=layer.in_features**-0.5, generator=generator)
         nn.init.normal_(layer.bias, std=0.1, generator=generator)
+    with torch.no_grad():
+        layers[1].weight.mul_(size), layers[1].bias.mul_(size)
     return nn.Sequential(layers[0], nn.Tanh(), layers[1])
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 # Tune stores the state of the experiment this often; what a killed driver can lose is a checkpoint younger than this.
 SNAPSHOT_PERIOD_S = 5
+CONNECT_TIMEOUT_S = 10.0
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -60,10 +62,11 @@ def cluster(address: str | None) -> Iterator[str | None]:
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # until there is a file to log to; what goes wrong is raised as well
     joined = cluster_address(address)
     try:
+        _knock(joined)
         context = ray.init(address=joined or "local", configure_logging=False, log_to_driver=False)
-    except ConnectionError as error:
-        problem = Problem(f"--address {joined}", "", "no Ray cluster answers there; leave it out to start one on this machine")
-        raise InvalidExperimentError([problem]) from error
+    except OSError as error:  # Ray's ConnectionError is one, too
+        advice = "is it running, and RAY_AUTH_MODE=token set if it asks for a token? Leave the address out to start one on this machine"
+        raise InvalidExperimentError([Problem(f"--address {joined}", "", f"no Ray cluster can be joined there; {advice}")]) from error
     try:
         yield context.dashboard_url
     finally:
@@ -77,6 +80,13 @@ def cluster_address(address: str | None) -> str | None:
         advice = "submit this command with 'ray job submit' or give the cluster's GCS address, HOST:6379"
         raise InvalidExperimentError([Problem(f"--address {joined}", "", f"a Ray Client connection cannot follow a run; {advice}")])
     return joined
+
+
+def _knock(address: str | None) -> None:
+    """Raise OSError at once where Ray would spend minutes on retries: nothing listens at HOST:PORT."""
+    host, colon, port = (address or "").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
 
 
 def footprints(experiment: Experiment) -> list[Footprint]:

@@ -101,7 +101,9 @@ class SACARDAE(Algorithm):
     def _learn(self) -> None:
         """Catch up with ``updates_per_env_step`` updates for every step since the warm-up, then publish the policy."""
         steps_at_start, updates_at_start = self._updates_start_at
-        due = math.floor((self.env_steps - steps_at_start) * self.config.replay.updates_per_env_step) - (self.num_updates - updates_at_start)
+        due = math.floor((self.env_steps - steps_at_start) * self.config.replay.updates_per_env_step) - (
+            self.num_updates - updates_at_start
+        )
         if due <= 0:
             return
         while due > 0:

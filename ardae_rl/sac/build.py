@@ -1,5 +1,6 @@
 """From a :class:`SACConfig` to networks and optimisers."""
 
+import logging
 from dataclasses import asdict
 from typing import Literal
 
@@ -12,6 +13,7 @@ from ardae_rl.sac.networks import Temperature, TwinCritic
 from ardae_rl.samplers import GaussianSampler, ImplicitSampler
 from ardae_rl.score import ARDAE
 
+logger = logging.getLogger(__name__)
 LossName = Literal["score", "critic", "actor", "temperature"]
 
 
@@ -46,6 +48,8 @@ def build_policy(obs_dim: int, action_dim: int, config: SACConfig) -> GaussianSa
 
 def build_entropy(obs_dim: int, action_dim: int, config: SACConfig) -> TractableEntropy | ScoreEntropy:
     if config.policy == "gaussian":
+        if config.compile or config.autocast:
+            logger.warning("compile and autocast speed up the score network, which a gaussian policy does not have: ignored.")
         return TractableEntropy()
     score = config.score
     estimator = build_estimator(obs_dim, action_dim, score, autocast=config.autocast)

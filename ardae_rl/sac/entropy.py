@@ -8,13 +8,12 @@ a scalar whose gradient in the policy is E[grad_u log pi . du/dphi]. All log-den
 Reference: [Lim2020] arXiv:2006.05164, section 6.3 and Appendix G.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ardae_rl.sac.tanh import log_det_tanh
-from ardae_rl.samplers import GaussianSampler
 from ardae_rl.score import ARDAE, Frame, entropy_surrogate
 from ardae_rl.score.ardae import Normal
 
@@ -39,19 +38,19 @@ class LogProb(NamedTuple):
 
 
 class TractableEntropy(nn.Module):
-    """The policy has a density: use it."""
+    """The policy has a density (``log_prob`` and ``draw_with_log_prob``): use it."""
 
     def fit_loss(self, policy: Sampler, obs: Tensor, normal: Normal) -> Tensor | None:
         return None
 
-    def log_prob(self, policy: GaussianSampler, obs: Tensor, action: Tensor, normal: Normal) -> Tensor:
+    def log_prob(self, policy: Any, obs: Tensor, action: Tensor, normal: Normal) -> Tensor:
         return policy.log_prob(obs, action.unsqueeze(1)).squeeze(1) - log_det_tanh(action)
 
-    def sample_with_log_prob(self, policy: GaussianSampler, obs: Tensor, normal: Normal) -> LogProb:
+    def sample_with_log_prob(self, policy: Any, obs: Tensor, normal: Normal) -> LogProb:
         action, log_prob = (part.squeeze(1) for part in policy.draw_with_log_prob(obs, normal(len(obs), 1, policy.noise_dim)))
         return LogProb(action, log_prob - log_det_tanh(action), {})
 
-    def sample_with_policy_term(self, policy: GaussianSampler, obs: Tensor, normal: Normal) -> tuple[Tensor, Tensor]:
+    def sample_with_policy_term(self, policy: Any, obs: Tensor, normal: Normal) -> tuple[Tensor, Tensor]:
         action, log_prob, _ = self.sample_with_log_prob(policy, obs, normal)
         return action, log_prob.mean()
 

@@ -32,6 +32,13 @@ class Transitions:
     next_obs: Tensor
     terminateds: Tensor
 
+    def __post_init__(self) -> None:
+        batch = len(self.obs)
+        shapes = {name: tuple(getattr(self, name).shape) for name in ("obs", "actions", "rewards", "next_obs", "terminateds")}
+        flat, wide = shapes["rewards"] == shapes["terminateds"] == (batch,), shapes["next_obs"] == shapes["obs"]
+        if not (flat and wide and len(shapes["actions"]) == 2 and shapes["actions"][0] == batch):
+            raise ValueError(f"transitions must be obs and next_obs (B, C), actions (B, D), rewards and terminateds (B,), got {shapes}.")
+
 
 class NonFiniteError(RuntimeError):
     """A loss or its gradient stayed NaN or infinite for too long."""
@@ -59,11 +66,14 @@ class SAC:
         self.entropy, self.critic, self.temperature = networks.entropy, networks.critic, networks.temperature
         self.parameters = trained_parameters(policy, networks)
         self.non_finite_in_a_row: dict[str, int] = {}
+        self.last_finite_update: dict[str, int] = {}
         self.non_finite_total = 0
+        self._update_number = int(networks.num_updates)
 
     def update(self, batch: Transitions) -> Metrics:
         """Fit the score, then critics, policy, temperature and target critics, once each. Returns what to log, as scalar tensors."""
         metrics: Metrics = {}
+        self._update_number += 1
         for _ in range(self.config.score.fits_per_update):
             self._fit_score(batch.obs, metrics)
         log_prob = self._update_critics(batch, metrics)
@@ -127,7 +137,10 @@ class SAC:
         return weight * loss
 
     def _update_temperature(self, log_prob: Tensor, metrics: Metrics) -> None:
-        """Raise alpha where the entropy -E[log pi] is below its target, lower it above."""
+        """Raise alpha where the entropy -E[log pi] is below its target, lower it above.
+
+        log pi is the critic target's, at the next states: the same law of states as the replay buffer's, at no further cost.
+        """
         if "temperature" not in self.optimisers:
             return
         target = -float(self.policy.dim) if self.config.target_entropy is None else self.config.target_entropy
@@ -156,11 +169,13 @@ class SAC:
         self.non_finite_in_a_row[name] = 0 if finite else self.non_finite_in_a_row.get(name, 0) + 1
         self.non_finite_total += not finite
         metrics["non_finite_skipped"] = torch.tensor(float(self.non_finite_total))
-        if self.non_finite_in_a_row[name] >= self.config.max_non_finite:
-            last = int(self.networks.num_updates) - self.non_finite_in_a_row[name]
+        if finite:
+            self.last_finite_update[name] = self._update_number
+        elif self.non_finite_in_a_row[name] >= self.config.max_non_finite:
             raise NonFiniteError(
                 f"the {name} loss or its gradient was not finite {self.non_finite_in_a_row[name]} times in a row; its last finite value "
-                f"was at update {last + 1}. Look for NaN or huge rewards and observations in the environment, or lower {name}'s learning rate."
+                f"was at update {self.last_finite_update.get(name, 'none of this run')}. Look for NaN or huge rewards and observations in "
+                f"the environment, or lower {name}'s learning rate."
             )
         return finite
 

@@ -4,7 +4,7 @@ Notation: B contexts, K samples per context, D dimension of a sample, C of a con
 x is (N, D) and counts as one context of N samples. u ~ N(0, I), sigma ~ N(0, delta^2): symmetric, so that sigma = 0 is interpolated.
 Identity: the minimiser of E||u + sigma f(x + sigma u; sigma)||^2 is the score of p convolved with N(0, sigma^2 I); sigma = 0 gives the score of p.
 Not here: optimisers, samplers, log Z (``partition.py``).
-Reference: [Lim2020] arXiv:2006.05164, eq. (2) here and in ``shared`` notation; standardisation ``per_context`` is this project's.
+Reference: [Lim2020] arXiv:2006.05164, section 4; standardisation ``per_context`` is this project's.
 """
 
 import contextlib
@@ -72,6 +72,11 @@ class ARDAE(nn.Module):
             raise ValueError(f"standardisation must be 'fixed' or 'per_context', got {standardisation!r}.")
         if form not in ("gradient", "residual"):
             raise ValueError(f"form must be 'gradient' or 'residual', got {form!r}.")
+        for name, value in (("layers", layers), ("width", width), ("scale", scale), ("delta_scale", delta_scale)):
+            if value <= 0:
+                raise ValueError(f"{name} must be greater than 0, got {value}.")
+        if sigmas_per_sample < 1:
+            raise ValueError(f"sigmas_per_sample must be at least 1, got {sigmas_per_sample}.")
         self.dim, self.context_dim, self.form = dim, context_dim, form
         self.standardisation, self.scale = standardisation, scale
         self.delta_scale, self.adaptive_delta, self.sigmas_per_sample = delta_scale, adaptive_delta, sigmas_per_sample
@@ -83,13 +88,15 @@ class ARDAE(nn.Module):
         self._loss: Callable[..., Tensor] = denoising_loss
 
     def frame(self, samples: Tensor, centre: Tensor | None = None) -> Frame:
-        """Standardised coordinates for the law that ``samples`` (B, K, D) or (N, D) come from; ``centre`` (B, D) or (D,), None: their mean."""
+        """Standardised coordinates for the law that ``samples`` (B, K, D) or (N, D) come from; ``centre`` (B, D) or (D,); None: the mean."""
         x = self._with_contexts(samples, "samples")
         middle = centre if centre is None or centre.dim() == 2 else centre.unsqueeze(0)
+        if middle is not None and middle.shape != (len(x), self.dim):
+            raise ValueError(f"centre must have shape {(len(x), self.dim)}, one point per context, got {tuple(middle.shape)}.")
         return frame_of(x, standardisation=self.standardisation, scale=self.scale, centre=middle)
 
     def loss(self, samples: Tensor, context: Tensor | None = None, *, frame: Frame | None = None, normal: Normal | None = None) -> Tensor:
-        """Scalar AR-DAE loss. ``frame`` None: that of the samples. ``normal(*shape)`` supplies the randomness (default: torch's generator)."""
+        """Scalar AR-DAE loss. ``frame`` None: that of the samples. ``normal(*shape)`` supplies the noise (default: torch's generator)."""
         x = self._with_contexts(samples.detach(), "samples")
         self._check_context(x, context)
         frame = frame or self.frame(x)
@@ -130,6 +137,11 @@ class ARDAE(nn.Module):
         Subtract it from :meth:`log_density`. ``proposal_std`` is in sample standard deviations for ``per_context`` (default 1.2) and in
         the sampler's units for ``fixed`` (default exp(-1), the paper's). ``contexts`` counts the contexts where context is None.
         """
+        if samples < 1 or (proposal_std is not None and proposal_std <= 0):
+            raise ValueError(f"samples must be at least 1 and proposal_std above 0, got samples={samples} and proposal_std={proposal_std}.")
+        if (context is None and self.context_dim) or (context is not None and context.shape[1:] != (self.context_dim,)):
+            received = None if context is None else tuple(context.shape)
+            raise ValueError(f"context must have shape {('B', self.context_dim) if self.context_dim else None}, got {received}.")
         reference = self.network.out.weight
         batch = contexts if context is None else len(context)
         draw = normal or (lambda *shape: torch.randn(shape, device=reference.device, dtype=reference.dtype))
