@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +45,7 @@ def run(experiment: Experiment, *, resume: bool, address: str | None, command: s
         InvalidExperimentError: no cluster at ``address``, or one on which a trial can never start. Nothing was written.
     """
     with cluster(address) as dashboard:
-        _check_resources(experiment)
+        _check_resources(experiment, may_grow=cluster_address(address) is not None, console=console)
         _record(experiment)
         _announce(experiment, dashboard, resume, console)
         return _train(experiment, resume, command, console)
@@ -65,6 +64,8 @@ def cluster(address: str | None) -> Iterator[str | None]:
         _knock(joined)
         context = ray.init(address=joined or "local", configure_logging=False, log_to_driver=False)
     except OSError as error:  # Ray's ConnectionError is one, too
+        if not joined:
+            raise
         advice = "is it running, and RAY_AUTH_MODE=token set if it asks for a token? Leave the address out to start one on this machine"
         raise InvalidExperimentError([Problem(f"--address {joined}", "", f"no Ray cluster can be joined there; {advice}")]) from error
     try:
@@ -119,15 +120,18 @@ def local_resources() -> dict[str, float]:
     return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
 
 
-def _check_resources(experiment: Experiment) -> None:
+def _check_resources(experiment: Experiment, *, may_grow: bool, console: Console) -> None:
+    """Refuse trials this machine can never hold; on a joined cluster, which may have an autoscaler, only say what they wait for."""
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    for footprint in footprints(experiment)[:: len(experiment.seed_list)]:
-        reason = shortfall(footprint, nodes)
-        if reason:
-            advice = "lower config.env_runners or config.learners, or give the cluster more with --address"
-            raise InvalidExperimentError([Problem("resources", "", f"a trial can never start: {reason}; {advice}")])
+    reasons = (shortfall(footprint, nodes) for footprint in footprints(experiment)[:: len(experiment.seed_list)])
+    reason = next(filter(None, reasons), None)
+    if reason and may_grow:
+        _say(console, "Note", f"a trial can start only once the cluster has grown: {reason}")
+    elif reason:
+        advice = "lower config.env_runners or config.learners, or use a larger cluster with --address"
+        raise InvalidExperimentError([Problem("resources", "", f"a trial can never start: {reason}; {advice}")])
 
 
 def _record(experiment: Experiment) -> None:
@@ -159,7 +163,11 @@ def _announce(experiment: Experiment, dashboard: str | None, resume: bool, conso
         "TensorBoard": f"tensorboard --logdir {experiment.folder}",
     }
     for label, text in lines.items():
-        console.print(f"{label + ':':<13}{text}", soft_wrap=True, highlight=False, markup=False)
+        _say(console, label, text)
+
+
+def _say(console: Console, label: str, text: str) -> None:
+    console.print(f"{label + ':':<13}{text}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _train(experiment: Experiment, resume: bool, command: str, console: Console) -> int:
@@ -175,7 +183,7 @@ def _train(experiment: Experiment, resume: bool, command: str, console: Console)
     trials = [_summarise(result, assignments[Path(result.path).name], interrupted=bool(received)) for result in results]
     _close(experiment, trials, console)
     if received:
-        console.print(f"Stopped. Continue with:\n  {command}", soft_wrap=True, highlight=False, markup=False)
+        _say(console, "Stopped", f"continue with\n  {command}")
         return 128 + received[0]
     return int(any(trial.failure for trial in trials))
 
@@ -270,10 +278,9 @@ def _cause(error: Exception) -> str:
 
 def _close(experiment: Experiment, trials: list[TrialSummary], console: Console) -> None:
     console.print(closing_table(trials))
-    for label, pattern in {"Curves": CURVE_FILE, "Checkpoints": "checkpoint_*"}.items():
-        console.print(f"{label + ':':<13}{experiment.folder}/*/{pattern}", soft_wrap=True, highlight=False, markup=False)
-    console.print(f"{'TensorBoard:':<13}tensorboard --logdir {experiment.folder}", soft_wrap=True, highlight=False, markup=False)
+    _say(console, "Curves", f"{experiment.folder}/*/{CURVE_FILE}")
+    _say(console, "Checkpoints", f"{experiment.folder}/*/checkpoint_*")
+    _say(console, "TensorBoard", f"tensorboard --logdir {experiment.folder}")
     for trial in trials:
         if trial.failure:
-            console.print(f"{trial.name} failed: {trial.failure}\n  full error: {trial.folder / 'error.txt'}", soft_wrap=True, markup=False)
-    sys.stdout.flush()
+            _say(console, f"{trial.name} failed", f" {trial.failure}\n  full error: {trial.folder / 'error.txt'}")

@@ -101,9 +101,8 @@ class SACARDAE(Algorithm):
     def _learn(self) -> None:
         """Catch up with ``updates_per_env_step`` updates for every step since the warm-up, then publish the policy."""
         steps_at_start, updates_at_start = self._updates_start_at
-        due = math.floor((self.env_steps - steps_at_start) * self.config.replay.updates_per_env_step) - (
-            self.num_updates - updates_at_start
-        )
+        ratio = self.config.replay.updates_per_env_step
+        due = math.floor((self.env_steps - steps_at_start) * ratio) - (self.num_updates - updates_at_start)
         if due <= 0:
             return
         while due > 0:

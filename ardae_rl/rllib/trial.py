@@ -9,7 +9,7 @@ import shutil
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 from pyarrow.fs import LocalFileSystem
 from ray.tune import PlacementGroupFactory
@@ -125,4 +125,5 @@ def _rebuild(kind: Any, value: Any) -> Any:
     if not is_dataclass(kind) or not isinstance(value, dict):
         return value
     hints = get_type_hints(kind)
-    return kind(**{field.name: _rebuild(hints[field.name], value[field.name]) for field in fields(kind) if field.name in value})
+    values = {field.name: _rebuild(hints[field.name], value[field.name]) for field in fields(kind) if field.name in value}
+    return cast(type, kind)(**values)

@@ -4,6 +4,7 @@ Notation: B transitions, K actions per state; state (B, C), action (B, K, D) in 
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ class Critic(nn.Module):
     def __init__(self, obs_dim: int, action_dim: int, *, hidden_layers: int, width: int) -> None:
         super().__init__()
         sizes = [obs_dim + action_dim] + [width] * hidden_layers
-        hidden = [module for a, b in zip(sizes, sizes[1:], strict=False) for module in (Dense(a, b), nn.ReLU())]
+        hidden = [module for a, b in pairwise(sizes) for module in (Dense(a, b), nn.ReLU())]
         self.body = nn.Sequential(*hidden, Dense(width, 1))
 
     def forward(self, obs_action: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ Reference: Haarnoja et al. 2018, arXiv:1801.01290.
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ class GaussianSampler(nn.Module):
         self.dim = self.noise_dim = dim
         self.log_std_range = (log_std_min, log_std_max)
         sizes = [context_dim] + [width] * hidden_layers
-        hidden = [module for a, b in zip(sizes, sizes[1:], strict=False) for module in (Dense(a, b), nn.ReLU())]
+        hidden = [module for a, b in pairwise(sizes) for module in (Dense(a, b), nn.ReLU())]
         self.body = nn.Sequential(*hidden, Dense(width, 2 * dim))
 
     def parameters_of(self, context: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 Notation: B contexts, K samples per context, D dimension of a sample, C of a context; x (B, K, D), context (B, C). Without a context,
 x is (N, D) and counts as one context of N samples. u ~ N(0, I), sigma ~ N(0, delta^2): symmetric, so that sigma = 0 is interpolated.
-Identity: the minimiser of E||u + sigma f(x + sigma u; sigma)||^2 is the score of p convolved with N(0, sigma^2 I); sigma = 0 gives the score of p.
+Identity: the minimiser of E||u + sigma f(x + sigma u; sigma)||^2 is the score of p convolved with N(0, sigma^2 I); at 0, of p.
 Not here: optimisers, samplers, log Z (``partition.py``).
 Reference: [Lim2020] arXiv:2006.05164, section 4; standardisation ``per_context`` is this project's.
 """
@@ -88,7 +88,7 @@ class ARDAE(nn.Module):
         self._loss: Callable[..., Tensor] = denoising_loss
 
     def frame(self, samples: Tensor, centre: Tensor | None = None) -> Frame:
-        """Standardised coordinates for the law that ``samples`` (B, K, D) or (N, D) come from; ``centre`` (B, D) or (D,); None: the mean."""
+        """Standardised coordinates for the law that ``samples`` (B, K, D) or (N, D) come from; ``centre`` (B, D) or (D,); None: mean."""
         x = self._with_contexts(samples, "samples")
         middle = centre if centre is None or centre.dim() == 2 else centre.unsqueeze(0)
         if middle is not None and middle.shape != (len(x), self.dim):

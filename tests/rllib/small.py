@@ -14,7 +14,7 @@ class LineEnv(gym.Env):
     """Obs (position, time); action in [-limit, limit] moves; reward is the action taken. Ends as told: by termination or truncation."""
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
-        settings = {"limit": 0.4, "length": 7, "ending": "truncate", "nan_from": None} | dict(config or {})
+        settings: dict[str, Any] = {"limit": 0.4, "length": 7, "ending": "truncate", "nan_from": None} | dict(config or {})
         self.limit, self.length, self.ending, self.nan_from = (settings[k] for k in ("limit", "length", "ending", "nan_from"))
         self.action_space = gym.spaces.Box(-self.limit, self.limit, (2,), np.float32)
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)

@@ -1,0 +1,55 @@
+"""What a run shows: one line per report in a log file, a table on a terminal."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from ardae_rl.experiment.display import Display, Row, duration, number
+
+
+def row(name: str, env_steps: int, **values: float | str) -> Row:
+    return Row(name=name, total_env_steps=8000, env_steps=env_steps, **values)  # type: ignore[arg-type]
+
+
+def test_a_report_is_one_line_where_there_is_no_terminal() -> None:
+    console = Console(file=io.StringIO(), width=40)
+    with Display(console) as display:
+        display.show(row("seed=0", 2000, status="RUNNING", episode_return=-812.34, steps_per_s=60.0))
+        display.refresh([("seed=0", "RUNNING")])
+    assert console.file.getvalue() == (  # type: ignore[attr-defined]
+        "seed=0  2,000/8,000 env steps  return -812.3  evaluation -  60.0 steps/s  ETA 1:40\n"
+    )
+
+
+def test_a_terminal_shows_every_trial_with_its_current_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ardae_rl.experiment.display.REFRESH_PERIOD_S", 0.0)
+    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
+    with Display(console) as display:
+        display.expect([row("seed=0", 0), row("seed=1", 0)])
+        display.show(row("seed=0", 8000, status="RUNNING", evaluation_return=-150.0, steps_per_s=50.0))
+        display.refresh([("seed=0", "TERMINATED"), ("seed=1", "RUNNING")])
+        display.note("seed=1: a note")
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "│ seed=0 │ finished │ 8,000/8,000 │ -      │ -150.0     │ 50.0" in text
+    assert "│ seed=1 │ running  │ 0/8,000" in text
+    assert "seed=1: a note" in text
+
+
+def test_only_trials_still_to_run_have_time_left() -> None:
+    assert [row("x", 3000, status=status).remaining_env_steps for status in ("PENDING", "RUNNING", "TERMINATED", "ERROR")] == [
+        5000,
+        5000,
+        0,
+        0,
+    ]
+    assert row("x", 9000, status="RUNNING").remaining_env_steps == 0
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3600, "1:00:00"), (90061, "25:01:01")])
+def test_durations_read_as_clocks(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_no_return_yet_is_a_dash() -> None:
+    assert (number(float("nan")), number(-0.25)) == ("-", "-0.2")
