@@ -45,7 +45,7 @@ class GaussianTask(nn.Module):
         self.requires_grad_(False)
 
     def law(self, state: Tensor) -> tuple[Tensor, Tensor]:
-        """m (B, 4) and L (B, 4, 4), lower triangular: a diagonal around exp(-1) that varies several-fold, a quarter of its size beside it."""
+        """m (B, 4) and L (B, 4, 4), lower triangular: a diagonal around exp(-1), varying several-fold."""
         mixing = torch.tril(self.mixing(state).view(-1, DIM, DIM), -1)
         scale = (self.log_scale(state) - 1).exp().unsqueeze(-1)
         return self.mean(state), scale * (torch.eye(DIM) + mixing)

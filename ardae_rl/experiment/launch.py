@@ -28,7 +28,6 @@ CONNECT_TIMEOUT_S = 10.0
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_DEDUP_LOGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -177,8 +176,13 @@ def _train(experiment: Experiment, resume: bool, command: str, console: Console)
         display.expect(Row(name=trial_name(each), total_env_steps=experiment.stop.env_steps) for each in trial_assignments(experiment))
         watcher().attach(experiment, display)
         tuner = _restored(experiment) if resume else _fresh(experiment)
-        with _graceful_stop() as received:
-            results = tuner.fit()
+        try:
+            with _graceful_stop() as received:
+                results = tuner.fit()
+        except Exception as error:  # Tune itself gave up, as it does when the machine runs out of memory
+            logging.getLogger("ray").exception("the run ended early")
+            display.note(_ended_early(experiment, error, command))
+            return 1
     assignments = {trial_name(assignment): assignment for assignment in trial_assignments(experiment)}
     trials = [_summarise(result, assignments[Path(result.path).name], interrupted=bool(received)) for result in results]
     _close(experiment, trials, console)
@@ -186,6 +190,11 @@ def _train(experiment: Experiment, resume: bool, command: str, console: Console)
         _say(console, "Stopped", f"continue with\n  {command}")
         return 128 + received[0]
     return int(any(trial.failure for trial in trials))
+
+
+def _ended_early(experiment: Experiment, error: Exception, command: str) -> str:
+    cause = str(error).strip().partition("\n")[0]
+    return f"The run ended early: {cause}\n  full error: {experiment.folder / 'driver.log'}\n  continue with: {command}"
 
 
 def _fresh(experiment: Experiment) -> "tune.Tuner":

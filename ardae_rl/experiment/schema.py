@@ -16,6 +16,8 @@ from ardae_rl.experiment.validation import shown, unknown_path, validate
 from ardae_rl.experiment.yaml_file import Document
 from ardae_rl.rllib.settings import TrainingSettings
 
+MAX_SEEDS = 1000
+
 
 def _require(*rules: tuple[bool, str, str, object]) -> None:
     """Raise one ValueError with a line for every (holds, field, rule, value) that does not hold."""
@@ -81,13 +83,14 @@ class Experiment:
     max_failures: int = 2
 
     def __post_init__(self) -> None:
+        count = self.seeds if isinstance(self.seeds, int) else len(self.seeds)
         named = re.fullmatch(r"[\w.-]*\w[\w.-]*", self.name) is not None
         _require(
             (named, "name", "made of letters, digits, '.', '_' and '-' (it names a folder)", self.name),
             (self.env != "", "env", "the id of a Gymnasium environment, such as 'Pendulum-v1'", self.env),
-            (len(self.seed_list) > 0, "seeds", "at least one", self.seeds),
-            (all(seed >= 0 for seed in self.seed_list), "seeds", "0 or greater", self.seeds),
-            (len(set(self.seed_list)) == len(self.seed_list), "seeds", "all different", self.seeds),
+            (0 < count <= MAX_SEEDS, "seeds", f"between 1 and {MAX_SEEDS} of them", self.seeds),
+            (isinstance(self.seeds, int) or all(seed >= 0 for seed in self.seeds), "seeds", "0 or greater", self.seeds),
+            (isinstance(self.seeds, int) or len(set(self.seeds)) == count, "seeds", "all different", self.seeds),
             ("://" not in self.storage_path, "storage_path", "a directory (on a cluster: one that every node mounts)", self.storage_path),
             (self.max_failures >= 0, "max_failures", "0 or greater", self.max_failures),
         )

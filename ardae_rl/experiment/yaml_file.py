@@ -12,6 +12,8 @@ import yaml
 
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 
+_TEXT_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+
 
 class _Loader(yaml.SafeLoader):
     """Plain data only, as SafeLoader, but scalars mean what the core schema of YAML 1.2 says (digits may be grouped: ``1_000_000``)."""
@@ -81,30 +83,42 @@ def _parse(text: str, source: str) -> Document:
         if not isinstance(node, yaml.MappingNode):
             raise InvalidExperimentError([Problem(source, "", "must hold 'key: value' lines at the top, such as 'name: quickstart'")])
         keys = list(_keys(node))
+        _check_keys(keys, source)
         data = loader.construct_document(node)
     except yaml.YAMLError as error:
         raise InvalidExperimentError([_syntax_problem(error, source)]) from error
     finally:
         loader.dispose()
-    _refuse_duplicates(keys, source)
-    return Document(source, data, {key: f"{source}:{line}" for key, line in keys})
+    return Document(source, data, {key.name: f"{source}:{key.line}" for key in keys})
 
 
-def _keys(node: yaml.MappingNode, prefix: str = "") -> Iterator[tuple[str, int]]:
+@dataclass(frozen=True)
+class _Key:
+    name: str
+    line: int
+    is_text: bool
+
+
+def _keys(node: yaml.MappingNode, prefix: str = "", around: tuple[yaml.Node, ...] = ()) -> Iterator[_Key]:
     for key_node, value_node in node.value:
-        key = f"{prefix}{key_node.value}"
-        yield key, key_node.start_mark.line + 1
+        name = f"{prefix}{key_node.value}"
+        yield _Key(name, key_node.start_mark.line + 1, key_node.tag in _TEXT_TAGS)
+        if value_node in (*around, node):
+            raise yaml.constructor.ConstructorError(problem=f"{name} refers to itself", problem_mark=key_node.start_mark)
         if isinstance(value_node, yaml.MappingNode):
-            yield from _keys(value_node, f"{key}.")
+            yield from _keys(value_node, f"{name}.", (*around, node))
 
 
-def _refuse_duplicates(keys: list[tuple[str, int]], source: str) -> None:
+def _check_keys(keys: list[_Key], source: str) -> None:
     first: dict[str, int] = {}
     problems = []
-    for key, line in keys:
-        if key in first:
-            problems.append(Problem(f"{source}:{line}", key, f"is written twice (first on line {first[key]}); keep one"))
-        first.setdefault(key, line)
+    for key in keys:
+        place = f"{source}:{key.line}"
+        if not key.is_text:
+            problems.append(Problem(place, key.name, "is no name for a key; if it is meant as text, quote it"))
+        if key.name in first:
+            problems.append(Problem(place, key.name, f"is written twice (first on line {first[key.name]}); keep one"))
+        first.setdefault(key.name, key.line)
     if problems:
         raise InvalidExperimentError(problems)
 

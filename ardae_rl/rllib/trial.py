@@ -1,10 +1,9 @@
 """``SACARDAETrial``: one trial of an experiment under Ray Tune.
 
-:class:`SACARDAE` plus what a run on disk needs: CSV records in the trial's folder, checkpoints by environment steps or on request, and a
-replay buffer that is written straight into Tune's checkpoint folder, where unchanged chunks are hard links.
+:class:`SACARDAE` plus what a run on disk needs: CSV records in the trial's folder, and a replay buffer that is written straight into
+Tune's checkpoint folder, where unchanged chunks are hard links.
 """
 
-import os
 import shutil
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 from pyarrow.fs import LocalFileSystem
 from ray.tune import PlacementGroupFactory
-from ray.tune.result import SHOULD_CHECKPOINT
 
 from ardae_rl.rllib.algorithm import REPLAY_DIRECTORY, SACARDAE
 from ardae_rl.rllib.config import SACARDAEConfig
@@ -21,7 +19,6 @@ from ardae_rl.rllib.records import EVALUATION_COLUMNS, RecordFile, evaluation_ro
 from ardae_rl.rllib.settings import TrainingSettings
 from ardae_rl.sac.update import METRIC_NAMES
 
-CHECKPOINT_REQUEST = "CHECKPOINT_NOW"  # touching this file in the experiment's folder makes every trial write a checkpoint
 _PROGRESS_COLUMNS = ("env_steps", "updates", "updates_per_env_step", "seconds", "env_steps_per_s", "replay_size", "episode_return_mean")
 METRICS_COLUMNS = (
     "seed",
@@ -38,7 +35,7 @@ def settings_from_dict(values: dict[str, Any]) -> TrainingSettings:
 
 
 class SACARDAETrial(SACARDAE):
-    """Tune's config: ``{"env": id, "settings": asdict(TrainingSettings), "seed": int, "checkpoint_every_env_steps": int or absent}``."""
+    """Tune's config: ``{"env": id, "settings": asdict(TrainingSettings), "seed": int}``."""
 
     def __init__(self, config: dict[str, Any], **kwargs: Any) -> None:
         self.trial_config = {name: value for name, value in config.items() if not name.startswith("__")}
@@ -50,7 +47,6 @@ class SACARDAETrial(SACARDAE):
 
     def setup(self, config: SACARDAEConfig) -> None:
         super().setup(config)
-        self._checkpointed_env_steps, self._checkpointed_at = 0, 0.0
         self._recorded_evaluations = 0
         folder = Path(self._storage.trial_fs_path) if self._stores_locally() else Path(self.logdir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,15 +59,13 @@ class SACARDAETrial(SACARDAE):
         self._metrics_file.append([{"seed": seed, **progress}])
         self._evaluation_file.append([evaluation_row(seed, record) for record in self.evaluations[self._recorded_evaluations :]])
         self._recorded_evaluations = len(self.evaluations)
-        return {**progress, SHOULD_CHECKPOINT: self._checkpoint_is_due()}
+        return progress
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         self.save_to_path(checkpoint_dir, replay_directory=self._replay_directory())
-        self._checkpointed_env_steps, self._checkpointed_at = self.env_steps, _request_time(self._request_file()) or 0.0
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         super().load_checkpoint(checkpoint_dir)
-        self._checkpointed_env_steps, self._checkpointed_at = self.env_steps, _request_time(self._request_file()) or 0.0
         self._recorded_evaluations = len(self.evaluations)
         for file in (self._evaluation_file, self._metrics_file):
             file.cut_after(self.env_steps)
@@ -80,17 +74,8 @@ class SACARDAETrial(SACARDAE):
         """Tune's own, without RLlib's whole config on every line of result.json."""
         return super().get_auto_filled_metrics(*args, **kwargs) | {"config": self.trial_config}
 
-    def _checkpoint_is_due(self) -> bool:
-        every = self.trial_config.get("checkpoint_every_env_steps")
-        by_steps = every is not None and self.env_steps // every > self._checkpointed_env_steps // every
-        requested = _request_time(self._request_file())
-        return by_steps or (requested is not None and requested > self._checkpointed_at)
-
     def _stores_locally(self) -> bool:
         return self._storage is not None and isinstance(self._storage.storage_filesystem, LocalFileSystem)
-
-    def _request_file(self) -> Path | None:
-        return Path(self._storage.experiment_fs_path) / CHECKPOINT_REQUEST if self._stores_locally() else None
 
     def _replay_directory(self) -> Path | None:
         """Tune copies what ``save_checkpoint`` writes into the next checkpoint folder; gigabytes of replay are written there at once.
@@ -109,13 +94,6 @@ class SACARDAETrial(SACARDAE):
 
 def _algorithm_config(config: dict[str, Any]) -> SACARDAEConfig:
     return SACARDAEConfig.from_settings(config["env"], settings_from_dict(config["settings"]), seed=config["seed"])
-
-
-def _request_time(file: Path | None) -> float | None:
-    try:
-        return os.stat(file).st_mtime if file is not None else None
-    except FileNotFoundError:
-        return None
 
 
 def _rebuild(kind: Any, value: Any) -> Any:

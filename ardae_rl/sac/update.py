@@ -17,24 +17,8 @@ from ardae_rl.score.ardae import Normal
 
 Metrics = dict[str, Tensor]
 METRIC_NAMES = frozenset(
-    [
-        "score_loss",
-        "critic_loss",
-        "actor_loss",
-        "temperature_loss",
-        "q_mean",
-        "entropy",
-        "alpha",
-        "calibration",
-        "non_finite_skipped",
-        "log_z_std",
-        "importance_ess_fraction",
-        "action_std",
-        "clamping_loss",
-        "clamping_weight",
-        "jacobian_stretch_min",
-    ]
-)
+    ("score_loss", "critic_loss", "actor_loss", "temperature_loss", "q_mean", "entropy", "alpha", "calibration", "non_finite_skipped")
+) | {"log_z_std", "importance_ess_fraction", "action_std", "clamping_loss", "clamping_weight", "jacobian_stretch_min"}
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ class ARDAE(nn.Module):
     ``form``: ``gradient`` (f is the gradient of a scalar potential: also gives a log-density) or ``residual`` (f is the network).
     ``standardisation``: ``fixed`` multiplies by ``scale``; ``per_context`` divides by the sample standard deviation of the context.
     ``delta_scale``: standard deviation of sigma, in sample standard deviations of the context (``adaptive_delta``) or in standardised
-    units. ``sigmas_per_sample`` noise draws per sample. ``autocast`` runs the network in bfloat16 (log-densities stay in float32).
+    units. ``sigmas_per_sample`` noise draws per sample. ``autocast`` runs the network in bfloat16 inside the loss, where
+    nearly all the work is; scores and log-densities, few by comparison, are always computed in full precision.
 
     Every method takes and returns quantities in the sampler's own coordinates. The loss gives no gradient to the samples.
 
@@ -112,9 +113,7 @@ class ARDAE(nn.Module):
         points = self._with_contexts(x, "x")
         self._check_context(points, context)
         frame = self._known_frame(points, frame)
-        with self._precision(points):
-            standard = self.network(frame.standardise(points), context)
-        return frame.score(standard.to(x.dtype)).view(x.shape)
+        return frame.score(self.network(frame.standardise(points), context)).view(x.shape)
 
     def log_density(self, x: Tensor, context: Tensor | None = None, *, frame: Frame | None = None) -> Tensor:
         """log p(x | context) up to the log Z of the context, x.shape[:-1], in nats. Gradient form only."""

@@ -4,30 +4,38 @@ PyTorch sends float32 matrix products on a CPU to Intel MKL, which runs at about
 The same wheel carries oneDNN, which does not; here float32 products of a size worth it go there. Numerically both are IEEE float32.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 _HAS_ONEDNN = torch.backends.mkldnn.is_available()
-_MIN_ROWS, _MIN_FEATURES = 64, 16  # below this the call overhead outweighs the gain
+_MIN_FEATURES, _MIN_PRODUCTS = 16, 2**21  # below this the call overhead outweighs the gain
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x @ weight.T + bias for x (N, in), weight (out, in), bias (out,); differentiable any number of times."""
-    if _worth_onednn(x, weight):
-        return _onednn_linear(x, weight, bias)
-    return functional.linear(x, weight, bias)
+    if not _worth_onednn(x, weight):
+        return functional.linear(x, weight, bias)
+    if torch.compiler.is_compiling():
+        return _opaque_product(x, weight, bias)
+    return _OneDNNLinear.apply(x, weight, bias)
 
 
 def _worth_onednn(x: Tensor, weight: Tensor) -> bool:
     return (
         x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
-        and x.shape[0] >= _MIN_ROWS
         and min(weight.shape) >= _MIN_FEATURES
+        and x.shape[0] * weight.numel() >= _MIN_PRODUCTS
         and not torch.is_autocast_enabled("cpu")
         and _HAS_ONEDNN
     )
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(_dense(x), _dense(weight), bias, "none", [], "")
 
 
 def _dense(matrix: Tensor) -> Tensor:
@@ -35,21 +43,11 @@ def _dense(matrix: Tensor) -> Tensor:
     return matrix if matrix.is_contiguous() or matrix.t().is_contiguous() else matrix.contiguous()
 
 
-@torch.library.custom_op("ardae_rl::onednn_linear", mutates_args=())
-def _onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(_dense(x), _dense(weight), bias, "none", [], "")
-
-
-@_onednn_linear.register_fake
-def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return x.new_empty(x.shape[0], weight.shape[0])
-
-
-def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(inputs[0], inputs[1])
 
 
-def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, weight = ctx.saved_tensors
     needs_x, needs_weight, needs_bias = ctx.needs_input_grad
     return (
@@ -59,4 +57,13 @@ def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[n
     )
 
 
-_onednn_linear.register_autograd(_backward, setup_context=_keep)
+class _OneDNNLinear(torch.autograd.Function):
+    forward = staticmethod(_product)
+    setup_context = staticmethod(_keep)
+    backward = staticmethod(_backward)
+
+
+# The same for torch.compile, whose code generator cannot look inside; eager calls avoid its dispatch overhead.
+_opaque_product = torch.library.custom_op("ardae_rl::onednn_linear", _product, mutates_args=())
+_opaque_product.register_fake(lambda x, weight, bias: x.new_empty(x.shape[0], weight.shape[0]))
+_opaque_product.register_autograd(_backward, setup_context=_keep)

@@ -78,6 +78,8 @@ def test_all_duplicate_keys_are_named(tmp_path: Path) -> None:
         ("a: [1, 2", r"x\.yaml:1:9: is not valid YAML"),
         ("a: 1\n\tb: 2", r"x\.yaml:2:1: is not valid YAML"),
         ("a: !!python/object/apply:os.getcwd []", r"is not valid YAML: could not determine a constructor"),
+        ("a: &x {b: {c: *x}}", r"x\.yaml:1:12: is not valid YAML: a\.b\.c refers to itself"),
+        ("a: {1: 2}", r"x\.yaml:1: a\.1: is no name for a key; if it is meant as text, quote it"),
         ("", "must hold 'key: value' lines"),
         ("- 1\n- 2", "must hold 'key: value' lines"),
     ],
