@@ -1,5 +1,6 @@
 """Show running trials: a live table on a terminal, one line per report elsewhere (a log file, a job's output)."""
 
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -56,7 +57,10 @@ class Display:
             self._live.stop()
 
     def show(self, row: Row) -> None:
-        """Take in what a trial reported."""
+        """Take in what a trial reported. Where no episode ended since the last report, the last return stays."""
+        before = self._rows.get(row.name)
+        if before and math.isnan(row.episode_return):
+            row.episode_return = before.episode_return
         self._rows[row.name] = row
         if not self._live:
             name, _, progress, episode_return, evaluation, speed, eta = row.cells()
@@ -98,4 +102,4 @@ def duration(seconds: float) -> str:
 
 def number(value: float) -> str:
     """A return with one decimal, or "-" where there is none yet."""
-    return "-" if value != value else f"{value:.1f}"
+    return "-" if math.isnan(value) else f"{value:.1f}"

@@ -22,6 +22,15 @@ def test_a_report_is_one_line_where_there_is_no_terminal() -> None:
     )
 
 
+def test_the_last_return_stays_until_another_episode_ends() -> None:
+    console = Console(file=io.StringIO())
+    display = Display(console)
+    for episode_return in (float("nan"), -900.0, float("nan"), -800.0):
+        display.show(row("seed=0", 100, episode_return=episode_return))
+    shown = [line.split("  ")[2] for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    assert shown == ["return -", "return -900.0", "return -900.0", "return -800.0"]
+
+
 def test_a_terminal_shows_every_trial_with_its_current_status(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ardae_rl.experiment.display.REFRESH_PERIOD_S", 0.0)
     console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)

@@ -1,0 +1,127 @@
+"""One trial under Tune's storage: records, checkpoint folders, hard-linked replay chunks."""
+
+import csv
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ray.train._internal.storage import StorageContext
+
+from ardae_rl.rllib.settings import EnvRunnerSettings, EvaluationSettings, LearnerSettings, ReplaySettings, TrainingSettings
+from ardae_rl.rllib.trial import SACARDAETrial, settings_from_dict
+from ardae_rl.sac import GaussianPolicyConfig, JacobianClampingConfig, SACConfig
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+SETTINGS = TrainingSettings(
+    sac=SACConfig(policy="gaussian", gaussian=GaussianPolicyConfig(width=16)),
+    replay=ReplaySettings(capacity=40_000, batch_size=16, warmup_env_steps=40),
+    env_runners=EnvRunnerSettings(num_envs_per_env_runner=4),
+    evaluation=EvaluationSettings(every_env_steps=40, episodes=2),
+    report_every_env_steps=40,
+)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> StorageContext:
+    return StorageContext(storage_path=str(tmp_path), experiment_dir_name="experiment", trial_dir_name="seed=0")
+
+
+def make_trial(storage: StorageContext | None = None) -> SACARDAETrial:
+    return SACARDAETrial({"env": "Pendulum-v1", "settings": dataclasses.asdict(SETTINGS), "seed": 0}, storage=storage)
+
+
+def fill(trial: SACARDAETrial, rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    shapes = {"obs": (rows, 3), "new_obs": (rows, 3), "actions": (rows, 1), "rewards": (rows,), "terminateds": (rows,)}
+    trial.replay.add({name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()})
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        TrainingSettings(),
+        SETTINGS,
+        TrainingSettings(sac=SACConfig(jacobian_clamping=None, alpha="auto"), learners=LearnerSettings(num_learners=2)),
+        TrainingSettings(sac=SACConfig(jacobian_clamping=JacobianClampingConfig(eta=0.5)), env_config={"max_episode_steps": 7}),
+    ],
+)
+def test_settings_survive_the_way_through_tunes_plain_dictionary(settings: TrainingSettings) -> None:
+    assert settings_from_dict(dataclasses.asdict(settings)) == settings
+
+
+def test_unchanged_replay_chunks_are_shared_and_an_old_checkpoint_can_go(storage: StorageContext) -> None:
+    trial = make_trial(storage)
+    fill(trial, 35_000)
+    first = Path(trial.save().checkpoint.path)
+    fill(trial, 10)
+    trial.num_updates = 12
+    second = Path(trial.save().checkpoint.path)
+    chunks = [sorted((folder / "replay").glob("chunk-*")) for folder in (first, second)]
+    shared = [a.stat().st_ino == b.stat().st_ino for a, b in zip(*chunks, strict=True)]
+    assert shared == [True, True, False], "two full chunks did not change, the third did"
+    assert first.parent == second.parent == Path(storage.trial_fs_path), "written where Tune keeps checkpoints, not copied there"
+    shutil.rmtree(first)
+    draws = trial.replay.sample(64)
+    trial.stop()
+    restored = make_trial()
+    restored.restore(str(second))
+    assert len(restored.replay) == 35_010 and restored.num_updates == 12
+    for name, column in restored.replay.sample(64).items():
+        np.testing.assert_array_equal(column, draws[name])
+    restored.stop()
+
+
+def test_a_checkpoint_that_a_crash_left_half_written_is_written_again(storage: StorageContext) -> None:
+    trial = make_trial(storage)
+    orphan = Path(storage.trial_fs_path) / "checkpoint_000000"
+    (orphan / "replay").mkdir(parents=True)
+    (orphan / "replay" / "manifest.json").write_text("{")
+    fill(trial, 100)
+    saved = Path(trial.save().checkpoint.path)
+    trial.stop()
+    assert saved == orphan
+    restored = make_trial()
+    restored.restore(str(saved))
+    assert len(restored.replay) == 100
+    restored.stop()
+
+
+def test_records_are_cut_back_to_the_checkpoint_on_restore(storage: StorageContext) -> None:
+    trial = make_trial(storage)
+    for _ in range(2):
+        trial.train()
+    saved = Path(trial.save().checkpoint.path)
+    result = trial.train()
+    folder = Path(storage.trial_fs_path)
+    assert [int(row["env_steps"]) for row in rows_of(folder / "evaluations.csv")] == [40, 80, 120]
+    trial.restore(str(saved))
+    assert [int(row["env_steps"]) for row in rows_of(folder / "evaluations.csv")] == [40, 80]
+    assert [int(row["env_steps"]) for row in rows_of(folder / "metrics.csv")] == [40, 80]
+    again = trial.train()
+    trial.stop()
+    evaluations, metrics = rows_of(folder / "evaluations.csv"), rows_of(folder / "metrics.csv")
+    assert [int(row["env_steps"]) for row in evaluations] == [40, 80, 120] == [int(row["env_steps"]) for row in metrics]
+    returns = [float(value) for value in evaluations[-1]["returns"].split()]
+    assert len(returns) == 2 and np.mean(returns) == pytest.approx(float(evaluations[-1]["return_mean"]), rel=1e-4)
+    assert result["env_steps"] == again["env_steps"] == 120 and result["updates"] == again["updates"] == 80
+    assert set(result["config"]) == {"env", "settings", "seed"}, "no RLlib config on every line of result.json"
+
+
+def test_a_trial_asks_for_its_runners_and_learners() -> None:
+    settings = dataclasses.replace(
+        SETTINGS,
+        env_runners=EnvRunnerSettings(num_env_runners=3, num_cpus_per_env_runner=0.5),
+        learners=LearnerSettings(num_learners=2, num_gpus_per_learner=1),
+    )
+    request = SACARDAETrial.default_resource_request({"env": "Pendulum-v1", "settings": dataclasses.asdict(settings), "seed": 0})
+    total = {name: sum(bundle.get(name, 0) for bundle in request.bundles) for name in ("CPU", "GPU")}
+    assert total["GPU"] == 2 and 1 + 3 * 0.5 <= total["CPU"] <= 1 + 3 * 0.5 + 2
