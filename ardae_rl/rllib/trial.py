@@ -54,6 +54,8 @@ class SACARDAETrial(SACARDAE):
         self._metrics_file = RecordFile(folder / "metrics.csv", METRICS_COLUMNS)
 
     def step(self) -> dict[str, Any]:
+        if self.env_steps == 0:  # a first attempt that crashed before its first checkpoint may have left rows
+            self._cut_records()
         progress = super().step()["progress"]
         seed = self.trial_config["seed"]
         self._metrics_file.append([{"seed": seed, **progress}])
@@ -67,6 +69,9 @@ class SACARDAETrial(SACARDAE):
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         super().load_checkpoint(checkpoint_dir)
         self._recorded_evaluations = len(self.evaluations)
+        self._cut_records()
+
+    def _cut_records(self) -> None:
         for file in (self._evaluation_file, self._metrics_file):
             file.cut_after(self.env_steps)
 

@@ -136,7 +136,6 @@ class PotentialNet(nn.Module):
         super().__init__()
         self.body = body
         self.out = nn.Linear(width, 1)
-        nn.init.normal_(self.out.weight)
 
     def potential(self, x: Tensor, context: Tensor | None, sigma: Tensor | None = None) -> Tensor:
         """psi, (B, K)."""

@@ -116,6 +116,15 @@ def test_records_are_cut_back_to_the_checkpoint_on_restore(storage: StorageConte
     assert set(result["config"]) == {"env", "settings", "seed"}, "no RLlib config on every line of result.json"
 
 
+def test_a_fresh_start_drops_the_rows_of_an_attempt_that_crashed_before_its_first_checkpoint(storage: StorageContext) -> None:
+    for _ in range(2):
+        trial = make_trial(storage)
+        trial.train()
+        trial.stop()
+    for file in ("evaluations.csv", "metrics.csv"):
+        assert [int(row["env_steps"]) for row in rows_of(Path(storage.trial_fs_path) / file)] == [40]
+
+
 def test_a_trial_asks_for_its_runners_and_learners() -> None:
     settings = dataclasses.replace(
         SETTINGS,
