@@ -17,7 +17,7 @@ from rich.progress import track
 from ardae_rl.bench.report import Row, in_fresh_process, row
 
 ENV = "HalfCheetah-v5"
-VECTOR_ENVS = 8
+VECTOR_ENVS = 16
 WARMUP_ENV_STEPS = 1000
 SETTLE_ENV_STEPS = 200  # with updates, untimed: first calls allocate and initialise. RLlib, ten times slower, settles on half of it
 _NEVER = 1_000_000_000

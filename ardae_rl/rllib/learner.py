@@ -80,9 +80,13 @@ class SACARDAETorchLearner(TorchLearner):
             self.noise_generator.set_state(torch.from_numpy(state[_NOISE_STATE].copy()))
 
 
-def _average_over_learners(vector: Tensor) -> None:
-    torch.distributed.all_reduce(vector)
-    vector /= torch.distributed.get_world_size()
+def _average_over_learners(tensors: list[Tensor]) -> None:
+    """One all-reduce for all of them."""
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    torch.distributed.all_reduce(flat)
+    flat /= torch.distributed.get_world_size()
+    for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(mean.view_as(tensor))
 
 
 def _slice(data: dict[str, Tensor], index: int, rows: int) -> Transitions:

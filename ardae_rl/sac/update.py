@@ -46,8 +46,8 @@ class NonFiniteError(RuntimeError):
 class SAC:
     """The networks, their optimisers and the update that joins them.
 
-    ``normal`` supplies all randomness (:class:`ShardedNormal`). ``average`` replaces a flat vector, in place, by its mean over learners;
-    the default leaves it alone.
+    ``normal`` supplies all randomness (:class:`ShardedNormal`). ``average`` replaces tensors, in place, by their mean over learners;
+    the default leaves them alone.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class SAC:
         config: SACConfig,
         *,
         normal: Normal,
-        average: Callable[[Tensor], None] = lambda vector: None,
+        average: Callable[[list[Tensor]], None] = lambda tensors: None,
     ) -> None:
         self.policy, self.networks, self.optimisers, self.config = policy, networks, optimisers, config
         self.normal, self.average = normal, average
@@ -110,11 +110,11 @@ class SAC:
 
     def _calibrate(self, entropy_part: Tensor) -> None:
         """Cumulative average, over all samples seen, of the entropy part of the target; only grad_a Q matters to the policy."""
-        batch_mean = entropy_part.mean(0, keepdim=True)
-        self.average(batch_mean)
+        batch_mean = entropy_part.mean()
+        self.average([batch_mean])
         if batch_mean.isfinite():
             self.networks.calibration_count += 1
-            self.networks.calibration_mean += (batch_mean[0] - self.networks.calibration_mean) / self.networks.calibration_count.float()
+            self.networks.calibration_mean += (batch_mean - self.networks.calibration_mean) / self.networks.calibration_count.float()
 
     def _update_policy(self, obs: Tensor, metrics: Metrics) -> None:
         pre_tanh, term = self.entropy.sample_with_policy_term(self.policy, obs, self.normal)
@@ -152,19 +152,19 @@ class SAC:
     def _descend(self, name: LossName, loss: Tensor, metrics: Metrics) -> None:
         """One optimiser step along the gradient averaged over learners; skipped, and counted, where that is not finite."""
         parameters = self.parameters[name]
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        flat = torch.cat([loss.detach().reshape(1), *(_flat(g, p) for g, p in zip(gradients, parameters, strict=True))])
-        self.average(flat)
-        metrics[f"{name}_loss"] = flat[0]
-        if not self._is_finite(name, flat, metrics):
+        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        gradients = [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
+        value = loss.detach().clone()
+        self.average([value, *gradients])
+        metrics[f"{name}_loss"] = value
+        if not self._is_finite(name, value + torch.nn.utils.get_total_norm(gradients), metrics):
             return
-        pieces = flat[1:].split([p.numel() for p in parameters])
-        for parameter, piece in zip(parameters, pieces, strict=True):
-            parameter.grad = piece.view_as(parameter)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
         self.optimisers[name].step()
 
-    def _is_finite(self, name: LossName, loss_and_gradient: Tensor, metrics: Metrics) -> bool:
-        finite = bool(loss_and_gradient.sum().isfinite())
+    def _is_finite(self, name: LossName, loss_plus_norm: Tensor, metrics: Metrics) -> bool:
+        finite = bool(loss_plus_norm.isfinite())
         self.non_finite_in_a_row[name] = 0 if finite else self.non_finite_in_a_row.get(name, 0) + 1
         self.non_finite_total += not finite
         metrics["non_finite_skipped"] = torch.tensor(float(self.non_finite_total))
@@ -177,7 +177,3 @@ class SAC:
                 f"the environment, or lower {name}'s learning rate."
             )
         return finite
-
-
-def _flat(gradient: Tensor | None, parameter: Tensor) -> Tensor:
-    return parameter.new_zeros(parameter.numel()) if gradient is None else gradient.reshape(-1)

@@ -36,7 +36,7 @@ def make_config(policy: PolicyName = "implicit", **options: Any) -> SACConfig:
 
 
 def make_sac(
-    config: SACConfig, *, seed: int = 0, normal: Normal | None = None, average: Callable[[Tensor], None] = lambda vector: None
+    config: SACConfig, *, seed: int = 0, normal: Normal | None = None, average: Callable[[list[Tensor]], None] = lambda tensors: None
 ) -> SAC:
     torch.manual_seed(seed)
     policy, networks = build_policy(OBS_DIM, ACTION_DIM, config), LearnerNetworks(OBS_DIM, ACTION_DIM, config)

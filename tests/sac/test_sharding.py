@@ -19,13 +19,15 @@ class Mean:
     """In-place average over as many threads as there are learners, standing where an all-reduce stands between processes."""
 
     def __init__(self, learners: int) -> None:
-        self.barrier, self.vectors = threading.Barrier(learners, timeout=60), [torch.empty(0)] * learners
+        self.barrier = threading.Barrier(learners, timeout=60)
+        self.shares: list[list[Tensor]] = [[] for _ in range(learners)]
 
-    def of(self, learner: int) -> Callable[[Tensor], None]:
-        def average(vector: Tensor) -> None:
-            self.vectors[learner] = vector.clone()
+    def of(self, learner: int) -> Callable[[list[Tensor]], None]:
+        def average(tensors: list[Tensor]) -> None:
+            self.shares[learner] = [tensor.clone() for tensor in tensors]
             self.barrier.wait()
-            vector.copy_(torch.stack(self.vectors).mean(0))
+            for tensor, *shares in zip(tensors, *self.shares, strict=True):
+                tensor.copy_(torch.stack(shares).mean(0))
             self.barrier.wait()
 
         return average
