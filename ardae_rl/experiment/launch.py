@@ -271,6 +271,7 @@ def _summarise(result: Any, assignment: Mapping[str, Any], *, interrupted: bool)
         assignment=assignment,
         status="failed" if result.error else "unfinished" if unfinished else "finished",
         env_steps=metrics.get("env_steps", 0),
+        seconds=metrics.get("seconds", 0.0),
         evaluations=read_evaluations(Path(result.path)),
         folder=Path(result.path),
         failure=_cause(result.error) if result.error else None,

@@ -28,11 +28,15 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSummary:
-    """How one trial went. ``assignment`` is its grid values and its seed; ``failure`` the cause in one line, None if it did not fail."""
+    """How one trial went, in ``env_steps`` and the ``seconds`` they took, sampling, learning and evaluating, over all its restarts.
+
+    ``assignment`` is its grid values and its seed; ``failure`` the cause in one line, None if it did not fail.
+    """
 
     assignment: Mapping[str, Any]
     status: str
     env_steps: int
+    seconds: float
     evaluations: Sequence[Evaluation]
     folder: Path
     failure: str | None = None
@@ -40,6 +44,10 @@ class TrialSummary:
     @property
     def name(self) -> str:
         return trial_name(self.assignment)
+
+    @property
+    def steps_per_s(self) -> float:
+        return self.env_steps / self.seconds if self.seconds else math.nan
 
     @property
     def last(self) -> Evaluation | None:
@@ -70,15 +78,16 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
 
 def closing_table(trials: Sequence[TrialSummary]) -> Table:
     """One row per trial, and one per grid point that ran with several seeds."""
-    table = Table("trial", "status", "env steps", "last evaluation", "best evaluation", title="Evaluation return")
+    table = Table("trial", "status", "env steps", "steps/s", "last evaluation", "best evaluation", title="Evaluation return")
     for point, members in _by_grid_point(trials).items():
         for trial in members:
-            table.add_row(trial.name, trial.status, f"{trial.env_steps:,}", _at_steps(trial.last), _at_steps(trial.best))
+            steps, rate = f"{trial.env_steps:,}", number(trial.steps_per_s)
+            table.add_row(trial.name, trial.status, steps, rate, _at_steps(trial.last), _at_steps(trial.best))
         if len(members) > 1:
             lasts = [trial.last.return_mean for trial in members if trial.last]
             bests = [trial.best.return_mean for trial in members if trial.best]
             table.add_row(
-                f"{point + ', ' if point else ''}mean of seeds", "", "", _spread(lasts), _spread(bests), style="bold", end_section=True
+                f"{point + ', ' if point else ''}mean of seeds", "", "", "", _spread(lasts), _spread(bests), style="bold", end_section=True
             )
     return table
 

@@ -25,7 +25,12 @@ def test_one_seed_has_no_interval_and_none_no_mean() -> None:
 def trial(seed: int, returns: list[float], **point: float) -> TrialSummary:
     evaluations = [Evaluation(1000 * (index + 1), value) for index, value in enumerate(returns)]
     return TrialSummary(
-        assignment={**point, "seed": seed}, status="finished", env_steps=1000 * len(returns), evaluations=evaluations, folder=Path()
+        assignment={**point, "seed": seed},
+        status="finished",
+        env_steps=1000 * len(returns),
+        seconds=20.0 * len(returns),
+        evaluations=evaluations,
+        folder=Path(),
     )
 
 
@@ -40,9 +45,9 @@ def test_last_and_best_are_told_apart_and_averaged_over_seeds() -> None:
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│")]
     # Means -300 and -200; with two seeds half their difference is the standard error, and t(0.975, 1) = 12.706.
     assert rows == [
-        ["seed=0", "finished", "3,000", "-400.0 at 3,000", "-300.0 at 2,000"],
-        ["seed=1", "finished", "3,000", "-200.0 at 3,000", "-100.0 at 2,000"],
-        ["mean of seeds", "", "", "-300.0 ± 1270.6", "-200.0 ± 1270.6"],
+        ["seed=0", "finished", "3,000", "50.0", "-400.0 at 3,000", "-300.0 at 2,000"],
+        ["seed=1", "finished", "3,000", "50.0", "-200.0 at 3,000", "-100.0 at 2,000"],
+        ["mean of seeds", "", "", "", "-300.0 ± 1270.6", "-200.0 ± 1270.6"],
     ]
 
 
