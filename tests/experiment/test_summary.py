@@ -58,7 +58,7 @@ def test_each_grid_point_is_averaged_on_its_own() -> None:
 
 
 def test_a_trial_that_never_evaluated_shows_a_dash() -> None:
-    assert rendered([trial(0, [])]).count(" - ") == 2
+    assert rendered([trial(0, [])]).count(" - ") == 3
 
 
 def test_records_are_read_by_column_name(tmp_path: Path) -> None:
