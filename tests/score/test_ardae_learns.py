@@ -65,16 +65,23 @@ def test_score_is_in_the_samplers_units(trained: ARDAE) -> None:
 
 
 @pytest.mark.parametrize("form", ["gradient", "residual"])
-def test_bfloat16_score_is_within_three_percent(form: Literal["gradient", "residual"]) -> None:
-    full = ARDAE(6, 17, form=form, layers=5, context_layers=5, input_layers=5)
-    half = ARDAE(6, 17, form=form, layers=5, context_layers=5, input_layers=5, autocast=True)
-    half.load_state_dict(full.state_dict())
+def test_network_run_in_bfloat16_is_within_three_percent(form: Literal["gradient", "residual"]) -> None:
+    estimator = ARDAE(6, 17, form=form, layers=5, context_layers=5, input_layers=5)
     x, obs = torch.randn(32, 64, 6), torch.randn(32, 17)
-    frame = full.frame(x)
     with torch.no_grad():
-        exact, rounded = full.score(x, obs, frame=frame), half.score(x, obs, frame=frame)
-    assert rounded.dtype == torch.float32
+        exact = estimator.network(x, obs)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = estimator.network(x, obs)
     assert 0 < relative(rounded - exact, exact) < 0.03
+
+
+def test_scores_stay_in_float32_under_autocast_and_the_loss_does_not() -> None:
+    full, half = ARDAE(2, width=32), ARDAE(2, width=32, autocast=True)
+    half.load_state_dict(full.state_dict())
+    x = torch.randn(100, 2)
+    assert torch.equal(half.score(x, frame=full.frame(x)), full.score(x, frame=full.frame(x)))
+    losses = [float(each.loss(x, normal=lambda *shape: torch.ones(shape))) for each in (full, half)]
+    assert 0 < abs(losses[1] - losses[0]) < 0.03 * losses[0]
 
 
 def test_log_density_stays_in_float32_under_autocast() -> None:
