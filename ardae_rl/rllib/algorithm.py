@@ -6,7 +6,9 @@ weights back to the env runners. No step back, no episode objects in the replay 
 
 import logging
 import math
+import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from ray.tune import PlacementGroupFactory
 
 from ardae_rl.process import prepare_training_process
 from ardae_rl.rllib.config import SACARDAEConfig
-from ardae_rl.rllib.env_runner import evaluate_returns
+from ardae_rl.rllib.env_runner import SeededEnvRunner, evaluate_returns
 from ardae_rl.rllib.replay import ReplayBuffer
 from ardae_rl.sac.update import METRIC_NAMES
 
@@ -68,6 +70,7 @@ class SACARDAE(Algorithm):
         self.env_steps = 0
         self._updates_start_at = (self.config.replay.warmup_env_steps, 0)
         self._seconds = 0.0
+        self._warmed_up = False
         self._episode_return_mean = math.nan
 
     def training_step(self) -> None:
@@ -85,6 +88,7 @@ class SACARDAE(Algorithm):
         self._seconds += time.monotonic() - started
 
     def _sample(self) -> None:
+        self._set_exploration()
         episodes, results = synchronous_parallel_sample(
             worker_set=self.env_runner_group,
             concat=True,
@@ -97,6 +101,14 @@ class SACARDAE(Algorithm):
             columns = transitions_of(episodes)
             self.replay.add(columns)
             self.env_steps += len(columns[Columns.REWARDS])
+
+    def _set_exploration(self) -> None:
+        """Uniform until the warm-up is over. Sent every round until then: a runner that was replaced meanwhile must hear of it, too."""
+        if self._warmed_up:
+            return
+        uniform = self.env_steps < self.config.replay.warmup_env_steps
+        self.env_runner_group.foreach_env_runner(lambda runner: setattr(runner.module, "explores_uniformly", uniform))
+        self._warmed_up = not uniform
 
     def _learn(self) -> None:
         """Catch up with ``updates_per_env_step`` updates for every step since the warm-up, then publish the policy."""
@@ -136,7 +148,7 @@ class SACARDAE(Algorithm):
         return results | {"progress": self._progress(results) | {"env_steps_per_s": rate}}
 
     def _progress(self, results: dict[str, Any]) -> dict[str, Any]:
-        """The numbers to watch, flat. Returns are the latest known, NaN before the first; learner metrics are those of this iteration."""
+        """The numbers to watch, flat. Returns are the latest known, NaN before the first; learner metrics are the last call's."""
         learning_steps = self.env_steps - self._updates_start_at[0]
         updates = self.num_updates - self._updates_start_at[1]
         means = [float(np.mean(record["returns"])) for record in self.evaluations]
@@ -155,13 +167,21 @@ class SACARDAE(Algorithm):
         }
 
     def save_to_path(self, path: Any = None, *, replay_directory: Path | None = None, **kwargs: Any) -> str:
-        """RLlib's checkpoint plus the replay buffer, by default inside ``path``."""
-        saved = super().save_to_path(path, **kwargs)
-        self.replay.save(replay_directory or Path(saved) / REPLAY_DIRECTORY)
-        return saved
+        """RLlib's checkpoint plus the replay buffer, by default inside ``path``. Raises ValueError if ``path`` holds a replay already.
+
+        The replay goes first: without RLlib's files, written last, nothing takes the folder for a checkpoint.
+        """
+        folder = Path(path or tempfile.mkdtemp())
+        folder.mkdir(parents=True, exist_ok=True)
+        self.replay.save(replay_directory or folder / REPLAY_DIRECTORY)
+        return super().save_to_path(folder, **kwargs)
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
         super().restore_from_path(path, *args, **kwargs)
+        if kwargs.get("component"):
+            return  # a part of a checkpoint, such as a module's weights, not its training state
+        self._warmed_up = False
+        self.env_runner_group.foreach_env_runner(partial(_reseed, salt=self.env_steps))
         replay = Path(path) / REPLAY_DIRECTORY
         if replay.is_dir():
             self.replay.load(replay)
@@ -177,6 +197,10 @@ class SACARDAE(Algorithm):
         super().set_state(state)
         for name, value in state[_PROGRESS].items():
             setattr(self, name, value)
+
+
+def _reseed(runner: SeededEnvRunner, *, salt: int) -> None:
+    runner.reseed(salt)
 
 
 def transitions_of(episodes: list[SingleAgentEpisode]) -> dict[str, np.ndarray]:

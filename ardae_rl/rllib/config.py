@@ -110,12 +110,11 @@ class SACARDAEConfig(AlgorithmConfig):
         return SACARDAETorchLearner
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
-        model_config = {"sac": self.sac, "warmup_env_steps": self.replay.warmup_env_steps}
-        return RLModuleSpec(module_class=SACARDAERLModule, model_config=model_config)
+        return RLModuleSpec(module_class=SACARDAERLModule, model_config={"sac": self.sac})
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
-        return {"sac": self.sac, "warmup_env_steps": self.replay.warmup_env_steps}
+        return {"sac": self.sac}
 
 
 def _replaced(settings: Any, values: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

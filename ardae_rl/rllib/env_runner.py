@@ -1,8 +1,9 @@
-"""RLlib's single-agent env runner with environment seeds that never coincide, and evaluation that does not favour short episodes."""
+"""RLlib's single-agent env runner with random streams that never coincide, and evaluation that does not favour short episodes."""
 
 from typing import Any
 
 import numpy as np
+import torch
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 _CHUNK_STEPS = 64  # environment steps per sub-environment between looks at which evaluation episodes are done
@@ -13,13 +14,19 @@ class SeededEnvRunner(SingleAgentEnvRunner):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if self.config.seed is not None:
-            self._seed = self.environment_seeds()
+        self.reseed(0)
 
-    def environment_seeds(self) -> list[int]:
-        """One seed per sub-environment, from (seed, runner index, training or evaluation)."""
-        entropy = (self.config.seed, self.worker_index, int(bool(self.config.in_evaluation)))
-        return [int(seed) for seed in np.random.SeedSequence(entropy).generate_state(self.num_envs) >> 1]
+    def reseed(self, salt: int) -> None:
+        """Seed torch (exploration noise) and the next initial reset of every sub-environment, unless the config has no seed.
+
+        From (config seed, runner index, training or evaluation, ``salt``); a restored run passes its step count, not to repeat its start.
+        """
+        if self.config.seed is None:
+            return
+        entropy = (self.config.seed, self.worker_index, int(bool(self.config.in_evaluation)), salt)
+        noise, *environments = (np.random.SeedSequence(entropy).generate_state(1 + self.num_envs) >> 1).tolist()
+        torch.manual_seed(noise)
+        self._seed = environments
 
 
 def evaluate_returns(runner: SingleAgentEnvRunner, episodes: int) -> list[float]:
@@ -38,5 +45,6 @@ def evaluate_returns(runner: SingleAgentEnvRunner, episodes: int) -> list[float]
                 if chunk.is_done:
                     running.remove(chunk.id_)
         if not running:
+            runner.get_metrics()  # empties the runner's list of finished episodes, which would grow for ever
             return list(returns.values())
         chunks = runner.sample(num_timesteps=episodes * _CHUNK_STEPS, explore=False)

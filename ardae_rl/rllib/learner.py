@@ -4,6 +4,7 @@ With several learners each holds a shard of every mini-batch; noise is drawn as 
 optimiser step, so all learners stay equal to each other and to a single one.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from ardae_rl.process import prepare_training_process
 from ardae_rl.rllib.module import SACARDAERLModule
 from ardae_rl.sac import SAC, ShardedNormal, Transitions, build_optimisers
 
+logger = logging.getLogger(__name__)
 _NOISE_STATE = "noise_generator_state"
 
 
@@ -71,13 +73,17 @@ class SACARDAETorchLearner(TorchLearner):
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         state = super().get_state(components, not_components=not_components, **kwargs)
-        state[_NOISE_STATE] = self.noise_generator.get_state().numpy()
+        state[_NOISE_STATE] = (self.noise_generator.device.type, self.noise_generator.get_state().numpy())
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
         if _NOISE_STATE in state:
-            self.noise_generator.set_state(torch.from_numpy(state[_NOISE_STATE].copy()))
+            device, noise = state[_NOISE_STATE]
+            if device == self.noise_generator.device.type:
+                self.noise_generator.set_state(torch.from_numpy(noise.copy()))
+            else:
+                logger.warning("the checkpoint's noise generator ran on %s: continuing with fresh noise.", device)
 
 
 def _average_over_learners(tensors: list[Tensor]) -> None:

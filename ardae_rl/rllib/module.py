@@ -16,16 +16,17 @@ from ardae_rl.sac import LearnerNetworks, SACConfig, build_policy
 
 
 class SACARDAERLModule(TorchRLModule, InferenceOnlyAPI):
-    """``model_config`` holds ``sac`` (a :class:`SACConfig`) and ``warmup_env_steps``.
+    """``model_config`` holds ``sac``, a :class:`SACConfig`.
 
-    Exploration draws one action per state from the policy, or uniformly from (-1, 1) during the first ``warmup_env_steps``; inference
-    is the policy at zero noise.
+    Exploration draws one action per state from the policy, or uniformly from (-1, 1) while ``explores_uniformly``, which the algorithm
+    sets during the warm-up; inference is the policy at zero noise.
     """
+
+    explores_uniformly = False
 
     def setup(self) -> None:
         sac: SACConfig = self.model_config["sac"]
         obs_dim, action_dim = self.observation_space.shape[0], self.action_space.shape[0]
-        self.warmup_env_steps: int = self.model_config["warmup_env_steps"]
         self.policy = build_policy(obs_dim, action_dim, sac)
         if not self.inference_only:
             self.learner_networks = LearnerNetworks(obs_dim, action_dim, sac)
@@ -38,9 +39,9 @@ class SACARDAERLModule(TorchRLModule, InferenceOnlyAPI):
         return {Columns.ACTIONS: self.policy.centre(batch[Columns.OBS].float()).tanh()}
 
     @torch.no_grad()
-    def _forward_exploration(self, batch: dict[str, Any], t: int = 0, **kwargs: Any) -> dict[str, Tensor]:
+    def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
         obs = batch[Columns.OBS].float()
-        if t < self.warmup_env_steps:
+        if self.explores_uniformly:
             return {Columns.ACTIONS: torch.empty(len(obs), self.policy.dim, device=obs.device).uniform_(-1, 1)}
         noise = torch.randn(len(obs), 1, self.policy.noise_dim, device=obs.device)
         return {Columns.ACTIONS: self.policy.draw(obs, noise).squeeze(1).tanh()}

@@ -9,8 +9,8 @@ from ardae_rl.sac.config import SACConfig, _check, _non_negative, _positive
 class ReplaySettings:
     """A uniform replay buffer and how often the learner draws from it.
 
-    ``updates_per_env_step`` (the update-to-data ratio) holds exactly, for any number of env runners: it is enforced from counters,
-    counting from the end of the uniform-random warm-up.
+    ``updates_per_env_step`` (the update-to-data ratio) holds for any number of env runners, to within one update: it is enforced
+    from counters, counting from the end of the uniform-random warm-up.
     """
 
     capacity: int = 1_000_000

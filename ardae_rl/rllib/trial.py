@@ -75,6 +75,10 @@ class SACARDAETrial(SACARDAE):
         for file in (self._evaluation_file, self._metrics_file):
             file.cut_after(self.env_steps)
 
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """So that RLlib's ``from_checkpoint`` opens a checkpoint that Tune wrote."""
+        return (self.trial_config,), {}
+
     def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Tune's own, without RLlib's whole config on every line of result.json."""
         return super().get_auto_filled_metrics(*args, **kwargs) | {"config": self.trial_config}

@@ -36,7 +36,7 @@ class LearnerNetworks(nn.Module):
         learned = config.alpha == "auto"
         self.temperature = Temperature(config.initial_alpha if learned else float(config.alpha), learned=learned)
         self.register_buffer("calibration_mean", torch.zeros(()))
-        self.register_buffer("calibration_count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("calibration_count", torch.zeros((), dtype=torch.int64))
         self.register_buffer("num_updates", torch.zeros((), dtype=torch.int64))
 
 

@@ -67,12 +67,12 @@ class SAC:
         self.non_finite_in_a_row: dict[str, int] = {}
         self.last_finite_update: dict[str, int] = {}
         self.non_finite_total = 0
-        self._update_number = int(networks.num_updates)
+        self._update_number = 0
 
     def update(self, batch: Transitions) -> Metrics:
         """Fit the score, then critics, policy, temperature and target critics, once each. Returns what to log, as scalar tensors."""
         metrics: Metrics = {}
-        self._update_number += 1
+        self._update_number = (self._update_number or int(self.networks.num_updates)) + 1
         for _ in range(self.config.score.fits_per_update):
             self._fit_score(batch.obs, metrics)
         log_prob = self._update_critics(batch, metrics)
@@ -90,31 +90,37 @@ class SAC:
     def _update_critics(self, batch: Transitions, metrics: Metrics) -> Tensor:
         target, log_prob = self._target(batch, metrics)
         values = self.critic(batch.obs, batch.actions)
-        offset = self.networks.calibration_mean if self.config.target_calibration else 0.0
         metrics["q_mean"] = values.detach().mean()
-        self._descend("critic", (values + offset - target).square().mean(1).sum(), metrics)
+        self._descend("critic", (values + self._offset() - target).square().mean(1).sum(), metrics)
         return log_prob
 
     @torch.no_grad()
     def _target(self, batch: Transitions, metrics: Metrics) -> tuple[Tensor, Tensor]:
-        """y = r + gamma (1 - terminated) (min_k Q'_k(s', a') - alpha log pi(a'|s')), (B,), and log pi(a'|s')."""
+        """y = r + gamma (1 - terminated) (min_k Q'_k(s', a') + B - alpha log pi(a'|s')), (B,), and log pi(a'|s'); B is the calibration."""
         pre_tanh, log_prob, watched = self.entropy.sample_with_log_prob(self.policy, batch.next_obs, self.normal)
-        value = self.networks.target_critic(batch.next_obs, pre_tanh.tanh()).amin(0)
         discount = self.config.gamma * (1 - batch.terminateds)
         entropy_part = -discount * self.temperature() * log_prob
         if self.config.target_calibration:
             self._calibrate(entropy_part)
             metrics["calibration"] = self.networks.calibration_mean.clone()
+        value = self.networks.target_critic(batch.next_obs, pre_tanh.tanh()).amin(0) + self._offset()
         metrics |= {"entropy": -log_prob.mean(), "alpha": self.temperature(), **watched}
         return batch.rewards + discount * value + entropy_part, log_prob
 
     def _calibrate(self, entropy_part: Tensor) -> None:
-        """Cumulative average, over all samples seen, of the entropy part of the target; only grad_a Q matters to the policy."""
+        """B: cumulative average, over all samples seen, of the entropy part of the target.
+
+        Q + B, online and target alike, is the value; the networks learn what is left. The policy sees grad_a Q, which B leaves alone.
+        (The authors' code adds B to the online Q only, which shifts every target.)
+        """
         batch_mean = entropy_part.mean()
         self.average([batch_mean])
         if batch_mean.isfinite():
             self.networks.calibration_count += 1
-            self.networks.calibration_mean += (batch_mean - self.networks.calibration_mean) / self.networks.calibration_count.float()
+            self.networks.calibration_mean += (batch_mean - self.networks.calibration_mean) / self.networks.calibration_count
+
+    def _offset(self) -> Tensor | float:
+        return self.networks.calibration_mean if self.config.target_calibration else 0.0
 
     def _update_policy(self, obs: Tensor, metrics: Metrics) -> None:
         pre_tanh, term = self.entropy.sample_with_policy_term(self.policy, obs, self.normal)

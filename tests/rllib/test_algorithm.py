@@ -49,14 +49,13 @@ def test_warm_up_is_uniform_and_stored_normalised() -> None:
 
 
 def test_the_policy_takes_over_right_after_the_warm_up() -> None:
-    algorithm = small_config("gaussian", env=LineEnv, warmup_env_steps=40).build_algo()
+    algorithm = small_config("gaussian", env=LineEnv, warmup_env_steps=40, report_every_env_steps=80).build_algo()
     module = algorithm.env_runner.module
     with torch.no_grad():
         module.policy.body[-1].weight.zero_()
         module.policy.body[-1].bias.copy_(torch.tensor([3.0, 3.0, -20.0, -20.0]))  # tanh(3), next to no noise
     algorithm._learn = lambda: None  # type: ignore[method-assign]
-    for _ in range(2):
-        algorithm.train()
+    algorithm.train()
     taken = algorithm.replay.sample(5000)["actions"]
     algorithm.stop()
     share = np.isclose(taken, math.tanh(3), atol=1e-5).all(1).mean()
@@ -109,6 +108,11 @@ def test_environment_seeds_never_coincide() -> None:
                 seen += runner._seed
                 runner.stop()
     assert len(seen) == 36 == len(set(seen))
+    config.in_evaluation = False
+    runner = SeededEnvRunner(config=config, worker_index=0)
+    runner.reseed(1000)
+    assert not set(runner._seed) & set(seen), "a restored run must not repeat its first episodes"
+    runner.stop()
 
 
 def test_evaluation_counts_the_first_episode_of_every_environment() -> None:
@@ -126,7 +130,9 @@ def test_evaluation_counts_the_first_episode_of_every_environment() -> None:
 
     algorithm = small_config("gaussian", env=UnevenEnv, episodes=24).build_algo()
     lengths = evaluate_returns(algorithm.eval_env_runner, 24)
+    kept = len(algorithm.eval_env_runner._done_episodes_for_metrics)
     algorithm.stop()
+    assert kept == 0, "finished episodes must not pile up in the runner"
     assert len(lengths) == 24 and set(lengths) == {3.0, 150.0}
     assert 4 <= lengths.count(150.0) <= 20  # binomial(24, 1/2): outside with probability 4e-4
 
@@ -136,7 +142,7 @@ def test_evaluation_uses_no_noise() -> None:
     module = algorithm.eval_env_runner.module
     obs = torch.randn(5, 2)
     acted = [module.forward_inference({"obs": obs})["actions"] for _ in range(2)]
-    explored = [module.forward_exploration({"obs": obs}, t=10**6)["actions"] for _ in range(2)]
+    explored = [module.forward_exploration({"obs": obs})["actions"] for _ in range(2)]
     algorithm.stop()
     assert torch.equal(acted[0], acted[1]) and torch.equal(acted[0], module.policy.centre(obs).tanh())
     assert not torch.equal(explored[0], explored[1])

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
 from ray.train._internal.storage import StorageContext
 
 from ardae_rl.rllib.settings import EnvRunnerSettings, EvaluationSettings, LearnerSettings, ReplaySettings, TrainingSettings
@@ -78,6 +80,20 @@ def test_unchanged_replay_chunks_are_shared_and_an_old_checkpoint_can_go(storage
     for name, column in restored.replay.sample(64).items():
         np.testing.assert_array_equal(column, draws[name])
     restored.stop()
+
+
+def test_rllib_opens_a_checkpoint_that_tune_wrote(storage: StorageContext) -> None:
+    trial = make_trial(storage)
+    for _ in range(2):
+        trial.train()
+    saved = trial.save().checkpoint.path
+    weights = trial.get_module().policy.state_dict()
+    trial.stop()
+    opened = Algorithm.from_checkpoint(saved)
+    assert isinstance(opened, SACARDAETrial) and (opened.env_steps, opened.num_updates, len(opened.replay)) == (80, 40, 80)
+    for name, value in opened.get_module().policy.state_dict().items():
+        assert torch.equal(value, weights[name])
+    opened.stop()
 
 
 def test_a_checkpoint_that_a_crash_left_half_written_is_written_again(storage: StorageContext) -> None:
