@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ray import tune
 
 # Tune stores the state of the experiment this often; what a killed driver can lose is a checkpoint younger than this.
-SNAPSHOT_PERIOD_S = 5
+SNAPSHOT_PERIOD_S = 0.5
 CONNECT_TIMEOUT_S = 10.0
 
 _QUIET = {

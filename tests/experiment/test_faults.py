@@ -118,16 +118,16 @@ def assert_nothing_lost_or_repeated(tmp_path: Path, env_steps: int) -> None:
 
 
 def test_a_killed_run_resumes_from_its_last_checkpoint_with_its_replay_buffer(launch: Launch, tmp_path: Path) -> None:
-    env_steps = 3000
+    env_steps = 5000
     run = launch(env_steps)
-    run.wait_until(lambda: 1 in checkpoints(tmp_path))
+    run.wait_until(lambda: 3 in checkpoints(tmp_path))
     os.kill(run.process.pid, signal.SIGKILL)
     run.end()
     assert max(run.reported_env_steps) < env_steps
     saved = checkpoints(tmp_path)
     resumed = launch(env_steps, "--resume")
     assert resumed.finish() == 0, resumed.output
-    # Tune may not have heard of the very last checkpoint yet; then it continues from the one before.
+    # Tune may not have stored its knowledge of the very last checkpoint yet; then it continues from the one before.
     assert resumed.reported_env_steps[0] - REPORT_EVERY in list(saved.values())[-2:]
     assert_nothing_lost_or_repeated(tmp_path, env_steps)
 
