@@ -107,4 +107,5 @@ def test_autocast_rules_the_product_too() -> None:
 def test_the_operator_keeps_what_it_promises_to_torch_compile(with_bias: bool) -> None:
     x, weight = torch.randn(64, 32, requires_grad=True), torch.randn(16, 32, requires_grad=True)
     bias = torch.randn(16, requires_grad=True) if with_bias else None
-    torch.library.opcheck(torch.ops.ardae_rl.onednn_linear.default, (x, weight, bias), rtol=1e-4, atol=1e-4)
+    checks = torch.library.opcheck(torch.ops.ardae_rl.onednn_linear.default, (x, weight, bias), rtol=1e-4, atol=1e-4)
+    assert checks and set(checks.values()) == {"SUCCESS"}
