@@ -1,7 +1,7 @@
 """A matrix product that is fast on every CPU.
 
-PyTorch sends float32 matrix products on a CPU to Intel MKL, which is slow on processors of other makers (see docs/performance.md to measure it).
-The same wheel carries oneDNN, which does not; here float32 products of a size worth it go there. Numerically both are IEEE float32.
+PyTorch sends float32 matrix products on a CPU to Intel MKL, which is slow on processors of other makers (docs/performance.md: how to
+measure it). The same wheel carries oneDNN, which is not; float32 products of a size worth it go there. Numerically both are IEEE float32.
 """
 
 from typing import Any
