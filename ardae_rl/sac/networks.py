@@ -4,39 +4,25 @@ Notation: B transitions, K actions per state; state (B, C), action (B, K, D) in 
 """
 
 import math
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from ardae_rl.score.networks import Dense
-
-
-class Critic(nn.Module):
-    """Q(s, a) with ReLU hidden layers."""
-
-    def __init__(self, obs_dim: int, action_dim: int, *, hidden_layers: int, width: int) -> None:
-        super().__init__()
-        sizes = [obs_dim + action_dim] + [width] * hidden_layers
-        hidden = [module for a, b in pairwise(sizes) for module in (Dense(a, b), nn.ReLU())]
-        self.body = nn.Sequential(*hidden, Dense(width, 1))
-
-    def forward(self, obs_action: Tensor) -> Tensor:
-        """(B,) from the concatenation (B, C + D)."""
-        return self.body(obs_action).squeeze(-1)
+from ardae_rl.score.relu_mlp import ReluMLP
 
 
 class TwinCritic(nn.Module):
-    """Two independent critics; calling it gives both values, (2, B), for state (B, C) and action (B, D)."""
+    """Two independent critics Q(s, a) with ReLU hidden layers: both values, (2, B), for state (B, C) and action (B, D)."""
 
     def __init__(self, obs_dim: int, action_dim: int, *, hidden_layers: int = 2, width: int = 256) -> None:
         super().__init__()
-        self.first = Critic(obs_dim, action_dim, hidden_layers=hidden_layers, width=width)
-        self.second = Critic(obs_dim, action_dim, hidden_layers=hidden_layers, width=width)
+        sizes = (obs_dim + action_dim, *[width] * hidden_layers, 1)
+        self.first, self.second = ReluMLP(*sizes), ReluMLP(*sizes)
 
-    def forward(self, obs: Tensor, action: Tensor) -> Tensor:
+    def forward(self, obs: Tensor, action: Tensor, *, fixed: bool = False) -> Tensor:
+        """``fixed`` takes the critics as given functions: gradients reach the action only."""
         both = torch.cat([obs, action], -1)
-        return torch.stack([self.first(both), self.second(both)])
+        return torch.cat([self.first(both, fixed=fixed), self.second(both, fixed=fixed)], -1).t()
 
 
 class Temperature(nn.Module):

@@ -124,7 +124,7 @@ class SAC:
 
     def _update_policy(self, obs: Tensor, metrics: Metrics) -> None:
         pre_tanh, term = self.entropy.sample_with_policy_term(self.policy, obs, self.normal)
-        value = self.critic(obs, pre_tanh.tanh()).amin(0)
+        value = self.critic(obs, pre_tanh.tanh(), fixed=True).amin(0)
         loss = self.temperature() * term - value.mean()
         if self.config.jacobian_clamping is not None and isinstance(self.policy, ImplicitSampler):
             loss = loss + self._clamping(self.policy, obs, metrics)

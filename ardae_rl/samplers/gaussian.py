@@ -5,12 +5,11 @@ Reference: Haarnoja et al. 2018, arXiv:1801.01290.
 """
 
 import math
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from ardae_rl.score.networks import Dense
+from ardae_rl.score.relu_mlp import ReluMLP
 
 
 class GaussianSampler(nn.Module):
@@ -22,9 +21,7 @@ class GaussianSampler(nn.Module):
         super().__init__()
         self.dim = self.noise_dim = dim
         self.log_std_range = (log_std_min, log_std_max)
-        sizes = [context_dim] + [width] * hidden_layers
-        hidden = [module for a, b in pairwise(sizes) for module in (Dense(a, b), nn.ReLU())]
-        self.body = nn.Sequential(*hidden, Dense(width, 2 * dim))
+        self.body = ReluMLP(context_dim, *[width] * hidden_layers, 2 * dim)
 
     def parameters_of(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation, each (B, D)."""

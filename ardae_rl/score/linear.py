@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 _HAS_ONEDNN = torch.backends.mkldnn.is_available()
-_MIN_FEATURES, _MIN_PRODUCTS = 16, 2**21  # below this the call overhead outweighs the gain
+_MIN_FEATURES, _MIN_PRODUCTS = 16, 2**20  # below this the call overhead outweighs the gain
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -21,6 +21,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if torch.compiler.is_compiling():
         return _opaque_product(x, weight, bias)
     return _OneDNNLinear.apply(x, weight, bias)
+
+
+def linear_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """relu(x @ weight.T + bias) in one call where oneDNN does it; not differentiable."""
+    if _worth_onednn(x, weight):
+        return torch.ops.mkldnn._linear_pointwise(_dense(x), _dense(weight), bias, "relu", [], "")
+    return functional.linear(x, weight, bias).relu_()
 
 
 def _worth_onednn(x: Tensor, weight: Tensor) -> bool:
