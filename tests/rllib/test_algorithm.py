@@ -52,8 +52,8 @@ def test_the_policy_takes_over_right_after_the_warm_up() -> None:
     algorithm = small_config("gaussian", env=LineEnv, warmup_env_steps=40, report_every_env_steps=80).build_algo()
     module = algorithm.env_runner.module
     with torch.no_grad():
-        module.policy.body[-1].weight.zero_()
-        module.policy.body[-1].bias.copy_(torch.tensor([3.0, 3.0, -20.0, -20.0]))  # tanh(3), next to no noise
+        module.policy.body.layers[-1].weight.zero_()
+        module.policy.body.layers[-1].bias.copy_(torch.tensor([3.0, 3.0, -20.0, -20.0]))  # tanh(3), next to no noise
     algorithm._learn = lambda: None  # type: ignore[method-assign]
     algorithm.train()
     taken = algorithm.replay.sample(5000)["actions"]

@@ -13,7 +13,7 @@ def test_each_critic_is_a_rectified_network_of_state_and_action() -> None:
     twin, obs, action = TwinCritic(3, 2, hidden_layers=2, width=16), torch.randn(5, 3), torch.randn(5, 2)
     for value, critic in zip(twin(obs, action), (twin.first, twin.second), strict=True):
         h = torch.cat([obs, action], -1)
-        layers = [layer for layer in critic.body if isinstance(layer, nn.Linear)]
+        layers = [layer for layer in critic.layers if isinstance(layer, nn.Linear)]
         assert len(layers) == 3
         for layer in layers[:-1]:
             h = (h @ layer.weight.t() + layer.bias).clamp(min=0)

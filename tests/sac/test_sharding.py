@@ -68,7 +68,7 @@ def test_learners_on_shards_equal_one_on_the_whole(policy: PolicyName, shards: i
         for learner in together:
             torch.testing.assert_close(weights(learner)[name], value, rtol=1e-7, atol=1e-9, msg=name)
             assert torch.equal(weights(learner)[name], weights(together[0])[name])
-    assert not torch.equal(weights(alone)["networks.critic.first.body.0.weight"], start["networks.critic.first.body.0.weight"])
+    assert not torch.equal(weights(alone)["networks.critic.first.layers.0.weight"], start["networks.critic.first.layers.0.weight"])
 
 
 def test_one_poisoned_shard_stops_the_step_everywhere(float64: None) -> None:
