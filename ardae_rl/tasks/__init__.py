@@ -1,0 +1,1 @@
+"""The paper's experiments beyond control, each a plain-torch task; ``trainable.py`` alone knows Ray."""
