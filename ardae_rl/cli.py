@@ -54,9 +54,9 @@ def tune(
 
 
 def _tune(experiment: Experiment, config: Path, *, dry_run: bool, resume: bool, address: str | None) -> int:
-    from ardae_rl.experiment.preflight import check_environment, check_folder
+    from ardae_rl.experiment.preflight import check_folder
 
-    check_environment(experiment, str(config))
+    experiment.check(str(config))
     check_folder(experiment, resume=resume, source=str(config))
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     if dry_run:

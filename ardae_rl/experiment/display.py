@@ -2,47 +2,54 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from ardae_rl.experiment.schema import Reporting
+
 REFRESH_PERIOD_S = 0.5
+_STATUS = {"TERMINATED": "finished", "ERROR": "failed"}
+_FURNITURE_LINES = 8  # of a table: borders, header and caption
 
 
 @dataclass(kw_only=True)
 class Row:
-    """The latest of one trial, with Tune's word for its status. Returns are NaN until there is one; ``steps_per_s`` is 0 until measured."""
+    """The latest of one trial, with Tune's word for its status. ``watched``: metrics by heading; ``steps_per_s`` is 0 until measured."""
 
     name: str
-    total_env_steps: int
+    total_steps: int
     status: str = "PENDING"
-    env_steps: int = 0
-    episode_return: float = float("nan")
-    evaluation_return: float = float("nan")
+    steps: int = 0
+    watched: dict[str, float] = field(default_factory=dict)
     steps_per_s: float = 0.0
 
     @property
-    def remaining_env_steps(self) -> int:
-        return max(0, self.total_env_steps - self.env_steps) if self.status in ("PENDING", "RUNNING") else 0
+    def remaining_steps(self) -> int:
+        return max(0, self.total_steps - self.steps) if self.status in ("PENDING", "RUNNING") else 0
 
-    def cells(self) -> tuple[str, ...]:
-        eta = duration(self.remaining_env_steps / self.steps_per_s) if self.steps_per_s and self.status == "RUNNING" else ""
-        progress = f"{self.env_steps:,}/{self.total_env_steps:,}"
-        speed = f"{self.steps_per_s:.1f}" if self.steps_per_s else ""
-        status = {"TERMINATED": "finished", "ERROR": "failed"}.get(self.status, self.status.lower())
-        return self.name, status, progress, number(self.episode_return), number(self.evaluation_return), speed, eta
+    @property
+    def progress(self) -> str:
+        return f"{self.steps:,}/{self.total_steps:,}"
+
+    @property
+    def speed(self) -> str:
+        return f"{self.steps_per_s:.1f}" if self.steps_per_s else ""
+
+    @property
+    def eta(self) -> str:
+        return duration(self.remaining_steps / self.steps_per_s) if self.steps_per_s and self.status == "RUNNING" else ""
 
 
 class Display:
     """Rows by trial name, drawn on ``console``. Use as a context manager around the run; ``note`` prints above the table."""
 
-    HEADER = ("trial", "status", "env steps", "return", "evaluation", "steps/s", "ETA")
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, reporting: Reporting) -> None:
+        self._console, self._reporting = console, reporting
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._rows: dict[str, Row] = {}
         self._start = self._drawn = time.monotonic()
@@ -57,14 +64,14 @@ class Display:
             self._live.stop()
 
     def show(self, row: Row) -> None:
-        """Take in what a trial reported. Where no episode ended since the last report, the last return stays."""
+        """Take in what a trial reported. What it did not measure since its last report, a NaN, stays as it was."""
         before = self._rows.get(row.name)
-        if before and math.isnan(row.episode_return):
-            row.episode_return = before.episode_return
+        if before:
+            row.watched = {heading: _latest(value, before.watched.get(heading)) for heading, value in row.watched.items()}
         self._rows[row.name] = row
         if not self._live:
-            name, _, progress, episode_return, evaluation, speed, eta = row.cells()
-            self.note(f"{name}  {progress} env steps  return {episode_return}  evaluation {evaluation}  {speed} steps/s  ETA {eta or '-'}")
+            watched = "  ".join(f"{heading} {value}" for heading, value in self._watched(row).items())
+            self.note(f"{row.name}  {row.progress} {self._reporting.unit}  {watched}  {row.speed} steps/s  ETA {row.eta or '-'}")
 
     def note(self, text: str) -> None:
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)
@@ -85,12 +92,39 @@ class Display:
         self._rows.update({row.name: row for row in rows})
 
     def _table(self, elapsed_s: float) -> Table:
-        speed = sum(row.steps_per_s for row in self._rows.values() if row.status == "RUNNING")
-        left = f", about {duration(sum(row.remaining_env_steps for row in self._rows.values()) / speed)} left" if speed else ""
-        table = Table(*self.HEADER, caption=f"{duration(elapsed_s)} elapsed{left}   Ctrl-C: stop and keep a checkpoint")
-        for row in self._rows.values():
-            table.add_row(*row.cells())
+        rows = list(self._rows.values())
+        shown = _most_interesting(rows, max(1, self._console.height - _FURNITURE_LINES))
+        table = Table("trial", "status", self._reporting.unit, *self._reporting.watched, "steps/s", "ETA")
+        for row in shown:
+            status = _STATUS.get(row.status, row.status.lower())
+            table.add_row(row.name, status, row.progress, *self._watched(row).values(), row.speed, row.eta)
+        table.caption = f"{_counted(rows) if len(shown) < len(rows) else ''}{self._time(elapsed_s)}   Ctrl-C: stop and keep a checkpoint"
         return table
+
+    def _time(self, elapsed_s: float) -> str:
+        rows = self._rows.values()
+        speed = sum(row.steps_per_s for row in rows if row.status == "RUNNING")
+        left = f", about {duration(sum(row.remaining_steps for row in rows) / speed)} left" if speed else ""
+        return f"{duration(elapsed_s)} elapsed{left}"
+
+    def _watched(self, row: Row) -> dict[str, str]:
+        return {heading: self._reporting.number(row.watched.get(heading, math.nan)) for heading in self._reporting.watched}
+
+
+def _latest(value: float, before: float | None) -> float:
+    return before if math.isnan(value) and before is not None else value
+
+
+def _most_interesting(rows: list[Row], count: int) -> list[Row]:
+    """What fits on the screen, in the order of the trials: those running first, then failed, waiting and finished ones."""
+    order = {"RUNNING": 0, "ERROR": 1, "PENDING": 2}
+    ranked = sorted(range(len(rows)), key=lambda index: order.get(rows[index].status, 3))
+    return [rows[index] for index in sorted(ranked[:count])]
+
+
+def _counted(rows: list[Row]) -> str:
+    counts = Counter(_STATUS.get(row.status, row.status.lower()) for row in rows)
+    return f"{len(rows)} trials: {', '.join(f'{count} {status}' for status, count in counts.items())}\n"
 
 
 def duration(seconds: float) -> str:
@@ -98,8 +132,3 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def number(value: float) -> str:
-    """A return with one decimal, or "-" where there is none yet."""
-    return "-" if math.isnan(value) else f"{value:.1f}"

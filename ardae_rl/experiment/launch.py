@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ardae_rl.experiment.display import Display, Row
-from ardae_rl.experiment.plan import Footprint, assignment_of, concurrent_trials, param_space, shortfall, trial_assignments, trial_name
+from ardae_rl.experiment.plan import (
+    Footprint,
+    assignment_of,
+    concurrent_trials,
+    param_space,
+    shortfall,
+    total_steps,
+    trial_assignments,
+    trial_name,
+)
 from ardae_rl.experiment.preflight import RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.schema import Experiment, to_yaml
@@ -25,6 +34,7 @@ if TYPE_CHECKING:
 # Tune stores the state of the experiment this often; what a killed driver can lose is a checkpoint younger than this.
 SNAPSHOT_PERIOD_S = 0.5
 CONNECT_TIMEOUT_S = 10.0
+MAX_NAMES = 10
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -91,18 +101,16 @@ def _knock(address: str | None) -> None:
 
 def footprints(experiment: Experiment) -> list[Footprint]:
     """What each trial reserves, in the order of :func:`.plan.trial_assignments`."""
-    from ardae_rl.rllib.trial import SACARDAETrial
-
-    asked = []
+    trainable, asked = experiment.trainable(), []
     for point in experiment.grid_points():
-        request = SACARDAETrial.default_resource_request(trial_config(experiment, point))
+        request = trainable.default_resource_request(trial_config(experiment, point))
         asked += [Footprint(tuple(dict(bundle) for bundle in request.bundles))] * len(experiment.seed_list)
     return asked
 
 
 def trial_config(experiment: Experiment, point: Mapping[str, Any]) -> dict[str, Any]:
     """What Tune hands to a trial of one grid point (with the first seed)."""
-    return {"env": experiment.env, "settings": dataclasses.asdict(experiment.settings(point)), "seed": experiment.seed_list[0]}
+    return {**experiment.subject, "settings": dataclasses.asdict(experiment.settings(point)), "seed": experiment.seed_list[0]}
 
 
 def available_resources() -> dict[str, float]:
@@ -129,7 +137,7 @@ def _check_resources(experiment: Experiment, *, may_grow: bool, console: Console
     if reason and may_grow:
         _say(console, "Note", f"a trial can start only once the cluster has grown: {reason}")
     elif reason:
-        advice = "lower config.env_runners or config.learners, or use a larger cluster with --address"
+        advice = f"{experiment.resource_advice}, or use a larger cluster with --address"
         raise InvalidExperimentError([Problem("resources", "", f"a trial can never start: {reason}; {advice}")])
 
 
@@ -154,15 +162,19 @@ def _announce(experiment: Experiment, dashboard: str | None, resume: bool, conso
     names = [trial_name(assignment) for assignment in trial_assignments(experiment)]
     at_once = concurrent_trials(footprints(experiment), available_resources(), experiment.resources.max_concurrent_trials)
     lines = {
-        "Experiment": f"{experiment.name}: {experiment.run} on {experiment.env}, {experiment.stop.env_steps:,} env steps"
-        + (", resumed" if resume else ""),
-        "Trials": f"{len(names)}, {at_once} at a time: {', '.join(names)}",
+        "Experiment": f"{experiment.name}: {experiment.title}" + (", resumed" if resume else ""),
+        "Trials": f"{len(names)}, {at_once} at a time: {_listed(names)}",
         "Results": str(experiment.folder),
         "Dashboard": f"http://{dashboard}" if dashboard else "not available (pip install 'ray[default]')",
         "TensorBoard": f"tensorboard --logdir {experiment.folder}",
     }
     for label, text in lines.items():
         _say(console, label, text)
+
+
+def _listed(names: list[str]) -> str:
+    hidden = len(names) - MAX_NAMES
+    return ", ".join(names) if hidden <= 0 else f"{', '.join(names[:MAX_NAMES])}, ... ({hidden} more)"
 
 
 def _say(console: Console, label: str, text: str) -> None:
@@ -172,8 +184,8 @@ def _say(console: Console, label: str, text: str) -> None:
 def _train(experiment: Experiment, resume: bool, command: str, console: Console) -> int:
     from ardae_rl.experiment.watch import watcher
 
-    with Display(console) as display:
-        display.expect(Row(name=trial_name(each), total_env_steps=experiment.stop.env_steps) for each in trial_assignments(experiment))
+    with Display(console, experiment.reporting) as display:
+        display.expect(Row(name=name, total_steps=steps) for name, steps in total_steps(experiment).items())
         watcher().attach(experiment, display)
         tuner = _restored(experiment) if resume else _fresh(experiment)
         try:
@@ -184,7 +196,7 @@ def _train(experiment: Experiment, resume: bool, command: str, console: Console)
             display.note(_ended_early(experiment, error, command))
             return 1
     assignments = {trial_name(assignment): assignment for assignment in trial_assignments(experiment)}
-    trials = [_summarise(result, assignments[Path(result.path).name], interrupted=bool(received)) for result in results]
+    trials = [_summarise(result, experiment, assignments[Path(result.path).name], interrupted=bool(received)) for result in results]
     _close(experiment, trials, console)
     if received:
         _say(console, "Stopped", f"continue with\n  {command}")
@@ -201,22 +213,20 @@ def _fresh(experiment: Experiment) -> "tune.Tuner":
     from ray import tune
 
     from ardae_rl.experiment.watch import watcher
-    from ardae_rl.rllib.trial import SACARDAETrial
 
-    stop = {"env_steps": experiment.stop.env_steps, "evaluation_return_mean": experiment.stop.evaluation_return_mean}
     return tune.Tuner(
-        SACARDAETrial,
+        experiment.trainable(),
         param_space=param_space(experiment),
         tune_config=tune.TuneConfig(
             max_concurrent_trials=experiment.resources.max_concurrent_trials,
             trial_name_creator=_NameTrial(list(experiment.grid_search)),
             trial_dirname_creator=_NameTrial(list(experiment.grid_search)),
-            reuse_actors=False,
+            reuse_actors=experiment.reuses_processes,
         ),
         run_config=tune.RunConfig(
             name=experiment.name,
             storage_path=str(experiment.storage_folder),
-            stop={metric: value for metric, value in stop.items() if value is not None},
+            stop=experiment.stop_criteria(),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=experiment.checkpoint.keep, checkpoint_at_end=True),
             failure_config=tune.FailureConfig(max_failures=experiment.max_failures),
             callbacks=[watcher()],
@@ -238,9 +248,7 @@ class _NameTrial:
 def _restored(experiment: Experiment) -> "tune.Tuner":
     from ray import tune
 
-    from ardae_rl.rllib.trial import SACARDAETrial
-
-    return tune.Tuner.restore(str(experiment.folder), trainable=SACARDAETrial, resume_unfinished=True, resume_errored=True)
+    return tune.Tuner.restore(str(experiment.folder), trainable=experiment.trainable(), resume_unfinished=True, resume_errored=True)
 
 
 @contextmanager
@@ -264,15 +272,15 @@ def _graceful_stop() -> Iterator[list[int]]:
             signal.signal(signum, handler)
 
 
-def _summarise(result: Any, assignment: Mapping[str, Any], *, interrupted: bool) -> TrialSummary:
+def _summarise(result: Any, experiment: Experiment, assignment: Mapping[str, Any], *, interrupted: bool) -> TrialSummary:
     metrics = result.metrics or {}
     unfinished = interrupted and not metrics.get("done")
     return TrialSummary(
         assignment=assignment,
         status="failed" if result.error else "unfinished" if unfinished else "finished",
-        env_steps=metrics.get("env_steps", 0),
+        steps=metrics.get(experiment.reporting.steps, 0),
         seconds=metrics.get("seconds", 0.0),
-        evaluations=read_evaluations(Path(result.path)),
+        evaluations=read_evaluations(Path(result.path), experiment.reporting),
         folder=Path(result.path),
         failure=_cause(result.error) if result.error else None,
     )
@@ -287,7 +295,7 @@ def _cause(error: Exception) -> str:
 
 
 def _close(experiment: Experiment, trials: list[TrialSummary], console: Console) -> None:
-    console.print(closing_table(trials))
+    console.print(closing_table(trials, experiment.reporting))
     _say(console, "Curves", f"{experiment.folder}/*/{CURVE_FILE}")
     _say(console, "Checkpoints", f"{experiment.folder}/*/checkpoint_*")
     _say(console, "TensorBoard", f"tensorboard --logdir {experiment.folder}")

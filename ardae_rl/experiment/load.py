@@ -7,12 +7,10 @@ from pathlib import Path
 
 import yaml
 
+from ardae_rl.experiment.kinds import parse
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
-from ardae_rl.experiment.schema import Experiment, parse, put
+from ardae_rl.experiment.schema import Experiment, put
 from ardae_rl.experiment.yaml_file import Document, parse_value, read_document
-
-SMOKE_WARMUP_ENV_STEPS = 300
-SMOKE_UPDATES = 8
 
 
 def load_experiment(
@@ -38,28 +36,12 @@ def load_experiment(
 
 
 def shortened(experiment: Experiment) -> Experiment:
-    """The same networks and batches in a minute or two: one seed, a short warm-up, a few updates, an evaluation, a checkpoint.
+    """A minute or two of it, as its kind of run says: the first grid point, one seed, an evaluation, a checkpoint.
 
-    Only the first grid point is tried; the name gains ``-smoke`` and the first number not yet used in the storage path.
+    The name gains ``-smoke`` and the first number not yet used in the storage path.
     """
-    config = experiment.settings(next(experiment.grid_points()))
-    warmup = max(SMOKE_WARMUP_ENV_STEPS, config.replay.batch_size)
-    env_steps = warmup + max(1, round(SMOKE_UPDATES / config.replay.updates_per_env_step))
-    config = dataclasses.replace(
-        config,
-        replay=dataclasses.replace(config.replay, warmup_env_steps=warmup),
-        evaluation=dataclasses.replace(config.evaluation, every_env_steps=env_steps, episodes=2),
-        report_every_env_steps=max(1, env_steps // 4),
-    )
-    return dataclasses.replace(
-        experiment,
-        name=_unused_name(experiment.storage_folder, f"{experiment.name}-smoke"),
-        seeds=experiment.seed_list[:1],
-        stop=dataclasses.replace(experiment.stop, env_steps=env_steps),
-        config=config,
-        checkpoint=dataclasses.replace(experiment.checkpoint, every_env_steps=env_steps),
-        grid_search={},
-    )
+    name = _unused_name(experiment.storage_folder, f"{experiment.name}-smoke")
+    return dataclasses.replace(experiment.smoke(), name=name, seeds=experiment.seed_list[:1], grid_search={})
 
 
 def _unused_name(folder: Path, stem: str) -> str:

@@ -23,12 +23,18 @@ def trial_assignments(experiment: Experiment) -> list[dict[str, Any]]:
     return [{**point, "seed": seed} for point in points for seed in experiment.seed_list]
 
 
+def total_steps(experiment: Experiment) -> dict[str, int]:
+    """How many steps each trial makes, by name, in the order Tune starts them."""
+    points = ((assignment, {path: assignment[path] for path in experiment.grid_search}) for assignment in trial_assignments(experiment))
+    return {trial_name(assignment): experiment.total_steps(point) for assignment, point in points}
+
+
 def param_space(experiment: Experiment) -> dict[str, Any]:
     """Tune's search space: the settings as plain data with each grid path, and the seed, marked to be varied."""
     settings = dataclasses.asdict(experiment.settings(next(experiment.grid_points())))
     for path, values in experiment.grid_search.items():
         put(settings, path, {"grid_search": [_stored(experiment, {path: value}, path) for value in values]})
-    return {"env": experiment.env, "settings": settings, "seed": {"grid_search": experiment.seed_list}}
+    return {**experiment.subject, "settings": settings, "seed": {"grid_search": experiment.seed_list}}
 
 
 def assignment_of(config: Mapping[str, Any], grid_paths: Sequence[str]) -> dict[str, Any]:

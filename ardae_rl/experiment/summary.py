@@ -1,8 +1,8 @@
-"""The closing table: last and best evaluation return of every seed, and their mean over seeds with a 95% interval."""
+"""The closing table: last and best evaluation of every seed, and their mean over seeds with a 95% interval."""
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,32 +10,30 @@ from typing import Any
 from rich.table import Table
 from scipy import stats
 
-from ardae_rl.experiment.display import number
 from ardae_rl.experiment.plan import trial_name
+from ardae_rl.experiment.schema import Reporting
 
 CURVE_FILE = "evaluations.csv"
-STEPS_COLUMN = "env_steps"
-RETURN_COLUMN = "return_mean"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The mean return of one evaluation, and after how many environment steps it was made."""
+    """The result of one evaluation, and after how many steps it was made."""
 
-    env_steps: int
-    return_mean: float
+    steps: int
+    value: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSummary:
-    """How one trial went, in ``env_steps`` and the ``seconds`` they took, sampling, learning and evaluating, over all its restarts.
+    """How one trial went, in ``steps`` and the ``seconds`` they took, sampling, learning and evaluating, over all its restarts.
 
     ``assignment`` is its grid values and its seed; ``failure`` the cause in one line, None if it did not fail.
     """
 
     assignment: Mapping[str, Any]
     status: str
-    env_steps: int
+    steps: int
     seconds: float
     evaluations: Sequence[Evaluation]
     folder: Path
@@ -47,24 +45,26 @@ class TrialSummary:
 
     @property
     def steps_per_s(self) -> float:
-        return self.env_steps / self.seconds if self.seconds else math.nan
+        return self.steps / self.seconds if self.seconds else math.nan
 
     @property
     def last(self) -> Evaluation | None:
         return self.evaluations[-1] if self.evaluations else None
 
-    @property
-    def best(self) -> Evaluation | None:
-        return max(self.evaluations, key=lambda evaluation: evaluation.return_mean, default=None)
+    def best(self, choose: Callable[..., Any]) -> Evaluation | None:
+        """By ``choose``, max or min; an evaluation that came out as NaN is never the best."""
+        numbers = [evaluation for evaluation in self.evaluations if not math.isnan(evaluation.value)]
+        best: Evaluation | None = choose(numbers, key=lambda evaluation: evaluation.value, default=None)
+        return best
 
 
-def read_evaluations(folder: Path) -> list[Evaluation]:
+def read_evaluations(folder: Path, reporting: Reporting) -> list[Evaluation]:
     """What a trial recorded so far in its ``evaluations.csv``, oldest first; empty if it never evaluated."""
     path = folder / CURVE_FILE
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [Evaluation(int(row[STEPS_COLUMN]), float(row[RETURN_COLUMN])) for row in csv.DictReader(file)]
+        return [Evaluation(int(row[reporting.steps]), float(row[reporting.evaluation])) for row in csv.DictReader(file)]
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
@@ -76,19 +76,17 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     return mean, float(stats.t.ppf(0.975, len(values) - 1)) * math.sqrt(variance / len(values))
 
 
-def closing_table(trials: Sequence[TrialSummary]) -> Table:
+def closing_table(trials: Sequence[TrialSummary], reporting: Reporting) -> Table:
     """One row per trial, and one per grid point that ran with several seeds."""
-    table = Table("trial", "status", "env steps", "steps/s", "last evaluation", "best evaluation", title="Evaluation return")
+    table = Table("trial", "status", reporting.unit, "steps/s", "last evaluation", "best evaluation", title=reporting.title)
     for point, members in _by_grid_point(trials).items():
-        for trial in members:
-            steps, rate = f"{trial.env_steps:,}", number(trial.steps_per_s)
-            table.add_row(trial.name, trial.status, steps, rate, _at_steps(trial.last), _at_steps(trial.best))
+        lasts, bests = [trial.last for trial in members], [trial.best(reporting.best) for trial in members]
+        for trial, last, best in zip(members, lasts, bests, strict=True):
+            steps, rate = f"{trial.steps:,}", f"{trial.steps_per_s:.1f}" if trial.steps else "-"
+            table.add_row(trial.name, trial.status, steps, rate, _at_steps(last, reporting), _at_steps(best, reporting))
         if len(members) > 1:
-            lasts = [trial.last.return_mean for trial in members if trial.last]
-            bests = [trial.best.return_mean for trial in members if trial.best]
-            table.add_row(
-                f"{point + ', ' if point else ''}mean of seeds", "", "", "", _spread(lasts), _spread(bests), style="bold", end_section=True
-            )
+            name = f"{point + ', ' if point else ''}mean of seeds"
+            table.add_row(name, "", "", "", _spread(lasts, reporting), _spread(bests, reporting), style="bold", end_section=True)
     return table
 
 
@@ -100,10 +98,11 @@ def _by_grid_point(trials: Sequence[TrialSummary]) -> dict[str, list[TrialSummar
     return groups
 
 
-def _at_steps(evaluation: Evaluation | None) -> str:
-    return f"{number(evaluation.return_mean)} at {evaluation.env_steps:,}" if evaluation else "-"
+def _at_steps(evaluation: Evaluation | None, reporting: Reporting) -> str:
+    return f"{evaluation.value:{reporting.style}} at {evaluation.steps:,}" if evaluation else "-"
 
 
-def _spread(values: Sequence[float]) -> str:
+def _spread(evaluations: Sequence[Evaluation | None], reporting: Reporting) -> str:
+    values = [evaluation.value for evaluation in evaluations if evaluation]
     mean, half_width = mean_interval(values)
-    return f"{number(mean)} ± {number(half_width)}" if len(values) > 1 else number(mean)
+    return f"{reporting.number(mean)} ± {reporting.number(half_width)}" if len(values) > 1 else reporting.number(mean)

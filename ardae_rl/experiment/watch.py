@@ -4,6 +4,7 @@ Nothing but this callback decides when a trial writes a checkpoint: it marks the
 cluster the trial runs.
 """
 
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 
 from ardae_rl.experiment.display import Display, Row
+from ardae_rl.experiment.plan import total_steps
 from ardae_rl.experiment.schema import Experiment
 
 STOP_TIMEOUT_S = 180.0
@@ -33,7 +35,8 @@ class Watcher(Callback):
         return watcher, ()
 
     def attach(self, experiment: Experiment, display: Display) -> None:
-        self._experiment, self._display = experiment, display
+        self._experiment, self._display, self._reporting = experiment, display, experiment.reporting
+        self._total_steps = total_steps(experiment)
 
     def request_stop(self) -> None:
         """Have every running trial write a checkpoint, then end Tune's loop; trials stay resumable."""
@@ -62,15 +65,15 @@ class Watcher(Callback):
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         if not self._has_shown_past:
             self._has_shown_past = True
-            self._display.expect(self._row(trial, trial.last_result) for trial in trials if "env_steps" in trial.last_result)
+            self._display.expect(self._row(trial, trial.last_result) for trial in trials if self._reporting.steps in trial.last_result)
         self._display.refresh((str(trial), trial.status) for trial in trials)
         if self._stop_requested:
             self._stop_when_saved({trial.trial_id for trial in trials if trial.status == Trial.RUNNING})
 
     def _is_due(self, trial: Trial, result: dict[str, Any]) -> bool:
-        every = self._experiment.checkpoint.every_env_steps
-        before = trial.last_result.get("env_steps", 0)
-        return bool(result["env_steps"] // every > before // every)
+        every = self._experiment.checkpoint_every
+        before = trial.last_result.get(self._reporting.steps, 0)
+        return bool(result[self._reporting.steps] // every > before // every)
 
     def _stop_when_saved(self, running: set[str]) -> None:
         if self._awaited is None:
@@ -87,12 +90,11 @@ class Watcher(Callback):
     def _row(self, trial: Trial, result: dict[str, Any]) -> Row:
         return Row(
             name=str(trial),
-            total_env_steps=self._experiment.stop.env_steps,
+            total_steps=self._total_steps[str(trial)],
             status=trial.status,
-            env_steps=result["env_steps"],
-            episode_return=result["episode_return_mean"],
-            evaluation_return=result["evaluation_return_mean"],
-            steps_per_s=result["env_steps_per_s"],
+            steps=result[self._reporting.steps],
+            watched={heading: result.get(metric, math.nan) for heading, metric in self._reporting.watched.items()},
+            steps_per_s=result[self._reporting.steps_per_s],
         )
 
 

@@ -5,17 +5,17 @@ Tune's checkpoint folder, where unchanged chunks are hard links.
 """
 
 import shutil
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any
 
 from pyarrow.fs import LocalFileSystem
 from ray.tune import PlacementGroupFactory
 
+from ardae_rl.plain import rebuild
+from ardae_rl.records import RecordFile
 from ardae_rl.rllib.algorithm import REPLAY_DIRECTORY, SACARDAE
 from ardae_rl.rllib.config import SACARDAEConfig
-from ardae_rl.rllib.records import EVALUATION_COLUMNS, RecordFile, evaluation_row
+from ardae_rl.rllib.records import EVALUATION_COLUMNS, evaluation_row
 from ardae_rl.rllib.settings import TrainingSettings
 from ardae_rl.sac.update import METRIC_NAMES
 
@@ -31,7 +31,7 @@ METRICS_COLUMNS = (
 
 def settings_from_dict(values: dict[str, Any]) -> TrainingSettings:
     """The inverse of ``dataclasses.asdict`` for :class:`TrainingSettings`."""
-    return _rebuild(TrainingSettings, values)
+    return rebuild(TrainingSettings, values)
 
 
 class SACARDAETrial(SACARDAE):
@@ -50,8 +50,8 @@ class SACARDAETrial(SACARDAE):
         self._recorded_evaluations = 0
         folder = Path(self._storage.trial_fs_path) if self._stores_locally() else Path(self.logdir)
         folder.mkdir(parents=True, exist_ok=True)
-        self._evaluation_file = RecordFile(folder / "evaluations.csv", EVALUATION_COLUMNS)
-        self._metrics_file = RecordFile(folder / "metrics.csv", METRICS_COLUMNS)
+        self._evaluation_file = RecordFile(folder / "evaluations.csv", EVALUATION_COLUMNS, steps="env_steps")
+        self._metrics_file = RecordFile(folder / "metrics.csv", METRICS_COLUMNS, steps="env_steps")
 
     def step(self) -> dict[str, Any]:
         if self.env_steps == 0:  # a first attempt that crashed before its first checkpoint may have left rows
@@ -103,14 +103,3 @@ class SACARDAETrial(SACARDAE):
 
 def _algorithm_config(config: dict[str, Any]) -> SACARDAEConfig:
     return SACARDAEConfig.from_settings(config["env"], settings_from_dict(config["settings"]), seed=config["seed"])
-
-
-def _rebuild(kind: Any, value: Any) -> Any:
-    """A value of dataclass ``kind`` from nested plain dictionaries; other kinds pass through."""
-    if get_origin(kind) in (Union, UnionType):
-        kind = next((part for part in get_args(kind) if is_dataclass(part)), NoneType)
-    if not is_dataclass(kind) or not isinstance(value, dict):
-        return value
-    hints = get_type_hints(kind)
-    values = {field.name: _rebuild(hints[field.name], value[field.name]) for field in fields(kind) if field.name in value}
-    return cast(type, kind)(**values)

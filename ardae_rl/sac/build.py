@@ -74,6 +74,8 @@ def build_estimator(obs_dim: int, action_dim: int, score: ScoreConfig, *, autoca
         activation=score.activation,
         standardisation=score.standardisation,
         scale=score.scale,
+        gaussian_residual=score.gaussian_residual,
+        whitener_width=score.whitener_width,
         delta_scale=score.delta_scale,
         sigmas_per_sample=score.sigmas_per_sample,
         autocast=autocast,

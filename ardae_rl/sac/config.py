@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Activation = Literal["elu", "softplus", "tanh", "silu"]
-Standardisation = Literal["fixed", "per_context"]
+Standardisation = Literal["fixed", "per_context", "amortised"]
 
 
 def _check(condition: bool, field_name: str, rule: str, value: object) -> None:
@@ -81,7 +81,9 @@ class ScoreConfig:
     raw (Table 7 "m_enc": 5 is 5/5, 1 is 1/0, 0 is 0/0).
     ``samples_per_state`` n_a, ``sigmas_per_sample`` n_sigma, ``fits_per_update`` N_d, ``importance_samples`` n_Z.
     ``scale`` is the paper's s, read by ``standardisation: fixed`` only. ``proposal_std`` is that of the importance-sampling proposal: in
-    units of the action for ``fixed`` (paper: exp(-1)), in sample standard deviations for ``per_context``; None takes exp(-1) or 1.2.
+    units of the action for ``fixed`` (paper: exp(-1)), in standardised units otherwise; None takes exp(-1) or 1.2.
+    ``amortised`` whitens with a covariance regressed on the state by a network of ``whitener_width``; ``gaussian_residual`` starts the
+    score network from the score of a Gaussian (not with ``fixed``). See docs/method.md.
     """
 
     layers: int = 5
@@ -91,6 +93,8 @@ class ScoreConfig:
     activation: Activation = "elu"
     standardisation: Standardisation = "per_context"
     scale: float = 10_000.0
+    gaussian_residual: bool = False
+    whitener_width: int = 256
     delta_scale: float = 0.1
     samples_per_state: int = 64
     sigmas_per_sample: int = 1
@@ -99,10 +103,17 @@ class ScoreConfig:
     proposal_std: float | None = None
 
     def __post_init__(self) -> None:
-        _positive(self, "layers", "width", "scale", "delta_scale", "sigmas_per_sample", "fits_per_update", "importance_samples")
+        _positive(self, "layers", "width", "scale", "whitener_width", "delta_scale")
+        _positive(self, "sigmas_per_sample", "fits_per_update", "importance_samples")
         _non_negative(self, "state_layers", "action_layers")
         _check(
             self.samples_per_state >= 2, "samples_per_state", "2 or more (a standard deviation is taken over them)", self.samples_per_state
+        )
+        _check(
+            not (self.gaussian_residual and self.standardisation == "fixed"),
+            "gaussian_residual",
+            "false with standardisation 'fixed' (it needs samples of unit scale)",
+            self.gaussian_residual,
         )
         if self.proposal_std is not None:
             _positive(self, "proposal_std")

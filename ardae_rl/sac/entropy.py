@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ardae_rl.sac.tanh import log_det_tanh
 from ardae_rl.score import ARDAE, Frame, entropy_surrogate
-from ardae_rl.score.ardae import Normal
+from ardae_rl.score.estimator import Normal
 
 
 class Sampler(Protocol):
@@ -65,8 +65,9 @@ class ScoreEntropy(nn.Module):
 
     def fit_loss(self, policy: Sampler, obs: Tensor, normal: Normal) -> Tensor | None:
         """AR-DAE loss on fresh samples of the policy at these states; no gradient reaches the policy."""
-        samples, frame = self._samples_and_frame(policy, obs, normal)
-        return self.estimator.loss(samples, obs, frame=frame, normal=normal)
+        with torch.no_grad():
+            samples, centre = self._samples(policy, obs, normal), policy.centre(obs)
+        return self.estimator.loss(samples, obs, centre=centre, normal=normal)
 
     @torch.no_grad()
     def log_prob(self, policy: Sampler, obs: Tensor, action: Tensor, normal: Normal) -> Tensor:
@@ -81,12 +82,12 @@ class ScoreEntropy(nn.Module):
     def sample_with_policy_term(self, policy: Sampler, obs: Tensor, normal: Normal) -> tuple[Tensor, Tensor]:
         action = policy.draw(obs, normal(len(obs), 1, policy.noise_dim))
         with torch.no_grad():
-            _, frame = self._samples_and_frame(policy, obs, normal)
+            frame = self._frame(policy, obs, normal)
             score = self.estimator.score(action, obs, frame=frame)
         return action.squeeze(1), -entropy_surrogate(action, score) - log_det_tanh(action).mean()
 
     def _log_prob(self, policy: Sampler, obs: Tensor, action: Tensor, normal: Normal) -> tuple[Tensor, dict[str, Tensor]]:
-        _, frame = self._samples_and_frame(policy, obs, normal)
+        frame = self._frame(policy, obs, normal)
         unnormalised = self.estimator.log_density(action.unsqueeze(1), obs, frame=frame).squeeze(1)
         log_z, ess = self.estimator.log_partition(obs, samples=self.importance_samples, proposal_std=self.proposal_std, normal=normal)
         metrics = {
@@ -97,6 +98,12 @@ class ScoreEntropy(nn.Module):
         return unnormalised - log_z - log_det_tanh(action), metrics
 
     @torch.no_grad()
-    def _samples_and_frame(self, policy: Sampler, obs: Tensor, normal: Normal) -> tuple[Tensor, Frame]:
-        samples = policy.draw(obs, normal(len(obs), self.samples_per_state, policy.noise_dim))
-        return samples, self.estimator.frame(samples, policy.centre(obs))
+    def _frame(self, policy: Sampler, obs: Tensor, normal: Normal) -> Frame:
+        """Amortised coordinates are a function of the state; the others take statistics of fresh samples."""
+        centre = policy.centre(obs)
+        amortised = self.estimator.standardisation == "amortised"
+        samples = centre.unsqueeze(1) if amortised else self._samples(policy, obs, normal)
+        return self.estimator.frame(samples, centre, context=obs)
+
+    def _samples(self, policy: Sampler, obs: Tensor, normal: Normal) -> Tensor:
+        return policy.draw(obs, normal(len(obs), self.samples_per_state, policy.noise_dim))

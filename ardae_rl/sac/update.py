@@ -13,7 +13,7 @@ from torch import Tensor
 from ardae_rl.sac.build import LearnerNetworks, LossName, trained_parameters
 from ardae_rl.sac.config import SACConfig
 from ardae_rl.samplers import GaussianSampler, ImplicitSampler, clamping_loss, clamping_weight, jacobian_stretch
-from ardae_rl.score.ardae import Normal
+from ardae_rl.score.estimator import Normal
 
 Metrics = dict[str, Tensor]
 METRIC_NAMES = frozenset(

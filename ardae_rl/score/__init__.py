@@ -1,8 +1,27 @@
 """Score estimation: grad log p of any sampler. Plain torch; imports nothing else of the package."""
 
 from ardae_rl.score.ardae import ARDAE, denoising_loss
+from ardae_rl.score.denoising import ReconstructionDAE, ResidualDAE
 from ardae_rl.score.entropy import entropy_surrogate
+from ardae_rl.score.estimator import ScoreEstimator
+from ardae_rl.score.implicit_matching import ImplicitScoreMatching
+from ardae_rl.score.kernel import KernelDensityScore, SpectralSteinScore, SteinScore
 from ardae_rl.score.partition import LogPartition, log_partition
 from ardae_rl.score.standardise import Frame, frame_of
 
-__all__ = ["ARDAE", "Frame", "LogPartition", "denoising_loss", "entropy_surrogate", "frame_of", "log_partition"]
+__all__ = [
+    "ARDAE",
+    "Frame",
+    "ImplicitScoreMatching",
+    "KernelDensityScore",
+    "LogPartition",
+    "ReconstructionDAE",
+    "ResidualDAE",
+    "ScoreEstimator",
+    "SpectralSteinScore",
+    "SteinScore",
+    "denoising_loss",
+    "entropy_surrogate",
+    "frame_of",
+    "log_partition",
+]

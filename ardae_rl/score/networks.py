@@ -160,3 +160,27 @@ class ResidualNet(nn.Module):
         """f, (B, K, D)."""
         hidden, _ = self.body(x, context, sigma)
         return self.out(hidden[-1]).view(x.shape)
+
+
+class GaussianResidual(nn.Module):
+    """The score of N(0, (1 + sigma^2) I), that of whitened Gaussian samples with noise, plus a network that starts at zero.
+
+    A Gaussian is then right from the first step, and what is left to learn is the departure from it.
+    """
+
+    def __init__(self, network: PotentialNet | ResidualNet) -> None:
+        super().__init__()
+        self.network = network
+        nn.init.zeros_(network.out.weight)
+        nn.init.zeros_(network.out.bias)
+
+    def potential(self, x: Tensor, context: Tensor | None, sigma: Tensor | None = None) -> Tensor:
+        """psi, (B, K). Gradient form only."""
+        assert isinstance(self.network, PotentialNet)
+        variance = 1.0 if sigma is None else 1 + sigma.squeeze(-1).square()
+        return self.network.potential(x, context, sigma) - 0.5 * x.square().sum(-1) / variance
+
+    def forward(self, x: Tensor, context: Tensor | None, sigma: Tensor | None = None) -> Tensor:
+        """f, (B, K, D)."""
+        variance = 1.0 if sigma is None else 1 + sigma.square()
+        return self.network(x, context, sigma) - x / variance

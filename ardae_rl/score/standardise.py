@@ -1,7 +1,7 @@
 """Coordinates in which a score network sees the samples.
 
 Notation: B contexts, K samples per context, D dimension; x (B, K, D).
-Identity: for x~ = (x - b) / S, grad_x log p(x) = grad_x~ log p(x~) / S and log p(x) = log p(x~) - D log S.
+Identity: for x~ = W (x - b) / S with det W = 1, grad_x log p(x) = W^T grad_x~ log p(x~) / S and log p(x) = log p(x~) - D log S.
 Not here: networks, noise.
 Reference: [Lim2020] arXiv:2006.05164, Appendices F.2 and H.1.
 """
@@ -12,36 +12,39 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Standardisation = Literal["fixed", "per_context"]
+Standardisation = Literal["fixed", "per_context", "amortised"]
 _MIN_SPREAD = 1e-8  # a sampler collapsed to a point still gets finite coordinates
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Affine coordinates x~ = (x - centre) / scale, one pair per context.
+    """Affine coordinates x~ = matrix (x - centre) / scale, one set per context.
 
     ``centre`` (B, 1, D) and ``scale`` (B, 1, 1) are in units of x; ``spread`` (B, 1, 1) is the samples' standard deviation measured in
-    x~ (dimensions averaged), which sets the noise of an adaptive sigma prior.
+    x~ (dimensions averaged), which sets the noise of an adaptive sigma prior. ``matrix`` (B, D, D) has determinant one; None: the identity.
     """
 
     centre: Tensor
     scale: Tensor
     spread: Tensor
+    matrix: Tensor | None = None
 
     def standardise(self, x: Tensor) -> Tensor:
         """x~ of x, (B, K, D)."""
-        return (x - self.centre) / self.scale
+        centred = (x - self.centre) / self.scale
+        return centred if self.matrix is None else centred @ self.matrix.mT
 
     def score(self, standard_score: Tensor) -> Tensor:
         """The score in units of 1/x from the score in x~, (B, K, D)."""
-        return standard_score / self.scale
+        mixed = standard_score if self.matrix is None else standard_score @ self.matrix
+        return mixed / self.scale
 
     def log_density(self, standard_log_density: Tensor) -> Tensor:
         """log p(x) from log p(x~), (B, K)."""
         return standard_log_density - self.centre.shape[-1] * self.scale.log().squeeze(-1)
 
 
-def frame_of(samples: Tensor, *, standardisation: Standardisation, scale: float, centre: Tensor | None = None) -> Frame:
+def frame_of(samples: Tensor, *, standardisation: Literal["fixed", "per_context"], scale: float, centre: Tensor | None = None) -> Frame:
     """The frame of ``samples`` (B, K, D).
 
     ``fixed``: x~ = scale (x - centre), as in the paper. ``per_context``: divided by the samples' standard deviation instead, so that

@@ -1,16 +1,23 @@
 """The tasks by the name that ``run:`` gives them in a YAML file."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from importlib import import_module
 
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings
-from ardae_rl.tasks.score_error.task import ScoreErrorTask
+from ardae_rl.tasks.task import Task
 
 
-class TaskKind(NamedTuple):
-    """A task and the class of its settings."""
+@dataclass(frozen=True)
+class TaskKind:
+    """The class of a task's settings, and where the task is: "package.module:Class", imported only once it is about to run."""
 
-    task: type
     settings: type
+    path: str
+
+    def task(self) -> type[Task]:
+        module, _, name = self.path.partition(":")
+        task: type[Task] = getattr(import_module(module), name)
+        return task
 
 
-TASKS: dict[str, TaskKind] = {"score_error": TaskKind(ScoreErrorTask, ScoreErrorSettings)}
+TASKS: dict[str, TaskKind] = {"score_error": TaskKind(ScoreErrorSettings, "ardae_rl.tasks.score_error.task:ScoreErrorTask")}

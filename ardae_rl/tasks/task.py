@@ -39,11 +39,14 @@ class Task(Protocol):
     def __init__(self, settings: Any, *, seed: int, device: str) -> None: ...
 
     def step(self) -> Metrics:
-        """One training step; what to watch while it trains."""
+        """One training step; what to watch while it trains, under the same names every time."""
         ...
 
     def evaluate(self) -> Metrics:
-        """What the experiment is about, measured now. Draws from its own generator: evaluating more or less often changes no result."""
+        """What the experiment is about, measured now, the ``headline`` among it; empty where the truth is not known.
+
+        The same names every time. Draws from its own generator: evaluating more or less often changes no result.
+        """
         ...
 
     def figures(self) -> "dict[str, Figure]":
@@ -51,7 +54,7 @@ class Task(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the rest of the run depends on, generators included: tensors and plain numbers."""
+        """All that the rest of the run depends on, generators included: tensors (the live ones, not copies) and plain numbers."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...

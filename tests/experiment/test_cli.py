@@ -79,3 +79,23 @@ def test_a_dry_run_prints_the_complete_experiment_and_the_resources_and_writes_n
     assert (first, second) == ("seed=0: 1 CPU", "seed=7: 1 CPU")
     assert total.startswith("2 trials, ") and " at a time on " in total
     assert not results.exists()
+
+
+def test_a_dry_run_of_a_task_prints_its_settings_and_every_trial_and_writes_nothing(write: Write, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    path = write("name: tiny\nrun: score_error\ngrid_search: {lr: [1e-3, 1e-4]}", base="")
+    done = tune(path, "--dry-run", "--storage-path", results, "--seeds", "2", "--set", "resources.cpus_per_trial=0.5")
+    assert done.returncode == 0, done.stderr
+    text, _, plan = done.stdout.partition("\n\n")
+    assert yaml.safe_load(text)["config"]["evaluate_every_steps"] > 0  # a default the file does not mention
+    names = [f"lr={lr}_seed={seed}: 0.5 CPU" for lr in (0.001, 0.0001) for seed in (0, 1)]
+    assert plan.splitlines()[:-1] == names
+    assert plan.splitlines()[-1].startswith("4 trials, ")
+    assert not results.exists()
+
+
+def test_a_task_that_no_machine_can_hold_is_refused(write: Write, tmp_path: Path) -> None:
+    path = write("name: tiny\nrun: score_error\nresources: {gpus_per_trial: 1000}", base="")
+    message = refused(path, "--storage-path", tmp_path / "results")
+    assert "a trial can never start: one of its processes needs 1 CPU, 1000 GPU on one machine" in message
+    assert "lower resources.cpus_per_trial or resources.gpus_per_trial, or use a larger cluster" in message

@@ -1,19 +1,14 @@
-"""Real runs that are killed, interrupted and resumed: Pendulum with tiny networks on a local Ray."""
+"""Real RL runs that are killed, interrupted and resumed: Pendulum with tiny networks on a local Ray."""
 
 import csv
 import json
 import os
 import shlex
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
+from tests.experiment.conftest import Launch
 
-ROOT = Path(__file__).parents[2]
 REPORT_EVERY, CHECKPOINT_EVERY = 200, 400
 
 EXPERIMENT = f"""\
@@ -33,64 +28,6 @@ config:
   report_every_env_steps: {REPORT_EVERY}
 checkpoint: {{every_env_steps: {CHECKPOINT_EVERY}}}
 """
-
-
-class Run:
-    """``scripts/tune.py`` in a session of its own, its output in a file."""
-
-    def __init__(self, folder: Path, arguments: list[str]) -> None:
-        self._log = folder / f"output-{time.monotonic_ns()}.txt"
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-        with self._log.open("w") as file:
-            command = [sys.executable, *arguments]
-            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file, start_new_session=True)
-
-    @property
-    def output(self) -> str:
-        return self._log.read_text()
-
-    @property
-    def reported_env_steps(self) -> list[int]:
-        return [int(line.split()[1].split("/")[0].replace(",", "")) for line in self.output.splitlines() if " env steps  return " in line]
-
-    def wait_until(self, condition: Callable[[], object], limit_s: float = 120.0) -> None:
-        end = time.monotonic() + limit_s
-        while not condition():
-            assert self.process.poll() is None, f"ended early with {self.process.returncode}:\n{self.output}"
-            assert time.monotonic() < end, f"still waiting after {limit_s} s:\n{self.output}"
-            time.sleep(0.1)
-
-    def finish(self, limit_s: float = 180.0) -> int:
-        return self.process.wait(limit_s)
-
-    def end(self) -> None:
-        """Leave no process of this session behind."""
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-        self.process.wait()
-
-
-Launch = Callable[..., Run]
-
-
-@pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Launch]:
-    """``launch(env_steps, *options)`` starts a run of that length below ``tmp_path``; ``arguments`` replaces the whole command line."""
-    runs = []
-
-    def start(env_steps: int = 0, *options: str, arguments: list[str] | None = None) -> Run:
-        path = tmp_path / "tiny.yaml"
-        if arguments is None:
-            path.write_text(EXPERIMENT % env_steps)
-            arguments = ["scripts/tune.py", str(path), "--storage-path", str(tmp_path), *options]
-        runs.append(Run(tmp_path, arguments))
-        return runs[-1]
-
-    yield start
-    for run in runs:
-        run.end()
 
 
 def trial_folder(tmp_path: Path) -> Path:
@@ -119,39 +56,39 @@ def assert_nothing_lost_or_repeated(tmp_path: Path, env_steps: int) -> None:
 
 def test_a_killed_run_resumes_from_its_last_checkpoint_with_its_replay_buffer(launch: Launch, tmp_path: Path) -> None:
     env_steps = 5000
-    run = launch(env_steps)
+    run = launch(EXPERIMENT % env_steps)
     run.wait_until(lambda: 3 in checkpoints(tmp_path))
     os.kill(run.process.pid, signal.SIGKILL)
     run.end()
-    assert max(run.reported_env_steps) < env_steps
+    assert max(run.reported_steps) < env_steps
     saved = checkpoints(tmp_path)
-    resumed = launch(env_steps, "--resume")
+    resumed = launch(EXPERIMENT % env_steps, "--resume")
     assert resumed.finish() == 0, resumed.output
     # Tune may not have stored its knowledge of the very last checkpoint yet; then it continues from the one before.
-    assert resumed.reported_env_steps[0] - REPORT_EVERY in list(saved.values())[-2:]
+    assert resumed.reported_steps[0] - REPORT_EVERY in list(saved.values())[-2:]
     assert_nothing_lost_or_repeated(tmp_path, env_steps)
 
 
 def test_ctrl_c_keeps_a_checkpoint_and_the_command_it_prints_continues_from_there(launch: Launch, tmp_path: Path) -> None:
     env_steps = 1600
-    run = launch(env_steps)
-    run.wait_until(lambda: run.reported_env_steps)
+    run = launch(EXPERIMENT % env_steps)
+    run.wait_until(lambda: run.reported_steps)
     os.killpg(run.process.pid, signal.SIGINT)  # a terminal sends it to every process in the foreground
     assert run.finish() == 130, run.output
     assert "Traceback" not in run.output
     (saved,) = list(checkpoints(tmp_path).values())[-1:]
-    assert saved >= max(run.reported_env_steps) - REPORT_EVERY
+    assert saved >= max(run.reported_steps) - REPORT_EVERY
     command = shlex.split(run.output.splitlines()[-1])
     assert command[-1] == "--resume"
     resumed = launch(arguments=command[1:])
     assert resumed.finish() == 0, resumed.output
-    assert resumed.reported_env_steps[0] == saved + REPORT_EVERY
+    assert resumed.reported_steps[0] == saved + REPORT_EVERY
     assert_nothing_lost_or_repeated(tmp_path, env_steps)
 
 
 def test_a_killed_trial_restarts_from_its_last_checkpoint_and_the_run_goes_on(launch: Launch, tmp_path: Path) -> None:
     env_steps = 3000
-    run = launch(env_steps)
+    run = launch(EXPERIMENT % env_steps)
     run.wait_until(lambda: 1 in checkpoints(tmp_path) and (trial_folder(tmp_path) / "result.json").is_file())
     report = json.loads((trial_folder(tmp_path) / "result.json").read_text().splitlines()[0])
     os.kill(report["pid"], signal.SIGKILL)

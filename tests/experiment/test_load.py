@@ -142,7 +142,7 @@ def test_the_command_line_wins_over_the_file_and_the_last_option_over_the_first(
     experiment = load_experiment(path, assignments=assignments, seeds="4,9", storage_path=tmp_path)
     assert experiment.config.sac.alpha == "auto"
     assert experiment.config.sac.jacobian_clamping is not None and experiment.config.sac.jacobian_clamping.xi == 0.02
-    assert (experiment.seed_list, experiment.stop.env_steps) == ([4, 9], 5000)
+    assert (experiment.seed_list, experiment.total_steps({})) == ([4, 9], 5000)
     assert experiment.folder == tmp_path.resolve() / "tiny"
     assert load_experiment(path, seeds="2").seed_list == [0, 1]
 
@@ -192,15 +192,15 @@ def test_humanoid_holds_the_numbers_of_table_7() -> None:
     assert (sac.jacobian_clamping.xi, sac.jacobian_clamping.eta, sac.jacobian_clamping.nu) == (0.01, 0.1, 1.3)
     assert (sac.alpha, sac.tau, sac.gamma, sac.target_calibration) == (0.05, 0.005, 0.99, False)
     assert (replay.capacity, replay.batch_size, replay.warmup_env_steps, replay.updates_per_env_step) == (1_000_000, 256, 10_000, 1.0)
-    assert (experiment.seed_list, experiment.stop.env_steps) == ([0, 1, 2, 3, 4], 3_000_000)
+    assert (experiment.seed_list, experiment.total_steps({})) == ([0, 1, 2, 3, 4], 3_000_000)
 
 
 def test_a_smoke_run_keeps_every_network_and_reaches_updates_evaluation_and_checkpoint(tmp_path: Path) -> None:
     full = load_experiment(CONFIGS / "humanoid.yaml", storage_path=tmp_path)
     smoke = shortened(full)
     assert smoke.config.sac == full.config.sac
-    assert smoke.config.replay.batch_size <= smoke.config.replay.warmup_env_steps < smoke.stop.env_steps < 400
-    assert smoke.config.evaluation.every_env_steps <= smoke.stop.env_steps
+    assert smoke.config.replay.batch_size <= smoke.config.replay.warmup_env_steps < smoke.total_steps({}) < 400
+    assert smoke.config.evaluation.every_env_steps <= smoke.total_steps({})
     assert smoke.seed_list == [0]
     smoke.folder.mkdir()
     assert (smoke.name, shortened(full).name) == ("humanoid-smoke-1", "humanoid-smoke-2")

@@ -7,7 +7,7 @@ import gymnasium as gym
 import pytest
 
 from ardae_rl.experiment.load import load_experiment
-from ardae_rl.experiment.preflight import RECORD, check_environment, check_folder
+from ardae_rl.experiment.preflight import RECORD, check_folder
 from ardae_rl.experiment.problems import InvalidExperimentError
 from ardae_rl.experiment.schema import to_yaml
 
@@ -39,7 +39,7 @@ def started(folder: Path) -> None:
 def test_an_environment_sac_cannot_act_in_is_refused(write: Write, assignments: list[str], message: str) -> None:
     experiment = load_experiment(write(), assignments=assignments)
     with pytest.raises(InvalidExperimentError, match=message):
-        check_environment(experiment, "tiny.yaml")
+        experiment.check("tiny.yaml")
 
 
 def test_unbounded_actions_are_refused(write: Write) -> None:
@@ -50,18 +50,18 @@ def test_unbounded_actions_are_refused(write: Write) -> None:
     gym.register("Unbounded-v0", lambda **kwargs: Unbounded())
     try:
         with pytest.raises(InvalidExperimentError, match="bounded one-dimensional Box"):
-            check_environment(load_experiment(write(), assignments=["env=Unbounded-v0"]), "tiny.yaml")
+            load_experiment(write(), assignments=["env=Unbounded-v0"]).check("tiny.yaml")
     finally:
         del gym.registry["Unbounded-v0"]
 
 
 def test_every_grid_point_is_checked_and_a_gaussian_needs_no_noise(write: Write) -> None:
     experiment = load_experiment(write("grid_search: {sac.implicit.noise_dim: [2, 10]}"), assignments=["env=Reacher-v5"])
-    check_environment(experiment, "tiny.yaml")
+    experiment.check("tiny.yaml")
     narrow = ["env=HalfCheetah-v5", "grid_search.sac.implicit.noise_dim=[2, 10]"]
     with pytest.raises(InvalidExperimentError, match="got 2"):
-        check_environment(load_experiment(write(), assignments=narrow), "tiny.yaml")
-    check_environment(load_experiment(write(), assignments=[*narrow, "config.sac.policy=gaussian"]), "tiny.yaml")
+        load_experiment(write(), assignments=narrow).check("tiny.yaml")
+    load_experiment(write(), assignments=[*narrow, "config.sac.policy=gaussian"]).check("tiny.yaml")
 
 
 def test_a_new_experiment_needs_a_place_to_write_and_leaves_no_trace_of_asking(write: Write, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from ardae_rl.experiment.control import RETURNS
 from ardae_rl.experiment.summary import Evaluation, TrialSummary, closing_table, mean_interval, read_evaluations
 
 
@@ -27,7 +28,7 @@ def trial(seed: int, returns: list[float], **point: float) -> TrialSummary:
     return TrialSummary(
         assignment={**point, "seed": seed},
         status="finished",
-        env_steps=1000 * len(returns),
+        steps=1000 * len(returns),
         seconds=20.0 * len(returns),
         evaluations=evaluations,
         folder=Path(),
@@ -36,7 +37,7 @@ def trial(seed: int, returns: list[float], **point: float) -> TrialSummary:
 
 def rendered(trials: list[TrialSummary]) -> str:
     console = Console(file=io.StringIO(), width=140)
-    console.print(closing_table(trials))
+    console.print(closing_table(trials, RETURNS))
     return str(console.file.getvalue())  # type: ignore[attr-defined]
 
 
@@ -62,6 +63,6 @@ def test_a_trial_that_never_evaluated_shows_a_dash() -> None:
 
 
 def test_records_are_read_by_column_name(tmp_path: Path) -> None:
-    assert read_evaluations(tmp_path) == []
+    assert read_evaluations(tmp_path, RETURNS) == []
     (tmp_path / "evaluations.csv").write_text("return_mean,seed,env_steps\r\n-1.5,0,1000\r\n2e1,0,2000\r\n")
-    assert read_evaluations(tmp_path) == [Evaluation(1000, -1.5), Evaluation(2000, 20.0)]
+    assert read_evaluations(tmp_path, RETURNS) == [Evaluation(1000, -1.5), Evaluation(2000, 20.0)]

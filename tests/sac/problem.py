@@ -19,7 +19,7 @@ from ardae_rl.sac import (
     build_optimisers,
     build_policy,
 )
-from ardae_rl.score.ardae import Normal
+from ardae_rl.score.estimator import Normal
 
 OBS_DIM, ACTION_DIM = 3, 2
 PolicyName = Literal["gaussian", "implicit"]

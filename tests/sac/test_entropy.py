@@ -9,7 +9,7 @@ from torch import Tensor
 from ardae_rl.sac import ScoreEntropy, TractableEntropy
 from ardae_rl.samplers import GaussianSampler, ImplicitSampler
 from ardae_rl.score import ARDAE, Frame, LogPartition
-from ardae_rl.score.ardae import Normal
+from ardae_rl.score.estimator import Normal
 from tests.score.concave import concave
 
 pytestmark = pytest.mark.usefixtures("float64")

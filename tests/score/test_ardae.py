@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ardae_rl.score import ARDAE, Frame, LogPartition, ardae, denoising_loss
+from ardae_rl.score import ARDAE, LogPartition, ardae, denoising_loss
 from ardae_rl.score.networks import ResidualNet
 from tests.score.concave import concave
 
@@ -220,7 +220,7 @@ def test_a_sampler_in_one_point_gives_finite_numbers(standardisation: Standardis
     estimator, x = make(standardisation=standardisation, scale=10_000.0), torch.ones(4, 5, 2).float()
     estimator = estimator.float()
     frame = estimator.frame(x)
-    loss = estimator.loss(x[0], frame=Frame(*(part[:1] for part in vars(frame).values())))
+    loss = estimator.loss(x[0])
     gradients = torch.autograd.grad(loss, list(estimator.parameters()), allow_unused=True, materialize_grads=True)
     numbers = [loss, *gradients, estimator.score(x, frame=frame), estimator.log_density(x, frame=frame)]
     assert all(number.isfinite().all() for number in numbers)
@@ -232,7 +232,7 @@ def test_a_sampler_in_one_point_gives_finite_numbers(standardisation: Standardis
         ({"dim": 0}, r"dim must be at least 1 .* got dim=0"),
         ({"context_dim": -1}, r"context_dim at least 0, got dim=2 and context_dim=-1"),
         ({"form": "energy"}, r"form must be 'gradient' or 'residual', got 'energy'"),
-        ({"standardisation": "per_dim"}, r"standardisation must be 'fixed' or 'per_context', got 'per_dim'"),
+        ({"standardisation": "per_dim"}, r"standardisation must be one of fixed, per_context, amortised, got 'per_dim'"),
         ({"activation": "relu"}, r"activation must be one of .* got 'relu'"),
     ],
 )

@@ -1,0 +1,72 @@
+"""Whether SAC can act in an environment, found out before anything starts."""
+
+import warnings
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+from gymnasium.spaces import Box
+
+from ardae_rl.experiment.problems import InvalidExperimentError, Problem
+from ardae_rl.experiment.validation import shown
+from ardae_rl.rllib.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from ardae_rl.experiment.control import ControlExperiment
+
+
+def check_environment(experiment: "ControlExperiment", source: str) -> None:
+    """Make sure that SAC can act in ``experiment.env``, for every grid point.
+
+    Raises:
+        InvalidExperimentError: no such environment (with the nearest ids), one that cannot be created, actions or observations that are
+            not vectors of bounded or real numbers, or a policy with fewer noise dimensions than there are actions.
+    """
+    problems: dict[Problem, None] = {}
+    spaces: dict[str, tuple[Any, Any] | Problem] = {}
+    for point in experiment.grid_points():
+        settings = experiment.settings(point)
+        kwargs = repr(settings.env_config)
+        if kwargs not in spaces:
+            spaces[kwargs] = _spaces(experiment.env, settings.env_config, source)
+        found = spaces[kwargs]
+        for problem in [found] if isinstance(found, Problem) else _space_problems(*found, settings, experiment.env, source):
+            problems[problem] = None
+    if problems:
+        raise InvalidExperimentError(problems)
+
+
+def _spaces(env: str, kwargs: dict[str, object], source: str) -> tuple[Any, Any] | Problem:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = gym.make(env, **kwargs)  # type: ignore[arg-type]
+    except gym.error.UnregisteredEnv as error:
+        return Problem(source, "env", f"{_first_line(error)} {_nearest_envs(env)}")
+    except Exception as error:  # an environment may fail in any way: whatever it says goes to the user
+        return Problem(
+            source, "env", f"{env!r} with env_config {shown(kwargs)} cannot be created: {type(error).__name__}: {_first_line(error)}"
+        )
+    made.close()
+    return made.observation_space, made.action_space
+
+
+def _nearest_envs(env: str) -> str:
+    close = get_close_matches(env, gym.registry, n=3, cutoff=0.6)
+    return f"Nearest ids: {', '.join(close)}." if close else "See gymnasium.pprint_registry() for the ids there are."
+
+
+def _space_problems(observations: Any, actions: Any, settings: TrainingSettings, env: str, source: str) -> list[Problem]:
+    problems = []
+    if not (isinstance(observations, Box) and len(observations.shape) == 1):
+        problems.append(Problem(source, "env", f"{env} observes {observations}; expected a vector (a one-dimensional Box)"))
+    if not (isinstance(actions, Box) and len(actions.shape) == 1 and actions.is_bounded()):
+        problems.append(Problem(source, "env", f"{env} acts in {actions}; SAC needs continuous actions: a bounded one-dimensional Box"))
+    elif settings.sac.policy == "implicit" and settings.sac.implicit.noise_dim < actions.shape[0]:
+        message = f"must be at least the {actions.shape[0]} action dimensions of {env}, got {settings.sac.implicit.noise_dim}"
+        problems.append(Problem(source, "config.sac.implicit.noise_dim", f"{message} (fewer cannot reach every action)"))
+    return problems
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

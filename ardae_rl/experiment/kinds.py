@@ -1,0 +1,59 @@
+"""The kinds of run there are, and the one way from a file to an experiment of the kind it names."""
+
+from difflib import get_close_matches
+from typing import Any
+
+from ardae_rl.experiment.control import ControlExperiment
+from ardae_rl.experiment.problems import Problem
+from ardae_rl.experiment.schema import CONTROL_RUN, Experiment
+from ardae_rl.experiment.task import task_experiment
+from ardae_rl.experiment.validation import shown, unknown_path, validate
+from ardae_rl.experiment.yaml_file import Document
+from ardae_rl.tasks.registry import TASKS
+
+KINDS: dict[str, type[Experiment]] = {CONTROL_RUN: ControlExperiment, **{run: task_experiment(run) for run in TASKS}}
+
+
+def parse(document: Document) -> tuple[Experiment | None, list[Problem]]:
+    """The experiment in ``document``, or None and every mistake in it (grid values included).
+
+    A file without ``run``, or with a misspelt one, is read as the nearest kind; where no kind is near, only ``run`` can be judged.
+    """
+    run = document.data.get("run", CONTROL_RUN)
+    near = get_close_matches(str(run), KINDS, n=1, cutoff=0.6)
+    experiment, problems = validate(KINDS[near[0]] if near else ControlExperiment, document)
+    if experiment is None:
+        return None, problems if near else [problem for problem in problems if problem.key == "run"]
+    problems = _grid_problems(experiment, document)
+    return (None if problems else experiment), problems
+
+
+def _grid_problems(experiment: Experiment, document: Document) -> list[Problem]:
+    problems = [
+        problem for path, values in experiment.grid_search.items() for problem in _axis_problems(experiment, path, values, document)
+    ]
+    if not problems:  # values that fit on their own may still not fit together
+        misfits = (misfit for point in experiment.grid_points() for misfit in _misfits(experiment, point))
+        problems = [Problem(document.place("grid_search"), "grid_search", misfit) for misfit in dict.fromkeys(misfits)]
+    return problems
+
+
+def _axis_problems(experiment: Experiment, path: str, values: list[Any], document: Document) -> list[Problem]:
+    messages = []
+    unknown = unknown_path(type(experiment.config), path)
+    if unknown:
+        messages.append(f"paths are relative to config; write {path[7:]!r}" if path.startswith("config.") else unknown)
+    elif not values or any(value in values[:index] for index, value in enumerate(values)):
+        messages.append(f"must list one or more different values, got {shown(values)}")
+    else:
+        messages += [misfit.removeprefix(f"{path}: ") for value in values for misfit in _misfits(experiment, {path: value})]
+    key = f"grid_search.{path}"
+    return [Problem(document.place(key), key, message) for message in messages]
+
+
+def _misfits(experiment: Experiment, point: dict[str, Any]) -> list[str]:
+    try:
+        experiment.settings(point)
+    except ValueError as error:
+        return str(error).splitlines()
+    return []

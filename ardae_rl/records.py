@@ -1,0 +1,56 @@
+"""Our own records of a run, CSV files of one row per report or evaluation: Tune's progress.csv loses columns and repeats evaluations."""
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class RecordFile:
+    """A CSV file that grows by rows and can be cut back to a checkpoint, so a resumed run neither repeats nor loses a row.
+
+    ``steps`` names the column that counts training steps. Without ``columns`` they are those of the first row.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str] = (), *, steps: str) -> None:
+        self.path, self.columns, self._steps = path, tuple(columns), steps
+
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows; a value left out stays empty. Raises ValueError for one that has no column."""
+        if not rows:
+            return
+        new = not self.path.exists() or self.path.stat().st_size == 0
+        self.columns = self.columns or (tuple(rows[0]) if new else self._header())
+        self._check(rows)
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, self.columns, restval="")
+            if new:
+                writer.writeheader()
+            writer.writerows(rows)
+
+    def cut_after(self, steps: int) -> None:
+        """Drop rows of later steps; the file is replaced whole or not at all."""
+        if not self.path.exists():
+            return
+        with self.path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            kept = [row for row in reader if int(row[self._steps] or 0) <= steps]
+            columns = self.columns or reader.fieldnames or ()
+        aside = self.path.with_suffix(".partial")
+        with aside.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
+            if columns:
+                writer.writeheader()
+            writer.writerows(kept)
+        os.replace(aside, self.path)
+
+    def _header(self) -> tuple[str, ...]:
+        with self.path.open(newline="") as file:
+            return tuple(next(csv.reader(file)))
+
+    def _check(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        unknown = {name: None for row in rows for name in row if name not in self.columns}
+        if unknown:
+            there = ", ".join(self.columns)
+            raise ValueError(f"{self.path.name} has no column for {', '.join(unknown)} (it has {there}); report them from the first row on")

@@ -1,0 +1,49 @@
+"""Denoising autoencoders at one noise level: what AR-DAE is compared with.
+
+Notation: x~ standardised samples, u ~ N(0, I), sigma > 0 one noise level, in standardised units.
+Identity: r*(x) = E[x~ | x~ + sigma u = x] = x + sigma^2 grad log p_sigma(x), p_sigma the law convolved with N(0, sigma^2 I)
+(Vincent 2011; Alain & Bengio 2014, arXiv:1211.4246). The bias is that of p_sigma against p, O(sigma^2); the variance grows as sigma falls.
+Annealing: lower ``sigma`` between steps, and each level starts from the network of the last.
+Reference: [Lim2020] arXiv:2006.05164, section 4.1 and Figure 3, where they are called resDAE and regDAE.
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from ardae_rl.score.estimator import Normal, ScoreEstimator, require_positive
+from ardae_rl.score.standardise import Frame
+
+
+class ResidualDAE(ScoreEstimator):
+    """resDAE: f with the loss E||u + sigma f(x~ + sigma u)||^2 at one ``sigma``, on which f is not conditioned."""
+
+    def __init__(self, dim: int, context_dim: int = 0, *, sigma: float, **network_options: Any) -> None:
+        super().__init__(dim, context_dim, **network_options)
+        require_positive("sigma", sigma)
+        self.sigma = sigma
+
+    def _standard_loss(self, x: Tensor, context: Tensor | None, frame: Frame, draw: Normal) -> Tensor:
+        u = draw(*x.shape)
+        residual = u + self.sigma * self.network(frame.standardise(x) + self.sigma * u, context)
+        return residual.square().sum(-1).mean()
+
+
+class ReconstructionDAE(ScoreEstimator):
+    """regDAE: a network r that reconstructs, E||r(x~ + sigma u) - x~||^2, and the score (r(x) - x) / sigma^2.
+
+    The division blows errors of r up by 1 / sigma^2, which is what the residual form avoids. r is the network's D outputs.
+    """
+
+    def __init__(self, dim: int, context_dim: int = 0, *, sigma: float, **network_options: Any) -> None:
+        super().__init__(dim, context_dim, form="residual", **network_options)
+        require_positive("sigma", sigma)
+        self.sigma = sigma
+
+    def _standard_loss(self, x: Tensor, context: Tensor | None, frame: Frame, draw: Normal) -> Tensor:
+        clean = frame.standardise(x)
+        reconstruction = self.network(clean + self.sigma * draw(*x.shape), context)
+        return (reconstruction - clean).square().sum(-1).mean()
+
+    def _standard_score(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return (self.network(x, context) - x) / self.sigma**2

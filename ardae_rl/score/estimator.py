@@ -1,0 +1,202 @@
+"""What all trained score estimators share: coordinates, network, shapes, log-density and log Z.
+
+Notation: B contexts, K samples per context, D dimension of a sample, C of a context; x (B, K, D), context (B, C). Without a context,
+x is (N, D) and counts as one context of N samples. x~ are standardised coordinates (``standardise.py``).
+Contract: ``loss(samples, context)`` to be minimised, ``frame(samples)`` for the coordinates of a law, ``score(x, context, frame=)``.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from ardae_rl.score.networks import GaussianResidual, PotentialNet, ResidualNet, ScoreBody
+from ardae_rl.score.partition import LogPartition, log_partition
+from ardae_rl.score.standardise import Frame, Standardisation, frame_of
+from ardae_rl.score.whitening import Whitener
+
+Normal = Callable[..., Tensor]  # normal(B, K, D) -> standard normal tensor of that shape
+_PROPOSAL_STD = 1.2  # in standardised coordinates: a little wider than the law itself
+
+
+class ScoreEstimator(nn.Module):
+    """Base of the estimators that train a network f on samples alone; a subclass says by which loss.
+
+    ``form``: ``gradient`` (f is the gradient of a scalar potential: also gives a log-density) or ``residual`` (the network's outputs).
+    ``layers`` hidden layers where context and sample meet, ``context_layers`` / ``input_layers`` before that, all of ``width``.
+    ``standardisation``: ``fixed`` multiplies by ``scale`` (the paper's s); ``per_context`` divides by the sample standard deviation of the
+    context; ``amortised`` whitens with a mean and covariance regressed on the context by a network of ``whitener_width``, trained along.
+    ``gaussian_residual``: f is the score of a standard Gaussian plus the network, which then starts at zero.
+
+    Every method takes and returns quantities in the sampler's own coordinates. The loss gives no gradient to the samples.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        context_dim: int = 0,
+        *,
+        form: Literal["gradient", "residual"] = "gradient",
+        layers: int = 3,
+        context_layers: int = 1,
+        input_layers: int = 0,
+        width: int = 256,
+        activation: str = "elu",
+        standardisation: Standardisation = "per_context",
+        scale: float = 10_000.0,
+        gaussian_residual: bool = False,
+        whitener_width: int = 256,
+    ) -> None:
+        super().__init__()
+        if dim < 1 or context_dim < 0:
+            raise ValueError(f"dim must be at least 1 and context_dim at least 0, got dim={dim} and context_dim={context_dim}.")
+        if standardisation not in get_args(Standardisation):
+            raise ValueError(f"standardisation must be one of {', '.join(get_args(Standardisation))}, got {standardisation!r}.")
+        if form not in ("gradient", "residual"):
+            raise ValueError(f"form must be 'gradient' or 'residual', got {form!r}.")
+        for name, value in (("layers", layers), ("width", width), ("scale", scale), ("whitener_width", whitener_width)):
+            require_positive(name, value)
+        if gaussian_residual and standardisation == "fixed":
+            raise ValueError(
+                "gaussian_residual needs standardised samples of unit scale: use standardisation 'per_context' or 'amortised'."
+            )
+        self.dim, self.context_dim, self.form = dim, context_dim, form
+        self.standardisation, self.scale = standardisation, scale
+        body = ScoreBody(
+            dim, context_dim, layers=layers, context_layers=context_layers, input_layers=input_layers, width=width, activation=activation
+        )
+        network = PotentialNet(body, width) if form == "gradient" else ResidualNet(body, width, dim)
+        self.network: Any = GaussianResidual(network) if gaussian_residual else network  # may be replaced: (x, context, sigma) -> f
+        self.whitener = Whitener(dim, context_dim, width=whitener_width) if standardisation == "amortised" else None
+
+    def frame(self, samples: Tensor, centre: Tensor | None = None, *, context: Tensor | None = None) -> Frame:
+        """Standardised coordinates for the law that ``samples`` (B, K, D) or (N, D) come from.
+
+        ``centre`` (B, D) or (D,) maps to 0; None: the mean, of the samples or as learned. ``context`` is read by ``amortised`` only,
+        which in turn reads no more than the shape of the samples.
+        """
+        x = self._with_contexts(samples, "samples")
+        centre = self._checked_centre(x, centre)
+        if self.whitener is not None:
+            self._check_context(x, context)
+            return self.whitener(context, centre, len(x)).frame()
+        return self._sample_frame(x, centre)
+
+    def loss(
+        self,
+        samples: Tensor,
+        context: Tensor | None = None,
+        *,
+        centre: Tensor | None = None,
+        frame: Frame | None = None,
+        normal: Normal | None = None,
+    ) -> Tensor:
+        """Scalar loss, with that of the whitening network where there is one.
+
+        ``centre`` as in :meth:`frame`; ``frame`` replaces the coordinates taken from these samples by others, from more samples, say.
+        ``normal(*shape)`` supplies the noise (default: torch's generator).
+        """
+        x = self._with_contexts(samples.detach(), "samples")
+        self._check_context(x, context)
+        centre = self._checked_centre(x, centre)
+        draw = normal or (lambda *shape: torch.randn(shape, device=x.device, dtype=x.dtype))
+        if self.whitener is None:
+            return self._standard_loss(x, context, frame or self._sample_frame(x, centre), draw)
+        whitening = self.whitener(context, centre, len(x))
+        return self._standard_loss(x, context, frame or whitening.frame(), draw) + whitening.negative_log_likelihood(x)
+
+    def score(self, x: Tensor, context: Tensor | None = None, *, frame: Frame | None = None) -> Tensor:
+        """Estimate of grad_x log p(x | context), the shape of x."""
+        points = self._with_contexts(x, "x")
+        self._check_context(points, context)
+        frame = self._known_frame(frame)
+        return frame.score(self._standard_score(frame.standardise(points), context)).view(x.shape)
+
+    def log_density(self, x: Tensor, context: Tensor | None = None, *, frame: Frame | None = None) -> Tensor:
+        """log p(x | context) up to the log Z of the context, x.shape[:-1], in nats. Gradient form only."""
+        points = self._with_contexts(x, "x")
+        self._check_context(points, context)
+        frame = self._known_frame(frame)
+        return frame.log_density(self._potential(frame.standardise(points), context)).view(x.shape[:-1])
+
+    def log_partition(
+        self,
+        context: Tensor | None = None,
+        *,
+        samples: int,
+        proposal_std: float | None = None,
+        contexts: int = 1,
+        normal: Normal | None = None,
+    ) -> LogPartition:
+        """log Z of each context by importance sampling from N(0, proposal_std^2 I) around the centre.
+
+        Subtract it from :meth:`log_density`. ``proposal_std`` is in the sampler's units for ``fixed`` (default exp(-1), the paper's) and in
+        standardised ones otherwise (default 1.2). ``contexts`` counts the contexts where context is None.
+        """
+        if samples < 1 or (proposal_std is not None and proposal_std <= 0):
+            raise ValueError(f"samples must be at least 1 and proposal_std above 0, got samples={samples} and proposal_std={proposal_std}.")
+        if (context is None and self.context_dim) or (context is not None and context.shape[1:] != (self.context_dim,)):
+            received = None if context is None else tuple(context.shape)
+            raise ValueError(f"context must have shape {('B', self.context_dim) if self.context_dim else None}, got {received}.")
+        reference = next(self.network.parameters())
+        batch = contexts if context is None else len(context)
+        draw = normal or (lambda *shape: torch.randn(shape, device=reference.device, dtype=reference.dtype))
+        if self.standardisation == "fixed":
+            std = self.scale * (math.exp(-1) if proposal_std is None else proposal_std)
+        else:
+            std = _PROPOSAL_STD if proposal_std is None else proposal_std
+        return log_partition(lambda a: self._potential(a, context), draw(batch, samples, self.dim), std)
+
+    def _standard_loss(self, x: Tensor, context: Tensor | None, frame: Frame, draw: Normal) -> Tensor:
+        """Scalar loss on samples (B, K, D) in the sampler's coordinates."""
+        raise NotImplementedError
+
+    def _standard_score(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """The score in standardised coordinates at standardised points (B, K, D)."""
+        return self.network(x, context)
+
+    def _potential(self, x: Tensor, context: Tensor | None) -> Tensor:
+        if self.form == "residual":
+            raise ValueError("a residual-form estimator has no potential, hence no log-density: build it with form='gradient'.")
+        return self.network.potential(x, context)
+
+    def _sample_frame(self, x: Tensor, centre: Tensor | None) -> Frame:
+        assert self.standardisation != "amortised"
+        return frame_of(x, standardisation=self.standardisation, scale=self.scale, centre=centre)
+
+    def _with_contexts(self, x: Tensor, name: str) -> Tensor:
+        if x.dim() == 2 and self.context_dim == 0:
+            x = x.unsqueeze(0)
+        if x.dim() != 3 or x.shape[-1] != self.dim:
+            expected = f"(N, {self.dim}) or (B, K, {self.dim})" if self.context_dim == 0 else f"(contexts, samples per context, {self.dim})"
+            raise ValueError(f"{name} must have shape {expected}, got {tuple(x.shape)}.")
+        return x
+
+    def _check_context(self, x: Tensor, context: Tensor | None) -> None:
+        expected = (len(x), self.context_dim) if self.context_dim else None
+        received = None if context is None else tuple(context.shape)
+        if received != expected:
+            raise ValueError(f"context must have shape {expected} for x of shape {tuple(x.shape)}, got {received}.")
+
+    def _checked_centre(self, x: Tensor, centre: Tensor | None) -> Tensor | None:
+        if centre is None:
+            return None
+        middle = centre.detach() if centre.dim() == 2 else centre.detach().unsqueeze(0)
+        if middle.shape != (len(x), self.dim):
+            raise ValueError(f"centre must have shape {(len(x), self.dim)}, one point per context, got {tuple(middle.shape)}.")
+        return middle
+
+    def _known_frame(self, frame: Frame | None) -> Frame:
+        if frame is not None:
+            return frame
+        raise ValueError(
+            "the score lives in the coordinates of the sampler's law: pass frame=estimator.frame(samples) with samples of shape "
+            f"(contexts, samples per context, {self.dim}) drawn for the same contexts."
+        )
+
+
+def require_positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{name} must be greater than 0, got {value}.")

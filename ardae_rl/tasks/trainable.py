@@ -1,0 +1,148 @@
+"""``TaskTrial``: any task under Ray Tune.
+
+The task's own work, plus what a run on disk needs: CSV records and figures in the trial's folder, and checkpoints after which a resumed
+run equals an uninterrupted one bit for bit (on the CPU, with the same number of threads).
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from ardae_rl.plain import rebuild
+from ardae_rl.process import prepare_training_process
+from ardae_rl.records import RecordFile
+from ardae_rl.tasks.registry import TASKS
+from ardae_rl.tasks.task import Metrics, Task, TaskSettings
+
+CHECKPOINT_FILE = "task.pt"
+EVALUATION_PREFIX = "evaluation/"
+
+
+class TaskTrial(tune.Trainable):
+    """Tune's config: ``{"run": name of the task, "settings": asdict(its settings), "seed": int}``.
+
+    A report comes every ``report_every_steps`` steps and says ``steps``, the ``seconds`` they took over all restarts, ``steps_per_s`` since
+    the last report, the mean of each training metric since then, and the latest evaluation as ``evaluation/<metric>``.
+    """
+
+    _settings: TaskSettings
+    _task: Task
+
+    def setup(self, config: dict[str, Any]) -> None:
+        prepare_training_process()
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Become another trial in the same process: a sweep of short trials does not pay for importing torch in each."""
+        self._begin(new_config)
+        return True
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        kind, self._seed = TASKS[config["run"]], config["seed"]
+        self._settings = rebuild(kind.settings, config["settings"])
+        self._task = kind.task()(self._settings, seed=self._seed, device=self._claim_device())
+        self._steps, self._seconds = 0, 0.0
+        self._report: dict[str, float] = {}
+        self._evaluation: dict[str, float] = {}
+        self._folder = Path(self._storage.trial_fs_path if self._storage else self.logdir)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._metrics_file = RecordFile(self._folder / "metrics.csv", steps="steps")
+        self._evaluation_file = RecordFile(self._folder / "evaluations.csv", steps="steps")
+
+    def _claim_device(self) -> str:
+        """Use no more threads than the CPUs this trial was given; "cuda" if it was given a GPU."""
+        given = self.trial_resources.required_resources if self.trial_resources else {}
+        if "CPU" in given:
+            torch.set_num_threads(max(1, int(given["CPU"])))
+        return "cuda" if given.get("GPU") else "cpu"
+
+    def step(self) -> dict[str, Any]:
+        if self._steps == 0:  # a first attempt that crashed before its first checkpoint may have left rows
+            self._cut_records()
+        if self._steps < self._settings.steps:
+            self._report = self._train()
+        return {**self._report, "done": self._steps >= self._settings.steps}
+
+    def _train(self) -> dict[str, float]:
+        """Train until the next report is due, evaluating when due."""
+        before, started = self._steps, time.monotonic()
+        report_at = min((before // self._settings.report_every_steps + 1) * self._settings.report_every_steps, self._settings.steps)
+        history = []
+        while self._steps < report_at:
+            history.append(self._task.step())
+            self._steps += 1
+            if self._steps % self._settings.evaluate_every_steps == 0 or self._steps == self._settings.steps:
+                self._evaluate()
+        elapsed = time.monotonic() - started
+        self._seconds += elapsed
+        speed = (self._steps - before) / max(elapsed, 1e-9)
+        report = {"steps": self._steps, "seconds": self._seconds, "steps_per_s": speed, **_means(history)}
+        self._metrics_file.append([{"seed": self._seed, **report}])
+        if self._steps == self._settings.steps:
+            self._draw()
+        return {**report, **self._evaluation}
+
+    def _evaluate(self) -> None:
+        metrics = {name: float(value) for name, value in self._task.evaluate().items()}
+        if not metrics:
+            return
+        if self._task.headline not in metrics:
+            raise ValueError(f"evaluate() must measure the task's headline {self._task.headline!r}, got {', '.join(metrics)}")
+        self._evaluation = {f"{EVALUATION_PREFIX}{name}": value for name, value in metrics.items()}
+        self._evaluation_file.append([{"seed": self._seed, "steps": self._steps, **metrics}])
+
+    def _draw(self) -> None:
+        """The task's figures as PNG files, and for TensorBoard, which does not go on reading a folder of two event files: in their own."""
+        figures = self._task.figures()
+        if not figures:
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder = self._folder / "figures"
+        with SummaryWriter(str(folder)) as writer:
+            for name, figure in figures.items():
+                figure.savefig(folder / f"{name}.png")
+                writer.add_figure(name, figure, self._steps)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        path = Path(checkpoint_dir) / CHECKPOINT_FILE
+        aside = path.with_suffix(".partial")
+        progress = {"steps": self._steps, "seconds": self._seconds, "report": self._report, "evaluation": self._evaluation}
+        torch.save({"task": self._task.state_dict(), "random": _random_state(), **progress}, aside)
+        os.replace(aside, path)
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        state = torch.load(Path(checkpoint_dir) / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
+        self._task.load_state_dict(state["task"])
+        _set_random_state(state["random"])
+        self._steps, self._seconds = state["steps"], state["seconds"]
+        self._report, self._evaluation = state["report"], state["evaluation"]
+        self._cut_records()
+
+    def _cut_records(self) -> None:
+        for file in (self._metrics_file, self._evaluation_file):
+            file.cut_after(self._steps)
+
+
+def _means(history: list[Metrics]) -> Metrics:
+    """The mean of each metric over the steps that reported it."""
+    columns: dict[str, list[float]] = {}
+    for metrics in history:
+        for name, value in metrics.items():
+            columns.setdefault(name, []).append(value)
+    return {name: float(sum(values)) / len(values) for name, values in columns.items()}
+
+
+def _random_state() -> dict[str, Any]:
+    """Of torch's own generators: the CPU's, and one per GPU if any is in use."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []}
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,85 @@
+"""Real runs of a task on a local Ray: one whose processes are killed, and a smoke run."""
+
+import csv
+import dataclasses
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ardae_rl.process import prepare_training_process
+from ardae_rl.tasks.score_error.config import ScoreErrorSettings
+from ardae_rl.tasks.score_error.task import ScoreErrorTask
+from tests.experiment.conftest import Launch
+
+STEPS, REPORT_EVERY, CHECKPOINT_EVERY = 600, 20, 40
+SETTINGS = dataclasses.replace(ScoreErrorSettings(), steps=STEPS, report_every_steps=REPORT_EVERY, evaluate_every_steps=CHECKPOINT_EVERY)
+
+EXPERIMENT = f"""\
+name: tiny
+run: score_error
+config: {{steps: {STEPS}, report_every_steps: {REPORT_EVERY}, evaluate_every_steps: {CHECKPOINT_EVERY}}}
+checkpoint: {{every_steps: {CHECKPOINT_EVERY}}}
+"""
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("checkpoint_*/task.pt"))
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def uninterrupted(seed: int) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """The same trial as a plain loop: the task's last state, and its evaluations as a CSV file would hold them."""
+    prepare_training_process()
+    task, evaluations = ScoreErrorTask(SETTINGS, seed=seed), []
+    for step in range(1, STEPS + 1):
+        task.step()
+        if step % CHECKPOINT_EVERY == 0:
+            metrics = {"seed": seed, "steps": step, **task.evaluate()}
+            evaluations.append({name: str(value) for name, value in metrics.items()})
+    return task.state_dict(), evaluations
+
+
+def test_killed_processes_leave_no_trace_in_the_result(launch: Launch, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny" / "seed=0"
+    run = launch(EXPERIMENT)
+    run.wait_until(lambda: len(checkpoints(folder)) >= 2)
+    os.kill(json.loads((folder / "result.json").read_text().splitlines()[0])["pid"], signal.SIGKILL)
+    run.wait_until(lambda: "seed=0: crashed (1 of 2 restarts used); continuing from its last checkpoint" in run.output)
+    crashed_at = checkpoints(folder)[-1]
+    run.wait_until(lambda: checkpoints(folder) and checkpoints(folder)[-1] > crashed_at)
+    os.kill(run.process.pid, signal.SIGKILL)
+    run.end()
+    steps_before = len(rows(folder / "metrics.csv")) * REPORT_EVERY
+    assert 0 < steps_before < STEPS
+    resumed = launch(EXPERIMENT, "--resume")
+    assert resumed.finish() == 0, resumed.output
+    state, evaluations = uninterrupted(seed=0)
+    saved = torch.load(checkpoints(folder)[-1], weights_only=True)["task"]
+    assert [int(row["steps"]) for row in rows(folder / "metrics.csv")] == list(range(REPORT_EVERY, STEPS + 1, REPORT_EVERY))
+    assert rows(folder / "evaluations.csv") == evaluations
+    torch.testing.assert_close(saved, state, rtol=0, atol=0)
+
+
+def test_a_smoke_run_of_a_sweep_tries_its_first_point_to_the_end(launch: Launch, tmp_path: Path) -> None:
+    run = launch(EXPERIMENT + "grid_search: {lr: [1e-2, 1e-3]}", "--smoke")
+    assert run.finish() == 0, run.output
+    steps = SETTINGS.smoke().steps
+    assert f"Experiment:  tiny-smoke-1: score_error, {steps:,} steps\nTrials:      1, 1 at a time: seed=0\n" in run.output
+    assert f"{ScoreErrorTask.headline} (lower is better)" in run.output
+    folder = tmp_path / "tiny-smoke-1" / "seed=0"
+    (checkpoint,) = checkpoints(folder)
+    assert torch.load(checkpoint, weights_only=True)["steps"] == steps
+    assert json.loads((folder / "params.json").read_text())["settings"]["lr"] == 1e-2
+    (last,) = [row for row in rows(folder / "evaluations.csv") if int(row["steps"]) == steps]
+    value = float(last[ScoreErrorTask.headline])
+    table_row = next(line for line in run.output.splitlines() if line.startswith("│ seed=0 "))
+    cells = [cell.strip() for cell in table_row.split("│")[1:-1]]
+    assert cells[1:3] == ["finished", f"{steps:,}"] and cells[4] == f"{value:.4g} at {steps:,}"

@@ -1,0 +1,137 @@
+"""The amortised covariance: a likelihood with its maximum in the right place, exact coordinates, and a head start for Gaussians."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from ardae_rl.score import ARDAE
+from ardae_rl.score.networks import GaussianResidual, PotentialNet, ResidualNet, ScoreBody
+from ardae_rl.score.whitening import Whitener, Whitening
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def random_whitener(context_dim: int = 3, dim: int = 3) -> Whitener:
+    whitener = Whitener(dim, context_dim, width=16)
+    with torch.no_grad():
+        for parameter in whitener.parameters():
+            parameter.copy_(0.5 * torch.randn_like(parameter))
+    return whitener
+
+
+def covariance(whitening: Whitening) -> Tensor:
+    """(P^T P)^-1 from its definition."""
+    p = whitening.log_diagonal.exp().diag_embed() @ (torch.eye(whitening.mean.shape[-1]) + whitening.lower)
+    return torch.linalg.inv(p.mT @ p)
+
+
+def test_the_likelihood_is_that_of_the_normal_distribution() -> None:
+    whitening = random_whitener()(torch.randn(4, 3), None, 4)
+    x = torch.randn(4, 10, 3)
+    law = torch.distributions.MultivariateNormal(whitening.mean[:, None], covariance(whitening)[:, None])
+    expected = -law.log_prob(x).mean() / 3 - 0.5 * math.log(2 * math.pi)
+    torch.testing.assert_close(whitening.negative_log_likelihood(x), expected)
+
+
+def test_the_frame_whitens() -> None:
+    whitening = random_whitener()(torch.randn(4, 3), None, 4)
+    frame = whitening.frame()
+    assert frame.matrix is not None
+    torch.testing.assert_close(torch.linalg.det(frame.matrix), torch.ones(4))
+    p = frame.matrix / frame.scale
+    torch.testing.assert_close(p @ covariance(whitening) @ p.mT, torch.eye(3).expand(4, 3, 3))
+    assert not frame.standardise(whitening.mean[:, None]).any()
+
+
+def test_score_is_the_gradient_of_the_log_density_in_whitened_coordinates() -> None:
+    frame = random_whitener()(torch.randn(4, 3), None, 4).frame()
+    x = torch.randn(4, 5, 3, requires_grad=True)
+    log_density = frame.log_density(-frame.standardise(x).pow(4).sum(-1))
+    torch.testing.assert_close(frame.score(-4 * frame.standardise(x).pow(3)), torch.autograd.grad(log_density.sum(), x)[0])
+
+
+def test_a_known_centre_replaces_the_learned_mean() -> None:
+    whitener, context, centre = random_whitener(), torch.randn(4, 3), torch.randn(4, 3)
+    whitening = whitener(context, centre, 4)
+    assert torch.equal(whitening.mean, centre)
+    assert torch.equal(whitening.lower, whitener(context, None, 4).lower)
+
+
+def test_it_starts_at_the_identity() -> None:
+    whitening = Whitener(3, 2, width=8)(torch.randn(5, 2), None, 5)
+    assert not whitening.mean.any() and not whitening.lower.any() and not whitening.log_diagonal.any()
+
+
+@pytest.mark.parametrize("context_dim", [0, 2])
+def test_it_learns_mean_and_covariance(context_dim: int) -> None:
+    """Two-sided: the estimate of each entry lies within its sampling error, which is not zero."""
+    mean, factor = torch.tensor([1.0, -2.0]), torch.tensor([[0.3, 0.0], [0.5, 0.2]])
+    whitener = Whitener(2, context_dim, width=16)
+    optimiser = torch.optim.Adam(whitener.parameters(), lr=0.05)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 400)
+    for _ in range(400):
+        x = mean + torch.randn(16, 32, 2) @ factor.mT
+        context = torch.randn(16, context_dim) if context_dim else None
+        optimiser.zero_grad()
+        whitener(context, None, 16).negative_log_likelihood(x).backward()
+        optimiser.step()
+        schedule.step()
+    learned = whitener(torch.zeros(1, context_dim) if context_dim else None, None, 1)
+    torch.testing.assert_close(learned.mean[0], mean, rtol=0, atol=0.05)
+    torch.testing.assert_close(covariance(learned)[0], factor @ factor.mT, rtol=0.1, atol=0.01)
+
+
+@pytest.mark.parametrize("form", ["gradient", "residual"])
+@pytest.mark.parametrize("sigma", [None, 0.3])
+def test_the_residual_starts_at_the_score_of_a_blurred_standard_gaussian(form: str, sigma: float | None) -> None:
+    estimator = ARDAE(3, form=form, gaussian_residual=True, width=16, layers=2)  # type: ignore[arg-type]
+    x = torch.randn(1, 7, 3)
+    level = None if sigma is None else torch.full((1, 7, 1), sigma)
+    torch.testing.assert_close(estimator.network(x, None, level), -x / (1 + (sigma or 0) ** 2))
+
+
+@pytest.mark.parametrize("sigma", [None, 0.3])
+def test_the_residual_field_is_the_gradient_of_its_potential(sigma: float | None) -> None:
+    body = ScoreBody(2, 3, layers=2, context_layers=1, input_layers=0, width=16, activation="softplus")
+    network = GaussianResidual(PotentialNet(body, 16))
+    torch.nn.init.normal_(network.network.out.weight)
+    x, context = torch.randn(4, 5, 2, requires_grad=True), torch.randn(4, 3)
+    level = None if sigma is None else torch.full((4, 5, 1), sigma)
+    gradient = torch.autograd.grad(network.potential(x, context, level).sum(), x)[0]
+    torch.testing.assert_close(network(x, context, level), gradient)
+
+
+def test_the_residual_form_has_no_potential() -> None:
+    estimator = ARDAE(2, form="residual", gaussian_residual=True, width=16)
+    assert isinstance(estimator.network, GaussianResidual) and isinstance(estimator.network.network, ResidualNet)
+    with pytest.raises(ValueError, match="no potential"):
+        estimator.log_density(torch.zeros(5, 2), frame=estimator.frame(torch.randn(5, 2)))
+
+
+def test_a_correlated_gaussian_has_its_exact_score_and_density_once_whitened() -> None:
+    """With the true covariance in the whitener and nothing learned on top, score and normalised log-density are exact."""
+    estimator = ARDAE(3, 3, standardisation="amortised", gaussian_residual=True, width=16, whitener_width=16)
+    assert estimator.whitener is not None
+    estimator.whitener.load_state_dict(random_whitener().state_dict())
+    context, x = torch.randn(4, 3), torch.randn(4, 6, 3)
+    whitening = estimator.whitener(context, None, 4)
+    law = torch.distributions.MultivariateNormal(whitening.mean[:, None], covariance(whitening)[:, None])
+    frame = estimator.frame(x, context=context)
+    residual = torch.linalg.solve(covariance(whitening), (x - whitening.mean[:, None]).mT).mT
+    torch.testing.assert_close(estimator.score(x, context, frame=frame), -residual)
+    log_z = estimator.log_partition(context, samples=200_000).log_z
+    torch.testing.assert_close(estimator.log_density(x, context, frame=frame) - log_z[:, None], law.log_prob(x), rtol=0, atol=0.02)
+
+
+def test_amortised_coordinates_do_not_depend_on_the_samples() -> None:
+    estimator = ARDAE(3, 3, standardisation="amortised", width=16)
+    context, centre = torch.randn(4, 3), torch.randn(4, 3)
+    few, many = estimator.frame(centre[:, None], centre, context=context), estimator.frame(torch.randn(4, 99, 3), centre, context=context)
+    assert torch.equal(few.scale, many.scale) and torch.equal(few.centre, many.centre)
+
+
+def test_gaussian_residual_needs_unit_scale() -> None:
+    with pytest.raises(ValueError, match="use standardisation 'per_context' or 'amortised'"):
+        ARDAE(2, standardisation="fixed", gaussian_residual=True)

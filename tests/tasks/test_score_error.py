@@ -1,0 +1,142 @@
+"""The task trains what it says, measures without disturbing, resumes exactly, and refuses what makes no sense."""
+
+import copy
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+
+from ardae_rl.tasks.score_error.config import NetworkSettings, ScoreErrorSettings
+from ardae_rl.tasks.score_error.task import ScoreErrorTask
+
+SMALL = NetworkSettings(width=16, layers=2)
+AMORTISED = NetworkSettings(width=16, layers=2, standardisation="amortised", gaussian_residual=True)
+ESTIMATORS = (
+    "ardae",
+    "residual_dae",
+    "residual_dae_annealed",
+    "reconstruction_dae",
+    "reconstruction_dae_annealed",
+    "score_matching",
+    "sliced_score_matching",
+    "kernel_density",
+    "stein",
+    "spectral_stein",
+)
+
+
+def settings(**changes: Any) -> ScoreErrorSettings:
+    return ScoreErrorSettings(**{"network": SMALL, "sigmas": [0.1, 1.0], "steps": 20, "samples_per_context": 32, **changes})
+
+
+def trained(chosen: ScoreErrorSettings, steps: int, seed: int = 0) -> ScoreErrorTask:
+    task = ScoreErrorTask(chosen, seed=seed)
+    for _ in range(steps):
+        task.step()
+    return task
+
+
+@pytest.mark.parametrize("law", ["mixture_1d", "ring", "gaussian_4d"])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_every_estimator_runs_on_every_kind_of_law(estimator: str, law: str) -> None:
+    chosen = settings(law=law, estimator=estimator, contexts=4 if law == "gaussian_4d" else 1)
+    metrics = trained(chosen, 2).evaluate()
+    assert all(torch.tensor(value).isfinite() for value in metrics.values())
+    assert {"score_error", "relative_score_error"} <= metrics.keys()
+    per_sigma = "dae" in estimator and not (estimator == "ardae" and law == "gaussian_4d")
+    assert ("score_error@0.1" in metrics) == per_sigma
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"estimator": "residual_dae_annealed"}, {"ema_decay": 0.9, "law": "gaussian_4d", "network": AMORTISED, "drift": 0.1}]
+)
+def test_resuming_equals_running_through(options: dict[str, Any]) -> None:
+    chosen = settings(**options)
+    through = trained(chosen, 12)
+    state = copy.deepcopy(trained(chosen, 7).state_dict())
+    resumed = ScoreErrorTask(chosen, seed=0)
+    resumed.load_state_dict(state)
+    for _ in range(5):
+        resumed.step()
+    assert resumed.evaluate() == through.evaluate()
+
+
+def test_evaluating_disturbs_nothing() -> None:
+    watched = ScoreErrorTask(settings(), seed=0)
+    for _ in range(5):
+        watched.evaluate()
+        watched.figures()
+        watched.step()
+    assert watched.evaluate() == trained(settings(), 5).evaluate()
+
+
+def test_an_annealed_level_starts_from_the_level_before() -> None:
+    task = ScoreErrorTask(settings(estimator="residual_dae_annealed"), seed=0)
+    assert [member.estimator.sigma for member in task.members] == [1.0, 0.1]  # type: ignore[union-attr]
+    untouched = copy.deepcopy(task.members[1].estimator.state_dict())
+    for _ in range(10):
+        task.step()
+    assert all(torch.equal(value, untouched[name]) for name, value in task.members[1].estimator.state_dict().items())
+    first_level = copy.deepcopy(task.members[0].estimator.state_dict())
+    task.step()
+    for name, value in task.members[1].estimator.state_dict().items():
+        assert (value - first_level[name]).abs().max() < 0.01  # one Adam step away
+    assert all(torch.equal(value, first_level[name]) for name, value in task.members[0].estimator.state_dict().items())
+
+
+def test_the_law_moves_between_updates_only() -> None:
+    task = ScoreErrorTask(settings(law="gaussian_4d", contexts=4, drift=0.1, fits_per_update=3), seed=0)
+    phases = []
+    for _ in range(7):
+        task.step()
+        phases.append(task.law.phase)  # type: ignore[attr-defined]
+    assert phases == pytest.approx([0, 0, 0, 0.1, 0.1, 0.1, 0.2])
+
+
+def test_an_averaged_network_is_measured_in_place_of_the_last() -> None:
+    plain, averaged = trained(settings(), 10), trained(settings(ema_decay=0.9), 10)
+    assert plain.members[0].estimator.state_dict().keys() == averaged.members[0].measured.state_dict().keys()
+    for a, b in zip(plain.members[0].estimator.parameters(), averaged.members[0].estimator.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert plain.evaluate() != averaged.evaluate()
+
+
+def test_amortised_whitening_with_a_gaussian_start_learns_a_conditional_gaussian() -> None:
+    """A few hundred steps at a sixteenth of the benchmark's width: from 1 (knowing nothing) to well below one half."""
+    chosen = settings(law="gaussian_4d", network=AMORTISED, contexts=64, delta=0.1, steps=300, lr=3e-3)
+    error = trained(chosen, 300).evaluate()["relative_score_error"]
+    assert 0.05 < error < 0.5
+
+
+@pytest.mark.parametrize("estimator", ["ardae", "spectral_stein"])
+@pytest.mark.parametrize("law", ["mixture_1d", "ring", "swiss_roll"])
+def test_there_is_a_picture_of_every_law_one_can_draw(law: str, estimator: str) -> None:
+    assert list(trained(settings(law=law, estimator=estimator), 1).figures()) == ["score"]
+
+
+def test_no_picture_of_what_cannot_be_drawn() -> None:
+    assert trained(settings(law="gaussian_4d"), 1).figures() == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps must be greater than 0, got 0"),
+        ({"sigmas": []}, r"sigmas must be one or more different numbers greater than 0, got \[\]"),
+        ({"sigmas": [0.1, 0.1]}, "sigmas must be one or more different"),
+        ({"ema_decay": 1.0}, "ema_decay must be between 0 and 1, got 1.0"),
+        ({"drift": 0.1}, "drift must be 0 for a law without contexts such as mixture_1d, got 0.1"),
+    ],
+)
+def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        settings(**changes)
+
+
+def test_a_smoke_run_is_the_same_experiment_but_short() -> None:
+    chosen = settings(law="gaussian_4d", steps=5000)
+    short = chosen.smoke()
+    assert short.steps < 100
+    kept = {f.name for f in dataclasses.fields(chosen)} - {"steps", "report_every_steps", "evaluate_every_steps"}
+    assert all(getattr(short, name) == getattr(chosen, name) for name in kept)

@@ -1,0 +1,193 @@
+"""The adapter of tasks to Tune, without a cluster: what it reports and records, and that stopping and going on changes nothing."""
+
+import csv
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ray.train._internal.storage import StorageContext
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from ardae_rl.tasks.registry import TASKS, TaskKind
+from ardae_rl.tasks.score_error.config import ScoreErrorSettings
+from ardae_rl.tasks.trainable import CHECKPOINT_FILE, TaskTrial
+from tests.tasks.counting import CountingSettings
+
+SHORT_SCORE_ERROR = dataclasses.replace(ScoreErrorSettings().smoke(), steps=12, report_every_steps=3, evaluate_every_steps=4)
+EXAMPLES = [("counting", CountingSettings()), ("score_error", SHORT_SCORE_ERROR)]
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+Make = Callable[..., TaskTrial]
+
+
+@pytest.fixture(autouse=True)
+def _counting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TASKS, "counting", TaskKind(CountingSettings, "tests.tasks.counting:CountingTask"))
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """``make(name)``: a trial that writes into the folder ``name``."""
+    monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
+
+    def make_trial(name: str, run: str = "counting", settings: Any = None, seed: int = 0) -> TaskTrial:
+        return TaskTrial(config_of(run, settings or CountingSettings(), seed), storage=storage(tmp_path, name))
+
+    return make_trial
+
+
+def storage(folder: Path, name: str) -> StorageContext:
+    return StorageContext(storage_path=str(folder), experiment_dir_name="experiment", trial_dir_name=name)
+
+
+def config_of(run: str, settings: Any, seed: int) -> dict[str, Any]:
+    return {"run": run, "settings": dataclasses.asdict(settings), "seed": seed}
+
+
+def finish(trial: TaskTrial) -> list[dict[str, Any]]:
+    results = [trial.train()]
+    while not results[-1]["done"]:
+        results.append(trial.train())
+    return results
+
+
+def records(tmp_path: Path, name: str, file: str) -> list[dict[str, str]]:
+    with (tmp_path / "experiment" / name / file).open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def without_times(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{name: value for name, value in row.items() if name not in ("seconds", "steps_per_s")} for row in rows]
+
+
+def end_state(trial: TaskTrial, folder: Path) -> Any:
+    folder.mkdir(exist_ok=True)
+    trial.save_checkpoint(str(folder))
+    state = torch.load(folder / CHECKPOINT_FILE, weights_only=True)
+    return {name: state[name] for name in ("task", "random", "steps", "evaluation")}
+
+
+def assert_equal(left: Any, right: Any) -> None:
+    """Bit for bit, through nested dictionaries and lists."""
+    assert type(left) is type(right)
+    if isinstance(left, dict):
+        assert left.keys() == right.keys()
+        left, right = list(left.values()), list(right.values())
+    if isinstance(left, (list, tuple)):
+        assert len(left) == len(right)
+        for a, b in zip(left, right, strict=True):
+            assert_equal(a, b)
+    else:
+        assert torch.equal(left, right) if isinstance(left, torch.Tensor) else left == right
+
+
+def test_a_report_holds_the_progress_the_mean_of_the_training_metrics_and_the_latest_evaluation(make: Make, tmp_path: Path) -> None:
+    results = finish(make("a"))
+    assert [(result["steps"], result["count"], result["done"]) for result in results] == [(3, 2.0, False), (6, 5.0, False), (7, 7.0, True)]
+    values = [float(row["spread"]) for row in records(tmp_path, "a", "evaluations.csv")]
+    assert [result["evaluation/spread"] for result in results] == [values[0], values[2], values[3]]
+    assert results[2]["seconds"] > results[0]["seconds"] > 0 and results[0]["steps_per_s"] == 3 / results[0]["seconds"]
+
+
+def test_the_records_hold_every_report_and_every_evaluation_once(make: Make, tmp_path: Path) -> None:
+    finish(make("a", seed=5))
+    metrics, evaluations = records(tmp_path, "a", "metrics.csv"), records(tmp_path, "a", "evaluations.csv")
+    assert list(metrics[0]) == ["seed", "steps", "seconds", "steps_per_s", "count", "position"]
+    assert [(row["seed"], row["steps"], row["count"]) for row in metrics] == [("5", "3", "2.0"), ("5", "6", "5.0"), ("5", "7", "7.0")]
+    assert list(evaluations[0]) == ["seed", "steps", "spread"]
+    assert [row["steps"] for row in evaluations] == ["2", "4", "6", "7"]
+
+
+def test_the_last_step_is_evaluated_once_even_when_due_anyway(make: Make, tmp_path: Path) -> None:
+    finish(make("a", settings=CountingSettings(steps=4)))
+    assert [row["steps"] for row in records(tmp_path, "a", "evaluations.csv")] == ["2", "4"]
+
+
+def test_a_task_that_knows_no_truth_records_no_evaluation(make: Make, tmp_path: Path) -> None:
+    results = finish(make("a", settings=CountingSettings(evaluates="")))
+    assert not any(name.startswith("evaluation/") for result in results for name in result)
+    assert not (tmp_path / "experiment" / "a" / "evaluations.csv").exists()
+
+
+def test_figures_of_the_end_are_drawn_for_the_eye_and_for_tensorboard(make: Make, tmp_path: Path) -> None:
+    trial = make("a")
+    trial.train()
+    folder = tmp_path / "experiment" / "a" / "figures"
+    assert not folder.exists()
+    finish(trial)
+    assert (folder / "walk.png").read_bytes().startswith(b"\x89PNG")
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    assert [image.step for image in events.Images("walk")] == [7]
+
+
+@pytest.mark.parametrize(("run", "settings"), EXAMPLES, ids=[run for run, _ in EXAMPLES])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(make: Make, tmp_path: Path, run: str, settings: Any) -> None:
+    whole = make("whole", run, settings)
+    finish(whole)
+    expected = end_state(whole, tmp_path / "end-whole")
+    first = make("resumed", run, settings)  # only now: in one process, trials share torch's generator
+    first.train()
+    saved = first.save().checkpoint.path
+    first.train()  # work that the crash loses
+    second = make("resumed", run, settings)
+    torch.randn(5)
+    second.restore(saved)
+    finish(second)
+    assert_equal(end_state(second, tmp_path / "end-resumed"), expected)
+    for file in ("metrics.csv", "evaluations.csv"):
+        assert without_times(records(tmp_path, "resumed", file)) == without_times(records(tmp_path, "whole", file))
+    seconds = [float(row["seconds"]) for row in records(tmp_path, "resumed", "metrics.csv")]
+    assert seconds == sorted(seconds), "seconds go on counting"
+
+
+@pytest.mark.parametrize(("run", "settings"), EXAMPLES, ids=[run for run, _ in EXAMPLES])
+def test_a_trial_in_a_used_process_equals_one_in_a_fresh_process(make: Make, tmp_path: Path, run: str, settings: Any) -> None:
+    fresh = make("fresh", run, settings, seed=3)
+    expected = finish(fresh)
+    used = make("used", run, settings, seed=8)
+    finish(used)
+    assert used.reset(config_of(run, settings, 3), storage=storage(tmp_path, "next"))
+    results = finish(used)
+    assert_equal(end_state(used, tmp_path / "end-used"), end_state(fresh, tmp_path / "end-fresh"))
+    assert [(result["steps"], result.keys()) for result in results] == [(result["steps"], result.keys()) for result in expected]
+    for file in ("metrics.csv", "evaluations.csv"):
+        assert without_times(records(tmp_path, "next", file)) == without_times(records(tmp_path, "fresh", file))
+    assert {row["seed"] for row in records(tmp_path, "used", "metrics.csv")} == {"8"}
+
+
+def test_seeds_differ_and_repeat(make: Make) -> None:
+    positions = [finish(make(name, seed=seed))[-1]["position"] for name, seed in (("a", 0), ("b", 1), ("c", 0))]
+    assert positions[0] == positions[2] != positions[1]
+
+
+def test_a_trial_restored_at_its_very_end_reports_it_again_and_does_nothing(make: Make, tmp_path: Path) -> None:
+    trial = make("a")
+    last = finish(trial)[-1]
+    saved = trial.save().checkpoint.path
+    again = make("a")
+    again.restore(saved)
+    (repeated,) = finish(again)
+    for name in ("steps", "count", "seconds", "evaluation/spread"):
+        assert repeated[name] == last[name]
+    assert [row["steps"] for row in records(tmp_path, "a", "metrics.csv")] == ["3", "6", "7"]
+
+
+def test_rows_of_a_first_attempt_without_a_checkpoint_are_dropped(make: Make, tmp_path: Path) -> None:
+    make("a").train()
+    finish(make("a"))
+    assert [row["steps"] for row in records(tmp_path, "a", "metrics.csv")] == ["3", "6", "7"]
+    assert [row["steps"] for row in records(tmp_path, "a", "evaluations.csv")] == ["2", "4", "6", "7"]
+
+
+def test_a_task_that_reports_otherwise_than_it_declared_is_stopped_with_the_reason(make: Make) -> None:
+    with pytest.raises(ValueError, match=r"must measure the task's headline 'spread', got width"):
+        make("a", settings=CountingSettings(evaluates="width")).train()
+    trial = make("b", settings=CountingSettings(late_metric_from=4))
+    trial.train()
+    with pytest.raises(ValueError, match=r"metrics\.csv has no column for late \(it has seed, .*position\); report them from the first"):
+        trial.train()
