@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from ardae_rl.experiment.load import load_experiment
-from ardae_rl.experiment.problems import InvalidExperimentError
+from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.schema import Experiment, to_yaml
 
 INVALID = 2
@@ -86,3 +86,23 @@ def _print_plan(experiment: Experiment, address: str | None, console: Console) -
 def _resume_command() -> str:
     arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
     return shlex.join([Path(sys.executable).name, os.path.relpath(sys.argv[0]), *arguments, "--resume"])
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="the folder of an experiment, such as runs/score_error", metavar="RESULTS")],
+    output: Annotated[Path | None, typer.Option(help="where tables and figures go (default: results/NAME)")] = None,
+) -> None:
+    """Write the tables and figures of an experiment."""
+    from ardae_rl.report import score_error
+    from ardae_rl.report.records import read_experiment
+
+    try:
+        experiment = read_experiment(folder)
+        if experiment["run"] != "score_error":
+            message = f"its run is {experiment['run']!r}; reports are made of: score_error. Its curves are in {folder}/*/evaluations.csv"
+            raise InvalidExperimentError([Problem(str(folder), "", message)])
+        for path in score_error.write(experiment, folder, output or Path("results") / experiment["name"]):
+            typer.echo(path)
+    except (InvalidExperimentError, OSError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(INVALID) from None

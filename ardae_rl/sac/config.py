@@ -83,7 +83,7 @@ class ScoreConfig:
     ``scale`` is the paper's s, read by ``standardisation: fixed`` only. ``proposal_std`` is that of the importance-sampling proposal: in
     units of the action for ``fixed`` (paper: exp(-1)), in standardised units otherwise; None takes exp(-1) or 1.2.
     ``amortised`` whitens with a covariance regressed on the state by a network of ``whitener_width``; ``gaussian_residual`` starts the
-    score network from the score of a Gaussian (not with ``fixed``). See docs/method.md.
+    score network from the score of a Gaussian (null: unless ``fixed``, which it does not go with). See docs/method.md.
     """
 
     layers: int = 5
@@ -91,9 +91,9 @@ class ScoreConfig:
     action_layers: int = 5
     width: int = 256
     activation: Activation = "elu"
-    standardisation: Standardisation = "per_context"
+    standardisation: Standardisation = "amortised"
     scale: float = 10_000.0
-    gaussian_residual: bool = False
+    gaussian_residual: bool | None = None
     whitener_width: int = 256
     delta_scale: float = 0.1
     samples_per_state: int = 64

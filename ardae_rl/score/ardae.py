@@ -60,6 +60,11 @@ class ARDAE(ScoreEstimator):
         self.autocast = autocast
         self._loss: Callable[..., Tensor] = denoising_loss
 
+    @classmethod
+    def paper(cls, dim: int, context_dim: int = 0, **options: Any) -> "ARDAE":
+        """With the paper's settings for control (Table 7): the fixed scale s = 10000 and no Gaussian residual; ``options`` on top."""
+        return cls(dim, context_dim, **({"layers": 5, "standardisation": "fixed", "scale": 10_000.0, "gaussian_residual": False} | options))
+
     def blurred_score(self, x: Tensor, context: Tensor | None = None, *, frame: Frame, sigma: float) -> Tensor:
         """The score of the law convolved with N(0, sigma^2 I), sigma in standardised units, at x: the shape of x."""
         points = self._with_contexts(x, "x")

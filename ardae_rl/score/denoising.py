@@ -36,7 +36,7 @@ class ReconstructionDAE(ScoreEstimator):
     """
 
     def __init__(self, dim: int, context_dim: int = 0, *, sigma: float, **network_options: Any) -> None:
-        super().__init__(dim, context_dim, form="residual", **network_options)
+        super().__init__(dim, context_dim, form="residual", **(network_options | {"gaussian_residual": False}))
         require_positive("sigma", sigma)
         self.sigma = sigma
 

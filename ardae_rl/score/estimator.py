@@ -27,8 +27,9 @@ class ScoreEstimator(nn.Module):
     ``form``: ``gradient`` (f is the gradient of a scalar potential: also gives a log-density) or ``residual`` (the network's outputs).
     ``layers`` hidden layers where context and sample meet, ``context_layers`` / ``input_layers`` before that, all of ``width``.
     ``standardisation``: ``fixed`` multiplies by ``scale`` (the paper's s); ``per_context`` divides by the sample standard deviation of the
-    context; ``amortised`` whitens with a mean and covariance regressed on the context by a network of ``whitener_width``, trained along.
-    ``gaussian_residual``: f is the score of a standard Gaussian plus the network, which then starts at zero.
+    context; ``amortised`` whitens with a mean and covariance regressed on the context by a network of ``whitener_width``, trained along:
+    statistics of a few samples are noisy, and their noise ends up in the score. None: ``amortised`` with a context, else ``per_context``.
+    ``gaussian_residual``: f is the score of a standard Gaussian plus the network, which then starts at zero. None: unless ``fixed``.
 
     Every method takes and returns quantities in the sampler's own coordinates. The loss gives no gradient to the samples.
     """
@@ -44,14 +45,15 @@ class ScoreEstimator(nn.Module):
         input_layers: int = 0,
         width: int = 256,
         activation: str = "elu",
-        standardisation: Standardisation = "per_context",
+        standardisation: Standardisation | None = None,
         scale: float = 10_000.0,
-        gaussian_residual: bool = False,
+        gaussian_residual: bool | None = None,
         whitener_width: int = 256,
     ) -> None:
         super().__init__()
         if dim < 1 or context_dim < 0:
             raise ValueError(f"dim must be at least 1 and context_dim at least 0, got dim={dim} and context_dim={context_dim}.")
+        standardisation = standardisation or ("amortised" if context_dim else "per_context")
         if standardisation not in get_args(Standardisation):
             raise ValueError(f"standardisation must be one of {', '.join(get_args(Standardisation))}, got {standardisation!r}.")
         if form not in ("gradient", "residual"):
@@ -62,8 +64,11 @@ class ScoreEstimator(nn.Module):
             raise ValueError(
                 "gaussian_residual needs standardised samples of unit scale: use standardisation 'per_context' or 'amortised'."
             )
+        if gaussian_residual is None:
+            gaussian_residual = standardisation != "fixed"
         self.dim, self.context_dim, self.form = dim, context_dim, form
-        self.standardisation, self.scale = standardisation, scale
+        self.standardisation: Standardisation = standardisation
+        self.scale = scale
         body = ScoreBody(
             dim, context_dim, layers=layers, context_layers=context_layers, input_layers=input_layers, width=width, activation=activation
         )

@@ -92,10 +92,3 @@ def test_a_dry_run_of_a_task_prints_its_settings_and_every_trial_and_writes_noth
     assert plan.splitlines()[:-1] == names
     assert plan.splitlines()[-1].startswith("4 trials, ")
     assert not results.exists()
-
-
-def test_a_task_that_no_machine_can_hold_is_refused(write: Write, tmp_path: Path) -> None:
-    path = write("name: tiny\nrun: score_error\nresources: {gpus_per_trial: 1000}", base="")
-    message = refused(path, "--storage-path", tmp_path / "results")
-    assert "a trial can never start: one of its processes needs 1 CPU, 1000 GPU on one machine" in message
-    assert "lower resources.cpus_per_trial or resources.gpus_per_trial, or use a larger cluster" in message

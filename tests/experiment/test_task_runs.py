@@ -83,3 +83,16 @@ def test_a_smoke_run_of_a_sweep_tries_its_first_point_to_the_end(launch: Launch,
     table_row = next(line for line in run.output.splitlines() if line.startswith("│ seed=0 "))
     cells = [cell.strip() for cell in table_row.split("│")[1:-1]]
     assert cells[1:3] == ["finished", f"{steps:,}"] and cells[4] == f"{value:.4g} at {steps:,}"
+
+
+def test_short_trials_share_a_process_and_keep_to_their_own_folders(launch: Launch, tmp_path: Path) -> None:
+    length = "stop: {steps: 20}\nseeds: 3\nresources: {max_concurrent_trials: 1}\n"
+    run = launch(EXPERIMENT + length)
+    assert run.finish() == 0, run.output
+    folders = [tmp_path / "tiny" / f"seed={seed}" for seed in range(3)]
+    reports = [json.loads(line) for folder in folders for line in (folder / "result.json").read_text().splitlines()]
+    assert len({report["pid"] for report in reports}) == 1
+    for seed, folder in enumerate(folders):
+        assert [(row["seed"], row["steps"]) for row in rows(folder / "metrics.csv")] == [(str(seed), "20")]
+        assert (folder / "figures" / "score.png").is_file()
+        assert len(checkpoints(folder)) == 1

@@ -5,7 +5,7 @@ import pytest
 from ardae_rl.sac import ImplicitPolicyConfig, ScoreConfig, ScoreEntropy, TractableEntropy, build_policy
 from ardae_rl.sac.build import build_estimator
 from ardae_rl.samplers import GaussianSampler, ImplicitSampler
-from ardae_rl.score.networks import PotentialNet
+from ardae_rl.score.networks import GaussianResidual, PotentialNet
 from tests.sac.problem import make_config, make_sac
 
 
@@ -13,8 +13,8 @@ from tests.sac.problem import make_config, make_sac
 def test_encoders_of_the_score_network_are_those_of_table_7(state_layers: int, action_layers: int) -> None:
     """m_enc 5, 1 and 0: both encoded, the state only, neither; m_fc = 5 hidden layers once they have met."""
     estimator = build_estimator(17, 6, ScoreConfig(state_layers=state_layers, action_layers=action_layers), autocast=False)
-    body = estimator.network.body
-    assert isinstance(estimator.network, PotentialNet)
+    assert isinstance(estimator.network, GaussianResidual) and isinstance(estimator.network.network, PotentialNet)
+    body = estimator.network.network.body
     assert [layer.in_features for layer in body.context_encoder] == [17, 256, 256, 256, 256][:state_layers]
     assert [layer.in_features for layer in body.input_encoder] == [6, 256, 256, 256, 256][:action_layers]
     assert body.from_context is not None

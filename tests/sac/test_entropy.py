@@ -119,7 +119,8 @@ def same_for_every_state(batch: int, *shape: int) -> Tensor:
 def test_estimated_density_of_the_action_integrates_to_one() -> None:
     count, step = 4000, 0.005
     action = torch.arange(-1 + step / 2, 1, step).view(-1, 1)
-    estimator = concave(ARDAE(1, OBS_DIM, layers=1, width=8, activation="softplus"))
+    plain = {"standardisation": "per_context", "gaussian_residual": False}
+    estimator = concave(ARDAE(1, OBS_DIM, layers=1, width=8, activation="softplus", **plain))
     with torch.no_grad():
         estimator.network.out.weight.mul_(6)
     policy, obs = ImplicitSampler(OBS_DIM, 1, noise_dim=2, width=8), torch.randn(1, OBS_DIM).expand(len(action), -1)
@@ -132,14 +133,18 @@ def test_estimated_density_of_the_action_integrates_to_one() -> None:
     assert abs(float(mass) - 1) < 4 * math.sqrt(float(1 / ess - 1 / count)) < 0.1
 
 
-def test_policy_term_is_the_score_pushed_through_the_sampler() -> None:
+@pytest.mark.parametrize("standardisation", ["fixed", "per_context", "amortised"])
+def test_policy_term_is_the_score_pushed_through_the_sampler(standardisation: str) -> None:
     """d(term)/du = (f(u) + 2 tanh u) / B, f a constant; and no gradient for the estimator."""
     policy = ImplicitSampler(OBS_DIM, DIM, noise_dim=4, width=8)
-    estimator = ARDAE(DIM, OBS_DIM, width=8)
+    estimator = ARDAE(DIM, OBS_DIM, width=8, standardisation=standardisation)
+    with torch.no_grad():
+        for parameter in estimator.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
     entropy = ScoreEntropy(estimator, samples_per_state=6, importance_samples=3, proposal_std=None)
     obs = torch.randn(5, OBS_DIM)
     action, term = entropy.sample_with_policy_term(policy, obs, same_for_every_state)
-    frame = estimator.frame(policy.draw(obs, same_for_every_state(5, 6, 4)), policy.centre(obs))
+    frame = estimator.frame(policy.draw(obs, same_for_every_state(5, 6, 4)), policy.centre(obs), context=obs)
     expected = estimator.score(action.unsqueeze(1), obs, frame=frame).squeeze(1) + 2 * action.tanh()
     parameters = list(policy.parameters())
     torch.testing.assert_close(

@@ -16,11 +16,12 @@ from tests.score.concave import concave
 pytestmark = pytest.mark.usefixtures("float64")
 
 Standardisation = Literal["fixed", "per_context"]
+PLAIN = {"width": 16, "layers": 2, "activation": "softplus", "standardisation": "per_context", "gaussian_residual": False}
 BOTH = pytest.mark.parametrize("standardisation", ["fixed", "per_context"])
 
 
 def make(dim: int = 2, context_dim: int = 0, **options: Any) -> ARDAE:
-    return ARDAE(dim, context_dim, **{"width": 16, "layers": 2, "activation": "softplus", **options})
+    return ARDAE(dim, context_dim, **{**PLAIN, **options})
 
 
 def normal(seed: int = 0) -> Callable[..., Tensor]:
@@ -208,7 +209,7 @@ def proposal_std_seen(estimator: ARDAE, **options: Any) -> float:
     ],
 )
 def test_proposal_is_measured_in_spreads_or_in_the_samplers_units(standardisation: str, options: dict[str, float], std: float) -> None:
-    estimator = ARDAE(1, width=4, layers=1, activation="tanh", standardisation=standardisation, scale=100.0)  # type: ignore[arg-type]
+    estimator = make(1, width=4, layers=1, activation="tanh", standardisation=standardisation, scale=100.0)
     assert proposal_std_seen(estimator, **options) == pytest.approx(std, rel=1e-6)
 
 

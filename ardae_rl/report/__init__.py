@@ -1,0 +1,1 @@
+"""From the folders that runs leave behind to tables and figures."""

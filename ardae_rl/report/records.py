@@ -1,0 +1,64 @@
+"""What an experiment's folder says: its file, and one table of all evaluations of all its trials."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from ardae_rl.experiment.preflight import RECORD
+from ardae_rl.experiment.problems import InvalidExperimentError, Problem
+
+EVALUATIONS, METRICS, PARAMS = "evaluations.csv", "metrics.csv", "params.json"
+
+
+def read_experiment(folder: Path) -> dict[str, Any]:
+    """The experiment file stored in ``folder``. Raises InvalidExperimentError where there is none."""
+    path = folder / RECORD
+    if not path.is_file():
+        message = f"there is no {RECORD} in it; give the folder of an experiment, such as runs/score_error"
+        raise InvalidExperimentError([Problem(str(folder), "", message)])
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def read_evaluations(folder: Path, grid_paths: list[str]) -> pd.DataFrame:
+    """One row per evaluation of each trial: its grid values, ``seed``, ``steps``, ``seconds`` trained by then, and its metrics.
+
+    Raises InvalidExperimentError where no trial has evaluated yet.
+    """
+    trials = [_trial(path.parent, grid_paths) for path in sorted(folder.glob(f"*/{EVALUATIONS}"))]
+    if not trials:
+        raise InvalidExperimentError([Problem(str(folder), "", "none of its trials has been evaluated yet")])
+    return pd.concat(trials, ignore_index=True)
+
+
+def final(evaluations: pd.DataFrame, grid_paths: list[str]) -> pd.DataFrame:
+    """The last evaluation of every trial."""
+    last = evaluations.groupby([*grid_paths, "seed"], dropna=False, sort=False)["steps"].idxmax()
+    return evaluations.loc[last].reset_index(drop=True)
+
+
+def summary(rows: pd.DataFrame, grid_paths: list[str], metrics: list[str]) -> pd.DataFrame:
+    """Mean and standard error over seeds of each grid point, as columns (metric, mean | sem), and their number (seeds,)."""
+    if not grid_paths:
+        rows, grid_paths = rows.assign(all="all"), ["all"]
+    grouped = rows.groupby(grid_paths, dropna=False, sort=False)
+    table = grouped[metrics].agg(["mean", "sem"])
+    table[("seeds", "")] = grouped["seed"].nunique()
+    return table
+
+
+def _trial(folder: Path, grid_paths: list[str]) -> pd.DataFrame:
+    evaluations = pd.read_csv(folder / EVALUATIONS)
+    params = json.loads((folder / PARAMS).read_text(encoding="utf-8"))
+    for path in reversed(grid_paths):
+        evaluations.insert(0, path, [_at(params["settings"], path)] * len(evaluations))
+    metrics = pd.read_csv(folder / METRICS)
+    return evaluations.merge(metrics[["steps", "seconds"]].drop_duplicates("steps"), on="steps", how="left")
+
+
+def _at(data: Any, path: str) -> Any:
+    for name in path.split("."):
+        data = data[name]
+    return data
