@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
@@ -84,7 +85,7 @@ def optimum_errors(sigmas: list[float]) -> list[float]:
 
 
 def _draw_optimum(axes: Axes, sigmas: list[float]) -> None:
-    fine = torch.logspace(*torch.tensor([sigmas[0], sigmas[-1]]).log10().tolist(), 50).tolist()
+    fine = np.geomspace(sigmas[0], sigmas[-1], 50).tolist()
     axes.plot(fine, optimum_errors(fine), "k--", label="f* (optimum)")
     axes.set_ylim(bottom=optimum_errors(sigmas[:1])[0] / 3)
 

@@ -10,6 +10,7 @@ from ardae_rl.sac import ScoreEntropy, TractableEntropy
 from ardae_rl.samplers import GaussianSampler, ImplicitSampler
 from ardae_rl.score import ARDAE, Frame, LogPartition
 from ardae_rl.score.estimator import Normal
+from ardae_rl.score.standardise import Standardisation
 from tests.score.concave import concave
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -119,8 +120,7 @@ def same_for_every_state(batch: int, *shape: int) -> Tensor:
 def test_estimated_density_of_the_action_integrates_to_one() -> None:
     count, step = 4000, 0.005
     action = torch.arange(-1 + step / 2, 1, step).view(-1, 1)
-    plain = {"standardisation": "per_context", "gaussian_residual": False}
-    estimator = concave(ARDAE(1, OBS_DIM, layers=1, width=8, activation="softplus", **plain))
+    estimator = concave(ARDAE(1, OBS_DIM, layers=1, width=8, activation="softplus", standardisation="per_context", gaussian_residual=False))
     with torch.no_grad():
         estimator.network.out.weight.mul_(6)
     policy, obs = ImplicitSampler(OBS_DIM, 1, noise_dim=2, width=8), torch.randn(1, OBS_DIM).expand(len(action), -1)
@@ -134,7 +134,7 @@ def test_estimated_density_of_the_action_integrates_to_one() -> None:
 
 
 @pytest.mark.parametrize("standardisation", ["fixed", "per_context", "amortised"])
-def test_policy_term_is_the_score_pushed_through_the_sampler(standardisation: str) -> None:
+def test_policy_term_is_the_score_pushed_through_the_sampler(standardisation: Standardisation) -> None:
     """d(term)/du = (f(u) + 2 tanh u) / B, f a constant; and no gradient for the estimator."""
     policy = ImplicitSampler(OBS_DIM, DIM, noise_dim=4, width=8)
     estimator = ARDAE(DIM, OBS_DIM, width=8, standardisation=standardisation)

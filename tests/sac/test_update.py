@@ -138,7 +138,8 @@ def test_every_trained_parameter_moves_and_has_one_optimiser(policy: PolicyName)
         sac.update(make_batch(64, seed=seed))
     after = weights(sac)
     still = {name for name in after if "target" not in name and "calibration" not in name and torch.equal(after[name], before[name])}
-    assert still <= {"networks.entropy.estimator.network.network.out.bias"}  # the additive constant of a potential: its score does not know it
+    # The additive constant of a potential: its score does not know it.
+    assert still <= {"networks.entropy.estimator.network.network.out.bias"}
     owned = [id(p) for optimiser in sac.optimisers.values() for group in optimiser.param_groups for p in group["params"]]
     trainable = [id(p) for module in (sac.policy, sac.networks) for p in module.parameters() if p.requires_grad]
     assert len(owned) == len(set(owned))

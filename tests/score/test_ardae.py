@@ -16,7 +16,7 @@ from tests.score.concave import concave
 pytestmark = pytest.mark.usefixtures("float64")
 
 Standardisation = Literal["fixed", "per_context"]
-PLAIN = {"width": 16, "layers": 2, "activation": "softplus", "standardisation": "per_context", "gaussian_residual": False}
+PLAIN: dict[str, Any] = {"width": 16, "layers": 2, "activation": "softplus", "standardisation": "per_context", "gaussian_residual": False}
 BOTH = pytest.mark.parametrize("standardisation", ["fixed", "per_context"])
 
 
