@@ -63,7 +63,8 @@ class ARDAE(ScoreEstimator):
     @classmethod
     def paper(cls, dim: int, context_dim: int = 0, **options: Any) -> "ARDAE":
         """With the paper's settings for control (Table 7): the fixed scale s = 10000 and no Gaussian residual; ``options`` on top."""
-        return cls(dim, context_dim, **({"layers": 5, "standardisation": "fixed", "scale": 10_000.0, "gaussian_residual": False} | options))
+        settings: dict[str, Any] = {"layers": 5, "standardisation": "fixed", "scale": 10_000.0, "gaussian_residual": False}
+        return cls(dim, context_dim, **(settings | options))
 
     def blurred_score(self, x: Tensor, context: Tensor | None = None, *, frame: Frame, sigma: float) -> Tensor:
         """The score of the law convolved with N(0, sigma^2 I), sigma in standardised units, at x: the shape of x."""
