@@ -1,7 +1,7 @@
 """Where the entropy of the policy, and its gradient, come from: the one choice that separates SAC from SAC-AR-DAE.
 
 Notation: B states, n_a samples per state, D action dimension; state (B, C), pre-tanh action u (B, D).
-Contract: ``fit_loss`` (None where nothing is to be fitted), ``log_prob(policy, obs, u, normal) -> (B,)``,
+Contract: ``fit_losses`` (by name; none where nothing is to be fitted), ``log_prob(policy, obs, u, normal) -> (B,)``,
 ``sample_with_log_prob(policy, obs, normal)`` for the critic's target and ``sample_with_policy_term(policy, obs, normal)`` for the actor:
 a scalar whose gradient in the policy is E[grad_u log pi . du/dphi]. All log-densities are those of a = tanh u.
 ``normal(B, ...)`` supplies standard normal noise.
@@ -40,8 +40,8 @@ class LogProb(NamedTuple):
 class TractableEntropy(nn.Module):
     """The policy has a density (``log_prob`` and ``draw_with_log_prob``): use it."""
 
-    def fit_loss(self, policy: Sampler, obs: Tensor, normal: Normal) -> Tensor | None:
-        return None
+    def fit_losses(self, policy: Sampler, obs: Tensor, normal: Normal) -> dict[str, Tensor]:
+        return {}
 
     def log_prob(self, policy: Any, obs: Tensor, action: Tensor, normal: Normal) -> Tensor:
         return policy.log_prob(obs, action.unsqueeze(1)).squeeze(1) - log_det_tanh(action)
@@ -63,11 +63,11 @@ class ScoreEntropy(nn.Module):
         self.estimator = estimator
         self.samples_per_state, self.importance_samples, self.proposal_std = samples_per_state, importance_samples, proposal_std
 
-    def fit_loss(self, policy: Sampler, obs: Tensor, normal: Normal) -> Tensor | None:
-        """AR-DAE loss on fresh samples of the policy at these states; no gradient reaches the policy."""
+    def fit_losses(self, policy: Sampler, obs: Tensor, normal: Normal) -> dict[str, Tensor]:
+        """AR-DAE's losses on fresh samples of the policy at these states; no gradient reaches the policy."""
         with torch.no_grad():
             samples, centre = self._samples(policy, obs, normal), policy.centre(obs)
-        return self.estimator.loss(samples, obs, centre=centre, normal=normal)
+        return self.estimator.losses(samples, obs, centre=centre, normal=normal)
 
     @torch.no_grad()
     def log_prob(self, policy: Sampler, obs: Tensor, action: Tensor, normal: Normal) -> Tensor:

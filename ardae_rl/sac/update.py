@@ -17,7 +17,18 @@ from ardae_rl.score.estimator import Normal
 
 Metrics = dict[str, Tensor]
 METRIC_NAMES = frozenset(
-    ("score_loss", "critic_loss", "actor_loss", "temperature_loss", "q_mean", "entropy", "alpha", "calibration", "non_finite_skipped")
+    (
+        "score_loss",
+        "whitening_loss",
+        "critic_loss",
+        "actor_loss",
+        "temperature_loss",
+        "q_mean",
+        "entropy",
+        "alpha",
+        "calibration",
+        "non_finite_skipped",
+    )
 ) | {"log_z_std", "importance_ess_fraction", "action_std", "clamping_loss", "clamping_weight", "jacobian_stretch_min"}
 
 
@@ -83,9 +94,10 @@ class SAC:
         return metrics
 
     def _fit_score(self, obs: Tensor, metrics: Metrics) -> None:
-        loss = self.entropy.fit_loss(self.policy, obs, self.normal)
-        if loss is not None:
-            self._descend("score", loss, metrics)
+        losses = self.entropy.fit_losses(self.policy, obs, self.normal)
+        if losses:
+            self._descend("score", torch.stack(list(losses.values())).sum(), metrics)
+            metrics |= {f"{name}_loss": loss.detach() for name, loss in losses.items()}
 
     def _update_critics(self, batch: Transitions, metrics: Metrics) -> Tensor:
         target, log_prob = self._target(batch, metrics)

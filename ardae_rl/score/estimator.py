@@ -98,7 +98,20 @@ class ScoreEstimator(nn.Module):
         frame: Frame | None = None,
         normal: Normal | None = None,
     ) -> Tensor:
-        """Scalar loss, with that of the whitening network where there is one.
+        """Scalar loss: the sum of :meth:`losses`, whose arguments are the same."""
+        parts = self.losses(samples, context, centre=centre, frame=frame, normal=normal)
+        return torch.stack(list(parts.values())).sum()
+
+    def losses(
+        self,
+        samples: Tensor,
+        context: Tensor | None = None,
+        *,
+        centre: Tensor | None = None,
+        frame: Frame | None = None,
+        normal: Normal | None = None,
+    ) -> dict[str, Tensor]:
+        """``score``: the loss of the score network; ``whitening``: that of the whitening network, where there is one. Scalars.
 
         ``centre`` as in :meth:`frame`; ``frame`` replaces the coordinates taken from these samples by others, from more samples, say.
         ``normal(*shape)`` supplies the noise (default: torch's generator).
@@ -108,9 +121,10 @@ class ScoreEstimator(nn.Module):
         centre = self._checked_centre(x, centre)
         draw = normal or (lambda *shape: torch.randn(shape, device=x.device, dtype=x.dtype))
         if self.whitener is None:
-            return self._standard_loss(x, context, frame or self._sample_frame(x, centre), draw)
+            return {"score": self._standard_loss(x, context, frame or self._sample_frame(x, centre), draw)}
         whitening = self.whitener(context, centre, len(x))
-        return self._standard_loss(x, context, frame or whitening.frame(), draw) + whitening.negative_log_likelihood(x)
+        score_loss = self._standard_loss(x, context, frame or whitening.frame(), draw)
+        return {"score": score_loss, "whitening": whitening.negative_log_likelihood(x)}
 
     def score(self, x: Tensor, context: Tensor | None = None, *, frame: Frame | None = None) -> Tensor:
         """Estimate of grad_x log p(x | context), the shape of x."""

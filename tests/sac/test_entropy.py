@@ -156,13 +156,13 @@ def test_policy_term_is_the_score_pushed_through_the_sampler(standardisation: St
 def test_fitting_the_score_leaves_the_policy_alone() -> None:
     policy = ImplicitSampler(OBS_DIM, DIM, noise_dim=4, width=8)
     entropy = ScoreEntropy(ARDAE(DIM, OBS_DIM, width=8), samples_per_state=6, importance_samples=3, proposal_std=None)
-    loss = entropy.fit_loss(policy, torch.randn(5, OBS_DIM), normal)
-    assert loss is not None
-    assert all(grad is None for grad in torch.autograd.grad(loss, list(policy.parameters()), allow_unused=True))
+    losses = entropy.fit_losses(policy, torch.randn(5, OBS_DIM), normal)
+    assert losses.keys() == {"score", "whitening"}
+    assert all(grad is None for grad in torch.autograd.grad(list(losses.values()), list(policy.parameters()), allow_unused=True))
 
 
 def test_a_density_needs_no_fit() -> None:
-    assert TractableEntropy().fit_loss(make_policy(), torch.randn(5, OBS_DIM), normal) is None
+    assert TractableEntropy().fit_losses(make_policy(), torch.randn(5, OBS_DIM), normal) == {}
 
 
 def test_critic_targets_carry_no_gradient() -> None:
