@@ -1,15 +1,8 @@
 """What a benchmark hands back: rows, where they were measured, and how both are shown and stored."""
 
-import datetime
-import importlib.metadata
 import json
 import multiprocessing
-import os
-import platform
-import shlex
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -18,9 +11,10 @@ from typing import ParamSpec, TypeVar
 
 from rich.table import Table
 
+from ardae_rl.provenance import provenance
+
 P = ParamSpec("P")
 T = TypeVar("T")
-PACKAGES = ("ardae-rl", "torch", "ray", "gymnasium", "mujoco", "numpy", "stable-baselines3")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,49 +57,12 @@ def table(title: str, rows: Sequence[Row]) -> Table:
 
 def save(path: Path, rows: Sequence[Row], *, seeds: Sequence[int], torch_threads: Sequence[int]) -> None:
     """Write rows and provenance as JSON."""
-    content = {"rows": [asdict(r) for r in rows], "provenance": provenance(seeds=seeds, torch_threads=torch_threads)}
+    content = {"rows": [asdict(r) for r in rows], "provenance": provenance(seeds=list(seeds), torch_threads=list(torch_threads))}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def provenance(*, seeds: Sequence[int], torch_threads: Sequence[int]) -> dict[str, object]:
-    """Everything needed to judge a number and to make it again."""
-    return {
-        "command": shlex.join(["python", *sys.argv]),
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain")),
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
-        "platform": platform.platform(),
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "load_average_1min": os.getloadavg()[0],
-        "torch_threads": list(torch_threads),
-        "seeds": list(seeds),
-    }
 
 
 def in_fresh_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call a module-level function in a new process: flushing of denormals, thread pools and Ray start from scratch and go with it."""
     with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *args, **kwargs).result()
-
-
-def _git(*arguments: str) -> str | None:
-    done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _cpu_model() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor()

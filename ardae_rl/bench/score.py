@@ -15,17 +15,16 @@ from ardae_rl.process import prepare_training_process
 from ardae_rl.tasks.score_error.config import NetworkSettings, ScoreErrorSettings
 from ardae_rl.tasks.score_error.task import ScoreErrorTask
 
-LABELS = ("fixed s = 10000", "per_context", "amortised, Gaussian residual")
+LABELS = ("fixed s = 10000", "per_context", "amortised")
 STATES, SAMPLES = 64, 32
 
 
 def settings(label: str, *, steps: int) -> ScoreErrorSettings:
-    standardisation = {LABELS[0]: "fixed", LABELS[1]: "per_context", LABELS[2]: "amortised"}[label]
+    standardisation = dict(zip(LABELS, ("fixed", "per_context", "amortised"), strict=True))[label]
     network = NetworkSettings(
         activation="elu",
         standardisation=standardisation,  # type: ignore[arg-type]
         scale=10_000.0,
-        gaussian_residual=standardisation == "amortised",
     )
     return ScoreErrorSettings(
         law="gaussian_4d",

@@ -1,6 +1,7 @@
 """Run an experiment on Ray Tune, from starting or joining a cluster to the closing table."""
 
 import dataclasses
+import json
 import logging
 import os
 import signal
@@ -23,10 +24,11 @@ from ardae_rl.experiment.plan import (
     trial_assignments,
     trial_name,
 )
-from ardae_rl.experiment.preflight import RECORD
+from ardae_rl.experiment.preflight import PROVENANCE, RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.schema import Experiment, to_yaml
 from ardae_rl.experiment.summary import CURVE_FILE, TrialSummary, closing_table, read_evaluations
+from ardae_rl.provenance import provenance
 
 if TYPE_CHECKING:
     from ray import tune
@@ -144,6 +146,8 @@ def _check_resources(experiment: Experiment, *, may_grow: bool, console: Console
 def _record(experiment: Experiment) -> None:
     experiment.folder.mkdir(parents=True, exist_ok=True)
     (experiment.folder / RECORD).write_text(to_yaml(experiment), encoding="utf-8")
+    with (experiment.folder / PROVENANCE).open("a", encoding="utf-8") as file:  # a line per start: a resumed run may meet other versions
+        file.write(json.dumps(provenance()) + "\n")
     _log_to(experiment.folder / "driver.log")
 
 

@@ -11,6 +11,7 @@ from ardae_rl.experiment.schema import Experiment, to_yaml
 from ardae_rl.experiment.validation import shown
 
 RECORD = "experiment.yaml"
+PROVENANCE = "provenance.jsonl"
 
 
 def check_folder(experiment: Experiment, *, resume: bool, source: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ardae_rl.experiment.preflight import RECORD
+from ardae_rl.experiment.preflight import PROVENANCE, RECORD
 from ardae_rl.report.records import final, read_evaluations, summary
 from ardae_rl.tasks.score_error.laws import LAWS
 
@@ -39,8 +39,9 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
         figures["error_against_sigma.png"] = against_sigma(rows)
     for name, figure in figures.items():
         figure.savefig(output / name, dpi=150)
-    shutil.copy(folder / RECORD, output / RECORD)
-    return [output / name for name in ("evaluations.csv", "table.md", RECORD, *figures)]
+    for name in (RECORD, PROVENANCE):
+        shutil.copy(folder / name, output / name)
+    return [output / name for name in ("evaluations.csv", "table.md", RECORD, PROVENANCE, *figures)]
 
 
 def settled(evaluations: pd.DataFrame, grid_paths: list[str]) -> pd.DataFrame:

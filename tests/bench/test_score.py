@@ -9,7 +9,7 @@ def test_the_contenders_differ_in_coordinates_only() -> None:
     fixed, per_context, amortised = (score.settings(label, steps=10) for label in score.LABELS)
     assert [each.network.standardisation for each in (fixed, per_context, amortised)] == ["fixed", "per_context", "amortised"]
     assert fixed.network.scale == 10_000
-    same = {"standardisation": "fixed", "gaussian_residual": False}
+    same = {"standardisation": "fixed", "gaussian_residual": fixed.network.gaussian_residual}
     for each in (per_context, amortised):
         assert dataclasses.replace(each, network=dataclasses.replace(each.network, **same)) == fixed  # type: ignore[arg-type]
 

@@ -44,7 +44,7 @@ class NetworkSettings:
     activation: Literal["elu", "softplus", "tanh", "silu"] = "softplus"
     standardisation: Literal["fixed", "per_context", "amortised"] = "fixed"
     scale: float = 1.0
-    gaussian_residual: bool = False
+    gaussian_residual: bool | None = None
     sigma_input: Literal["input", "hypernetwork", "hypernetwork_abs"] = "input"
 
     def __post_init__(self) -> None:
