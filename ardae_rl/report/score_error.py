@@ -30,13 +30,15 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
     output.mkdir(parents=True, exist_ok=True)
     evaluations.to_csv(output / "evaluations.csv", index=False)
     rows = final(evaluations, grid_paths)
+    if "estimator" not in rows:
+        rows["estimator"] = experiment["config"]["estimator"]
     drifts = experiment["config"]["drift"] or "drift" in grid_paths
     if drifts:  # a moving law has no final state: the mean over the second half, when tracking has settled
         rows = settled(evaluations, grid_paths)
     (output / "table.md").write_text(markdown(rows, grid_paths), encoding="utf-8")
     figures = {"error_against_steps.png": against_steps(evaluations, grid_paths)}
     if experiment["config"]["law"] == "mixture_1d" and any(column.startswith(AT) for column in rows):
-        figures["error_against_sigma.png"] = against_sigma(rows)
+        figures["error_against_sigma.png"] = against_sigma(rows, grid_paths)
     for name, figure in figures.items():
         figure.savefig(output / name, dpi=150)
     for name in (RECORD, PROVENANCE):
@@ -62,20 +64,28 @@ def markdown(rows: pd.DataFrame, grid_paths: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def against_sigma(rows: pd.DataFrame) -> Figure:
+def against_sigma(rows: pd.DataFrame, grid_paths: list[str]) -> Figure:
     """Figure 3 of the paper: E|f - score| against sigma, mean and standard error over repeats, with the optimum f* in closed form."""
     figure = Figure(figsize=(5.5, 4), layout="constrained")
     axes = figure.add_subplot(xscale="log", yscale="log", xlabel="sigma", ylabel="E |f(x) - score(x)|")
-    columns = [column for column in rows if column.startswith(AT)]
-    sigmas = sorted(float(column.removeprefix(AT)) for column in columns)
-    for estimator, members in rows.groupby("estimator", sort=False):
+    sigmas = sorted(float(column.removeprefix(AT)) for column in rows if column.startswith(AT))
+    for number, (label, members) in enumerate(_by(rows, grid_paths)):
         errors = members[[f"{AT}{sigma:g}" for sigma in sigmas]]
-        axes.errorbar(sigmas, errors.mean(), errors.sem(), marker="o", capsize=3, label=str(estimator))
-        if estimator == "ardae":
-            axes.axhline(members["score_error"].mean(), linestyle=":", color=axes.lines[0].get_color(), label="ardae at sigma = 0")
+        colour = f"C{number}"
+        axes.errorbar(sigmas, errors.mean(), errors.sem(), marker="o", capsize=3, label=label, color=colour)
+        if members["estimator"].eq("ardae").all():
+            axes.axhline(members["score_error"].mean(), linestyle=":", color=colour, label=f"{label}, sigma = 0")
     _draw_optimum(axes, sigmas)
     axes.legend(frameon=False, fontsize=8)
     return figure
+
+
+def _by(rows: pd.DataFrame, paths: list[str]) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each combination of values, with a label."""
+    if not paths:
+        return [("", rows)]
+    groups = rows.groupby(paths, dropna=False, sort=False)
+    return [(", ".join(str(part) for part in (key if isinstance(key, tuple) else (key,))), members) for key, members in groups]
 
 
 def optimum_errors(sigmas: list[float]) -> list[float]:
@@ -99,9 +109,8 @@ def against_steps(evaluations: pd.DataFrame, grid_paths: list[str]) -> Figure:
     panels = figure.subplots(len(laws), 2, squeeze=False, sharey="row")
     for law, (by_steps, by_seconds) in zip(laws, panels, strict=True):
         rows = evaluations if law is None else evaluations[evaluations["law"] == law]
-        for label, members in rows.groupby(others, dropna=False, sort=False) if others else [("", rows)]:
+        for name, members in _by(rows, others):
             curve = members.groupby("steps")[["relative_score_error", "seconds"]].mean()
-            name = ", ".join(str(part) for part in (label if isinstance(label, tuple) else (label,)))
             by_steps.plot(curve.index, curve["relative_score_error"], label=name)
             by_seconds.plot(curve["seconds"], curve["relative_score_error"], label=name)
         by_steps.set(title=law or "", xlabel="gradient steps", ylabel="relative score error", yscale="log")

@@ -109,10 +109,13 @@ def test_amortised_whitening_with_a_gaussian_start_learns_a_conditional_gaussian
     assert 0.05 < error < 0.5
 
 
-@pytest.mark.parametrize("estimator", ["ardae", "spectral_stein"])
+@pytest.mark.parametrize(
+    ("estimator", "names"),
+    [("ardae", ["score"]), ("spectral_stein", ["score"]), ("residual_dae", ["score_sigma=1", "score_sigma=0.1"])],
+)
 @pytest.mark.parametrize("law", ["mixture_1d", "ring", "swiss_roll"])
-def test_there_is_a_picture_of_every_law_one_can_draw(law: str, estimator: str) -> None:
-    assert list(trained(settings(law=law, estimator=estimator), 1).figures()) == ["score"]
+def test_there_is_a_picture_of_every_law_one_can_draw(law: str, estimator: str, names: list[str]) -> None:
+    assert list(trained(settings(law=law, estimator=estimator), 1).figures()) == names
 
 
 def test_no_picture_of_what_cannot_be_drawn() -> None:

@@ -7,6 +7,7 @@ Metrics: ``score_error`` E||f - grad log p|| (the paper's), ``relative_score_err
 
 import copy
 import dataclasses
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -148,22 +149,32 @@ class ScoreErrorTask:
         return float(error.square().mean().sqrt())
 
     def figures(self) -> "dict[str, Figure]":
-        """The estimated field of a law on a line or in the plane."""
+        """The estimated fields of a law on a line or in the plane, one per network."""
         from ardae_rl.tasks.score_error.figures import field_in_the_plane, field_on_a_line
 
         draw = {1: field_on_a_line, 2: field_in_the_plane}.get(self.law.dim)
-        return {"score": draw(self)} if draw and self.law.context_dim == 0 else {}
+        if draw is None or self.law.context_dim:
+            return {}
+        if self.kernel is not None:
+            return {"score": draw(self.law, self._kernel_field, self.settings.estimator)}
+        figures = {}
+        for member in self.members:
+            sigma = getattr(member.estimator, "sigma", None)
+            title = self.settings.estimator if sigma is None else f"{self.settings.estimator}, sigma = {sigma:g}"
+            figures["score" if sigma is None else f"score_sigma={sigma:g}"] = draw(self.law, partial(self._network_field, member), title)
+        return figures
 
     @torch.no_grad()
-    def field(self, x: Tensor) -> Tensor:
-        """The estimate at points (N, D) of an unconditional law, by the network of the smallest sigma."""
-        known = self.law.draw(
-            None, max(self.settings.samples_per_context, TEST_SAMPLES), torch.Generator().manual_seed(self.evaluation_seed)
-        )
-        if self.kernel is not None:
-            return self.kernel.score(x.double(), known[0].double()).to(x)
-        estimator = self.members[-1].measured
-        return estimator.score(x, frame=estimator.frame(known))
+    def _network_field(self, member: Member, x: Tensor) -> Tensor:
+        """The estimate at points (N, D)."""
+        return member.measured.score(x, frame=member.measured.frame(self._known(TEST_SAMPLES)))
+
+    def _kernel_field(self, x: Tensor) -> Tensor:
+        assert self.kernel is not None
+        return self.kernel.score(x.double(), self._known(self.settings.samples_per_context).double()).to(x)
+
+    def _known(self, samples: int) -> Tensor:
+        return self.law.draw(None, samples, torch.Generator().manual_seed(self.evaluation_seed))[0]
 
     def state_dict(self) -> dict[str, Any]:
         return {
