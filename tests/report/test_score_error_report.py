@@ -1,0 +1,118 @@
+"""A report says what the records say: means, standard errors, the closed-form optimum, and which folder is no experiment's."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+from ardae_rl.cli import report
+from ardae_rl.report.records import final, read_evaluations, summary
+from ardae_rl.report.score_error import against_sigma, markdown, optimum_errors, settled, write
+from ardae_rl.tasks.score_error.config import NetworkSettings, ScoreErrorSettings
+from ardae_rl.tasks.score_error.task import ScoreErrorTask
+
+GRID = {"estimator": ["ardae", "residual_dae"]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What two estimators x two seeds of a tiny experiment leave behind, written as a trial does."""
+    chosen = ScoreErrorSettings(network=NetworkSettings(width=8, layers=1), sigmas=[0.1, 1.0], steps=4)
+    experiment = {"name": "tiny", "run": "score_error", "config": dataclasses.asdict(chosen), "grid_search": GRID}
+    root = tmp_path / "tiny"
+    for estimator in GRID["estimator"]:
+        for seed in (0, 1):
+            write_trial(root / f"estimator={estimator}_seed={seed}", dataclasses.replace(chosen, estimator=estimator), seed)  # type: ignore[arg-type]
+    (root / "experiment.yaml").write_text(yaml.safe_dump(experiment))
+    (root / "provenance.jsonl").write_text("{}\n")
+    return root
+
+
+def write_trial(folder: Path, chosen: ScoreErrorSettings, seed: int) -> None:
+    task, rows = ScoreErrorTask(chosen, seed=seed), []
+    for steps in (2, 4):
+        task.step(), task.step()
+        rows.append({"seed": seed, "steps": steps, **task.evaluate()})
+    folder.mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(folder / "evaluations.csv", index=False)
+    pd.DataFrame([{"seed": seed, "steps": steps, "seconds": steps / 10} for steps in (2, 4)]).to_csv(folder / "metrics.csv", index=False)
+    params = {"run": "score_error", "settings": dataclasses.asdict(chosen), "seed": seed}
+    (folder / "params.json").write_text(json.dumps(params))
+
+
+def experiment_of(folder: Path) -> Any:
+    return yaml.safe_load((folder / "experiment.yaml").read_text())
+
+
+def test_every_evaluation_of_every_trial_is_read_with_its_grid_values_and_seconds(folder: Path) -> None:
+    rows = read_evaluations(folder, ["estimator"])
+    assert len(rows) == 8
+    assert set(zip(rows["estimator"], rows["seed"], rows["steps"], strict=True)) == {
+        (estimator, seed, steps) for estimator in GRID["estimator"] for seed in (0, 1) for steps in (2, 4)
+    }
+    assert (rows["seconds"] == rows["steps"] / 10).all()
+    assert (final(rows, ["estimator"])["steps"] == 4).all() and len(final(rows, ["estimator"])) == 4
+
+
+def test_mean_and_standard_error_are_over_seeds() -> None:
+    rows = pd.DataFrame({"law": ["a", "a", "b"], "seed": [0, 1, 0], "score_error": [1.0, 3.0, 5.0]})
+    table = summary(rows, ["law"], ["score_error"])
+    assert table.loc["a", ("score_error", "mean")] == 2
+    assert table.loc["a", ("score_error", "sem")] == pytest.approx(math.sqrt(2) / math.sqrt(2))
+    assert table.loc["a", ("seeds", "")] == 2
+    assert markdown(rows, ["law"]) == "| law | score_error | seeds |\n|---|---|---|\n| a | 2 ± 1 | 2 |\n| b | 5 | 1 |\n"
+
+
+def test_a_moving_law_is_judged_by_the_second_half() -> None:
+    rows = pd.DataFrame({"seed": 0, "steps": [1, 2, 3, 4], "score_error": [9.0, 9.0, 1.0, 3.0]})
+    assert settled(rows, [])["score_error"].tolist() == [2.0]
+
+
+def test_the_optimum_errs_by_its_blur_and_nothing_else() -> None:
+    errors = optimum_errors([1e-4, 0.05, 0.1])
+    assert errors[0] < 1e-4
+    assert 3.8 < errors[2] / errors[1] < 4.1  # second order in sigma
+
+
+def test_error_against_sigma_shows_what_was_measured(folder: Path) -> None:
+    rows = final(read_evaluations(folder, ["estimator"]), ["estimator"])
+    axes = against_sigma(rows, ["estimator"]).axes[0]
+    containers: list[Any] = list(axes.containers)
+    curves = {container.get_label(): container.lines[0] for container in containers}
+    assert curves.keys() == {"ardae", "residual_dae"}
+    members = rows[rows["estimator"] == "residual_dae"]
+    assert list(curves["residual_dae"].get_xdata()) == [0.1, 1.0]
+    assert curves["residual_dae"].get_ydata()[0] == pytest.approx(members["score_error@0.1"].mean())
+
+
+def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
+    written = write(experiment_of(folder), folder, tmp_path / "out")
+    names = {"evaluations.csv", "table.md", "experiment.yaml", "provenance.jsonl", "error_against_steps.png", "error_against_sigma.png"}
+    assert {path.name for path in written} == names == {path.name for path in (tmp_path / "out").iterdir()}
+    assert all(path.stat().st_size > 0 for path in written)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "there is no experiment.yaml in it; give the folder of an experiment, such as runs/score_error"),
+        ({"name": "x", "run": "SAC-AR-DAE"}, "its run is 'SAC-AR-DAE'; reports are made of: score_error"),
+        ({"name": "x", "run": "score_error", "grid_search": {}, "config": {}}, "none of its trials has been evaluated yet"),
+    ],
+)
+def test_what_cannot_be_reported_is_explained(tmp_path: Path, content: dict[str, Any] | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "experiment.yaml").write_text(yaml.safe_dump(content))
+    app = typer.Typer()
+    app.command()(report)
+    result = CliRunner().invoke(app, [str(tmp_path), "--output", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert message in result.output and "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
