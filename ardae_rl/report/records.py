@@ -10,7 +10,7 @@ import yaml
 from ardae_rl.experiment.preflight import RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 
-EVALUATIONS, METRICS, PARAMS = "evaluations.csv", "metrics.csv", "params.json"
+EVALUATIONS, PARAMS = "evaluations.csv", "params.json"
 
 
 def read_experiment(folder: Path) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def read_experiment(folder: Path) -> dict[str, Any]:
 
 
 def read_evaluations(folder: Path, grid_paths: list[str]) -> pd.DataFrame:
-    """One row per evaluation of each trial: its grid values, ``seed``, ``steps``, ``seconds`` trained by then, and its metrics.
+    """One row per evaluation of each trial: its grid values, ``seed``, ``steps``, ``seconds`` of training by then, and its metrics.
 
     Raises InvalidExperimentError where no trial has evaluated yet.
     """
@@ -34,9 +34,8 @@ def read_evaluations(folder: Path, grid_paths: list[str]) -> pd.DataFrame:
 
 
 def final(evaluations: pd.DataFrame, grid_paths: list[str]) -> pd.DataFrame:
-    """The last evaluation of every trial."""
-    last = evaluations.groupby([*grid_paths, "seed"], dropna=False, sort=False)["steps"].idxmax()
-    return evaluations.loc[last].reset_index(drop=True)
+    """The last evaluation of every finished trial: those that got as far as the furthest."""
+    return evaluations[evaluations["steps"] == evaluations["steps"].max()].reset_index(drop=True)
 
 
 def summary(rows: pd.DataFrame, grid_paths: list[str], metrics: list[str]) -> pd.DataFrame:
@@ -53,9 +52,13 @@ def _trial(folder: Path, grid_paths: list[str]) -> pd.DataFrame:
     evaluations = pd.read_csv(folder / EVALUATIONS)
     params = json.loads((folder / PARAMS).read_text(encoding="utf-8"))
     for path in reversed(grid_paths):
-        evaluations.insert(0, path, [_at(params["settings"], path)] * len(evaluations))
-    metrics = pd.read_csv(folder / METRICS)
-    return evaluations.merge(metrics[["steps", "seconds"]].drop_duplicates("steps"), on="steps", how="left")
+        evaluations.insert(0, path, [_plain(_at(params["settings"], path))] * len(evaluations))
+    return evaluations
+
+
+def _plain(value: Any) -> Any:
+    """Lists and mappings as text: they are labels from here on."""
+    return str(value) if isinstance(value, list | dict) else value
 
 
 def _at(data: Any, path: str) -> Any:

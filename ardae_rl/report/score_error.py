@@ -14,7 +14,7 @@ from ardae_rl.experiment.preflight import PROVENANCE, RECORD
 from ardae_rl.report.records import final, read_evaluations, summary
 from ardae_rl.tasks.score_error.laws import LAWS
 
-METRICS = ("score_error", "relative_score_error", "log_density_error")
+METRICS = ("score_error", "relative_score_error", "mean_context_error", "log_density_error")
 AT = "score_error@"
 TRUTH_SAMPLES = 200_000
 
@@ -23,7 +23,7 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
     """Everything this experiment has to show, into ``output``; returns the files written.
 
     ``evaluations.csv`` (all of them), ``table.md`` (last evaluation, mean and standard error over seeds), ``error_against_steps.png``,
-    and for a law on the line or in the plane whose autoencoders were trained at several noise levels ``error_against_sigma.png``.
+    and for the two-mode mixture on the line, in its own coordinates, ``error_against_sigma.png``.
     """
     grid_paths = list(experiment["grid_search"])
     evaluations = read_evaluations(folder, grid_paths)
@@ -37,7 +37,9 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
         rows = settled(evaluations, grid_paths)
     (output / "table.md").write_text(markdown(rows, grid_paths), encoding="utf-8")
     figures = {"error_against_steps.png": against_steps(evaluations, grid_paths)}
-    if experiment["config"]["law"] == "mixture_1d" and any(column.startswith(AT) for column in rows):
+    config = experiment["config"]
+    in_own_units = (config["network"]["standardisation"], config["network"]["scale"]) == ("fixed", 1.0)
+    if config["law"] == "mixture_1d" and in_own_units and any(column.startswith(AT) for column in rows):
         figures["error_against_sigma.png"] = against_sigma(rows, grid_paths)
     for name, figure in figures.items():
         figure.savefig(output / name, dpi=150)
@@ -111,8 +113,8 @@ def against_steps(evaluations: pd.DataFrame, grid_paths: list[str]) -> Figure:
         rows = evaluations if law is None else evaluations[evaluations["law"] == law]
         for name, members in _by(rows, others):
             curve = members.groupby("steps")[["relative_score_error", "seconds"]].mean()
-            by_steps.plot(curve.index, curve["relative_score_error"], label=name)
-            by_seconds.plot(curve["seconds"], curve["relative_score_error"], label=name)
+            by_steps.plot(curve.index, curve["relative_score_error"], ".-", label=name)
+            by_seconds.plot(curve["seconds"], curve["relative_score_error"], ".-", label=name)
         by_steps.set(title=law or "", xlabel="gradient steps", ylabel="relative score error", yscale="log")
         by_seconds.set(title=law or "", xlabel="seconds of training")
         by_steps.legend(frameon=False, fontsize=7)

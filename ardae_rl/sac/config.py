@@ -2,7 +2,8 @@
 
 The same classes are what a YAML file is validated against, what :class:`ardae_rl.sac.update.SAC` is built from, and what a checkpoint
 records. Defaults are those of [Lim2020] Table 7, HalfCheetah column, with n_a and n_Z of the authors' released code (64 and 10 for the
-table's 128 and 100) and except ``ScoreConfig.standardisation``, where this project's measured improvement is the default.
+table's 128 and 100) and except ``ScoreConfig.standardisation`` and
+``gaussian_residual``, where this project's measured improvement is the default.
 
 Reference: [Lim2020] arXiv:2006.05164.
 """
@@ -83,7 +84,7 @@ class ScoreConfig:
     ``scale`` is the paper's s, read by ``standardisation: fixed`` only. ``proposal_std`` is that of the importance-sampling proposal: in
     units of the action for ``fixed`` (paper: exp(-1)), in standardised units otherwise; None takes exp(-1) or 1.2.
     ``amortised`` whitens with a covariance regressed on the state by a network of ``whitener_width``; ``gaussian_residual`` starts the
-    score network from the score of a Gaussian (null: unless ``fixed``, which it does not go with). See docs/method.md.
+    score network from the score of a Gaussian (null: with ``amortised``; not possible with ``fixed``). See docs/method.md.
     """
 
     layers: int = 5

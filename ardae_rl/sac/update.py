@@ -97,7 +97,9 @@ class SAC:
         losses = self.entropy.fit_losses(self.policy, obs, self.normal)
         if losses:
             self._descend("score", torch.stack(list(losses.values())).sum(), metrics)
-            metrics |= {f"{name}_loss": loss.detach() for name, loss in losses.items()}
+            values = {f"{name}_loss": loss.detach().clone() for name, loss in losses.items()}
+            self.average(list(values.values()))
+            metrics |= values
 
     def _update_critics(self, batch: Transitions, metrics: Metrics) -> Tensor:
         target, log_prob = self._target(batch, metrics)

@@ -29,7 +29,8 @@ class ScoreEstimator(nn.Module):
     ``standardisation``: ``fixed`` multiplies by ``scale`` (the paper's s); ``per_context`` divides by the sample standard deviation of the
     context; ``amortised`` whitens with a mean and covariance regressed on the context by a network of ``whitener_width``, trained along:
     statistics of a few samples are noisy, and their noise ends up in the score. None: ``amortised`` with a context, else ``per_context``.
-    ``gaussian_residual``: f is the score of a standard Gaussian plus the network, which then starts at zero. None: unless ``fixed``.
+    ``gaussian_residual``: f is the score of a standard Gaussian plus the network, which then starts at zero. None: with ``amortised``,
+    where the Gaussian has the right covariance; a Gaussian that is only nearly right slows learning down (docs/method.md).
 
     Every method takes and returns quantities in the sampler's own coordinates. The loss gives no gradient to the samples.
     """
@@ -65,7 +66,7 @@ class ScoreEstimator(nn.Module):
                 "gaussian_residual needs standardised samples of unit scale: use standardisation 'per_context' or 'amortised'."
             )
         if gaussian_residual is None:
-            gaussian_residual = standardisation != "fixed"
+            gaussian_residual = standardisation == "amortised"
         self.dim, self.context_dim, self.form = dim, context_dim, form
         self.standardisation: Standardisation = standardisation
         self.scale = scale
@@ -98,7 +99,12 @@ class ScoreEstimator(nn.Module):
         frame: Frame | None = None,
         normal: Normal | None = None,
     ) -> Tensor:
-        """Scalar loss: the sum of :meth:`losses`, whose arguments are the same."""
+        """Scalar loss: the sum of :meth:`losses`, whose arguments are the same. Raises ValueError for samples that are not finite."""
+        if not samples.isfinite().all():
+            bad = int((~samples.isfinite()).sum())
+            raise ValueError(
+                f"samples must be finite, got {bad} NaN or infinite of {samples.numel()} numbers: look at the sampler's inputs."
+            )
         parts = self.losses(samples, context, centre=centre, frame=frame, normal=normal)
         return torch.stack(list(parts.values())).sum()
 
@@ -114,7 +120,8 @@ class ScoreEstimator(nn.Module):
         """``score``: the loss of the score network; ``whitening``: that of the whitening network, where there is one. Scalars.
 
         ``centre`` as in :meth:`frame`; ``frame`` replaces the coordinates taken from these samples by others, from more samples, say.
-        ``normal(*shape)`` supplies the noise (default: torch's generator).
+        ``normal(*shape)`` supplies the noise (default: torch's generator). Samples that are not finite give a loss that is not: no
+        look at them, which a GPU would have to wait for.
         """
         x = self._with_contexts(samples.detach(), "samples")
         self._check_context(x, context)
@@ -210,8 +217,10 @@ class ScoreEstimator(nn.Module):
     def _known_frame(self, frame: Frame | None) -> Frame:
         if frame is not None:
             return frame
+        context = ", context=context" if self.context_dim else ""
         raise ValueError(
-            "the score lives in the coordinates of the sampler's law: pass frame=estimator.frame(samples) with samples of shape "
+            "the score lives in the coordinates of the sampler's law: "
+            f"pass frame=estimator.frame(samples{context}) with samples of shape "
             f"(contexts, samples per context, {self.dim}) drawn for the same contexts."
         )
 

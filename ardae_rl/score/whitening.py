@@ -4,7 +4,7 @@ Statistics of the few samples that each context has are noisy, and their noise e
 the context averages that noise over neighbouring contexts, and knows the whole covariance, not one scale.
 Notation: B contexts, K samples per context, D dimension; x (B, K, D), context (B, C) or None.
 Identity: maximum likelihood of N(m(c), (P^T P)^-1) with P = diag(exp d) (I + L), L strictly lower triangular; then log det P = sum d, and
-y = P (x - m) has mean 0 and covariance I where the fit is right.
+y = P (x - m) has mean 0 and covariance I where the fit is right. With a given centre b in the place of m it is E[y y^T] that is I.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,8 @@ class Whitening:
         """The same coordinates as constants: a common scale and a matrix of determinant one."""
         with torch.no_grad():
             log_scale = self.log_diagonal.mean(-1, keepdim=True)
-            matrix = (self.log_diagonal - log_scale).exp().unsqueeze(-1) * (self.lower + torch.eye(self.mean.shape[-1]).to(self.lower))
+            identity = torch.eye(self.mean.shape[-1], dtype=self.lower.dtype, device=self.lower.device)
+            matrix = (self.log_diagonal - log_scale).exp().unsqueeze(-1) * (self.lower + identity)
             scale = (-log_scale).exp().unsqueeze(-1)
             return Frame(self.mean.detach().unsqueeze(1), scale, torch.ones_like(scale), matrix)
 
@@ -45,7 +46,8 @@ class Whitening:
 class Whitener(nn.Module):
     """The network behind :class:`Whitening`: context -> (mean, diagonal, lower part); without a context, three free parameters.
 
-    Starts at mean 0 and covariance I. ``centre`` (B, D), where known, takes the place of the learned mean.
+    Starts at mean 0 and covariance I, and moves from there by about a learning rate per step: bring samples to a scale of about one.
+    ``centre`` (B, D), where known, takes the place of the learned mean.
     """
 
     below_diagonal: Tensor

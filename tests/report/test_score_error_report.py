@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import typer
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 from ardae_rl.cli import report
 from ardae_rl.report.records import final, read_evaluations, summary
-from ardae_rl.report.score_error import against_sigma, markdown, optimum_errors, settled, write
+from ardae_rl.report.score_error import against_sigma, against_steps, markdown, optimum_errors, settled, write
 from ardae_rl.tasks.score_error.config import NetworkSettings, ScoreErrorSettings
 from ardae_rl.tasks.score_error.task import ScoreErrorTask
 
@@ -24,7 +25,7 @@ GRID = {"estimator": ["ardae", "residual_dae"]}
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """What two estimators x two seeds of a tiny experiment leave behind, written as a trial does."""
-    chosen = ScoreErrorSettings(network=NetworkSettings(width=8, layers=1), sigmas=[0.1, 1.0], steps=4)
+    chosen = ScoreErrorSettings(network=NetworkSettings(width=8, layers=1, scale=1.0), sigmas=[0.1, 1.0], steps=4)
     experiment = {"name": "tiny", "run": "score_error", "config": dataclasses.asdict(chosen), "grid_search": GRID}
     root = tmp_path / "tiny"
     for estimator in GRID["estimator"]:
@@ -39,10 +40,9 @@ def write_trial(folder: Path, chosen: ScoreErrorSettings, seed: int) -> None:
     task, rows = ScoreErrorTask(chosen, seed=seed), []
     for steps in (2, 4):
         task.step(), task.step()
-        rows.append({"seed": seed, "steps": steps, **task.evaluate()})
+        rows.append({"seed": seed, "steps": steps, "seconds": steps / 10, **task.evaluate()})
     folder.mkdir(parents=True)
     pd.DataFrame(rows).to_csv(folder / "evaluations.csv", index=False)
-    pd.DataFrame([{"seed": seed, "steps": steps, "seconds": steps / 10} for steps in (2, 4)]).to_csv(folder / "metrics.csv", index=False)
     params = {"run": "score_error", "settings": dataclasses.asdict(chosen), "seed": seed}
     (folder / "params.json").write_text(json.dumps(params))
 
@@ -90,6 +90,19 @@ def test_error_against_sigma_shows_what_was_measured(folder: Path) -> None:
     members = rows[rows["estimator"] == "residual_dae"]
     assert list(curves["residual_dae"].get_xdata()) == [0.1, 1.0]
     assert curves["residual_dae"].get_ydata()[0] == pytest.approx(members["score_error@0.1"].mean())
+
+
+def test_error_against_seconds_has_a_point_per_evaluation(folder: Path) -> None:
+    by_steps, by_seconds = against_steps(read_evaluations(folder, ["estimator"]), ["estimator"]).axes
+    for axes, expected in ((by_steps, [2, 4]), (by_seconds, [0.2, 0.4])):
+        assert [np.asarray(line.get_xdata()).tolist() for line in axes.lines] == [pytest.approx(expected)] * 2
+
+
+def test_a_trial_still_running_has_no_last_evaluation(folder: Path) -> None:
+    unfinished = folder / "estimator=ardae_seed=1" / "evaluations.csv"
+    pd.read_csv(unfinished).iloc[:1].to_csv(unfinished, index=False)
+    rows = final(read_evaluations(folder, ["estimator"]), ["estimator"])
+    assert sorted(zip(rows["estimator"], rows["seed"], strict=True)) == [("ardae", 0), ("residual_dae", 0), ("residual_dae", 1)]
 
 
 def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:

@@ -146,6 +146,14 @@ def test_mismatched_shapes_are_explained(name: str, method: str) -> None:
         call(torch.zeros(4, 5, 2), None)
 
 
+@ALL
+def test_samples_that_are_not_finite_are_refused(name: str) -> None:
+    samples = torch.randn(4, 5, 2)
+    samples[1, 2, 0] = torch.nan
+    with pytest.raises(ValueError, match="samples must be finite, got 1 NaN or infinite of 40"):
+        MAKERS[name](2, 3, **SMALL).loss(samples, torch.randn(4, 3))
+
+
 @pytest.mark.parametrize("maker", [ResidualDAE, ReconstructionDAE])
 def test_a_noise_level_must_be_positive(maker: Callable[..., ScoreEstimator]) -> None:
     with pytest.raises(ValueError, match=r"sigma must be greater than 0, got 0"):

@@ -2,13 +2,14 @@
 
 import copy
 import dataclasses
+import math
 from typing import Any
 
 import pytest
 import torch
 
 from ardae_rl.tasks.score_error.config import NetworkSettings, ScoreErrorSettings
-from ardae_rl.tasks.score_error.task import ScoreErrorTask
+from ardae_rl.tasks.score_error.task import ScoreErrorTask, _errors
 
 SMALL = NetworkSettings(width=16, layers=2)
 AMORTISED = NetworkSettings(width=16, layers=2, standardisation="amortised", gaussian_residual=True)
@@ -41,7 +42,7 @@ def trained(chosen: ScoreErrorSettings, steps: int, seed: int = 0) -> ScoreError
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_every_estimator_runs_on_every_kind_of_law(estimator: str, law: str) -> None:
     chosen = settings(law=law, estimator=estimator, contexts=4 if law == "gaussian_4d" else 1)
-    metrics = trained(chosen, 2).evaluate()
+    metrics = trained(chosen, 12).evaluate()  # the second level of sigma has begun
     assert all(torch.tensor(value).isfinite() for value in metrics.values())
     assert {"score_error", "relative_score_error"} <= metrics.keys()
     per_sigma = "dae" in estimator and not (estimator == "ardae" and law == "gaussian_4d")
@@ -83,6 +84,40 @@ def test_an_annealed_level_starts_from_the_level_before() -> None:
     for name, value in task.members[1].estimator.state_dict().items():
         assert (value - first_level[name]).abs().max() < 0.01  # one Adam step away
     assert all(torch.equal(value, first_level[name]) for name, value in task.members[0].estimator.state_dict().items())
+
+
+def test_a_level_yet_to_come_has_no_error() -> None:
+    task = trained(settings(estimator="residual_dae_annealed"), 5)
+    before = task.evaluate()
+    assert math.isnan(before["score_error@0.1"]) and before["score_error"] == before["score_error@1"] > 0
+    for _ in range(10):
+        task.step()
+    after = task.evaluate()
+    assert after.keys() == before.keys() and after["score_error"] == after["score_error@0.1"] > 0
+
+
+def test_a_law_without_context_keeps_its_coordinates_from_batch_to_batch() -> None:
+    task = ScoreErrorTask(settings(network=dataclasses.replace(SMALL, scale=2.0)), seed=0)
+    centres = [task.members[0].estimator.frame(torch.randn(32, 1), task.law.centre(None)).centre for _ in range(2)]
+    assert not torch.stack(centres).any()
+
+
+def test_errors_of_contexts_count_alike() -> None:
+    """One context wrong by half among a hundred, its score a thousand times larger: the pooled error sees it alone, the mean hardly."""
+    truth = torch.ones(100, 10, 2)
+    truth[0] *= 1000
+    estimate = truth.clone()
+    estimate[0] *= 0.5
+    errors = _errors(estimate, truth)
+    assert errors["relative_score_error"] == pytest.approx(0.5, rel=1e-3)
+    assert errors["mean_context_error"] == pytest.approx(0.005, rel=1e-3)
+
+
+def test_after_restoring_the_law_is_where_it_was() -> None:
+    chosen = settings(law="gaussian_4d", contexts=4, drift=0.1)
+    task, restored = trained(chosen, 5), ScoreErrorTask(chosen, seed=0)
+    restored.load_state_dict(copy.deepcopy(task.state_dict()))
+    assert restored.evaluate() == task.evaluate()
 
 
 def test_the_law_moves_between_updates_only() -> None:
@@ -129,6 +164,7 @@ def test_no_picture_of_what_cannot_be_drawn() -> None:
         ({"sigmas": []}, r"sigmas must be one or more different numbers greater than 0, got \[\]"),
         ({"sigmas": [0.1, 0.1]}, "sigmas must be one or more different"),
         ({"ema_decay": 1.0}, "ema_decay must be between 0 and 1, got 1.0"),
+        ({"network": dataclasses.replace(SMALL, sigma_input="hypernetwork")}, "network.sigma_input must be 'input' unless"),
         ({"drift": 0.1}, "drift must be 0 for a law without contexts such as mixture_1d, got 0.1"),
     ],
 )

@@ -98,7 +98,7 @@ def test_the_records_hold_every_report_and_every_evaluation_once(make: Make, tmp
     metrics, evaluations = records(tmp_path, "a", "metrics.csv"), records(tmp_path, "a", "evaluations.csv")
     assert list(metrics[0]) == ["seed", "steps", "seconds", "steps_per_s", "count", "position"]
     assert [(row["seed"], row["steps"], row["count"]) for row in metrics] == [("5", "3", "2.0"), ("5", "6", "5.0"), ("5", "7", "7.0")]
-    assert list(evaluations[0]) == ["seed", "steps", "spread"]
+    assert list(evaluations[0]) == ["seed", "steps", "seconds", "spread"]
     assert [row["steps"] for row in evaluations] == ["2", "4", "6", "7"]
 
 

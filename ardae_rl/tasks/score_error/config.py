@@ -17,6 +17,7 @@ LawName = Literal[
     "mixture_17d",
     "gaussian_50d",
 ]
+CONDITIONAL = ("gaussian_4d", "gaussian_4d_3_decades", "mixture_4d", "gaussian_17d", "mixture_17d", "gaussian_50d")
 EstimatorName = Literal[
     "ardae",
     "residual_dae",
@@ -35,7 +36,8 @@ EstimatorName = Literal[
 class NetworkSettings:
     """The score network; fields as in :class:`ardae_rl.score.ScoreEstimator`. Defaults: section 3's, a softplus potential 256-256-256.
 
-    ``sigma_input``: how AR-DAE sees sigma: as one more ``input``, or through a ``hypernetwork`` of sigma or of |sigma| (Figure S2).
+    ``sigma_input``: how AR-DAE sees sigma: as one more ``input``, or through a ``hypernetwork`` of sigma or of |sigma| (Figure S2): a
+    residual network of two softplus layers of 16, whatever the other fields say.
     """
 
     form: Literal["gradient", "residual"] = "gradient"
@@ -59,7 +61,8 @@ class ScoreErrorSettings:
     one after the other from the largest down, each starting from the last and all sharing the ``steps``.
     ``delta``: standard deviation of AR-DAE's sigma, in units of standardised samples. ``sigmas_per_sample`` as in ``ARDAE``.
     ``contexts`` x ``samples_per_context`` draws make a mini-batch (and are what a kernel estimator gets).
-    ``halve_lr_every`` halves the learning rate every so many steps; null: cosine decay to 0, or constant where the law drifts.
+    ``halve_lr_every`` halves the learning rate every so many of ``steps`` (annealed: proportionally sooner in each level's share of them);
+    null: cosine decay to 0, or constant where the law drifts.
     ``ema_decay``: measure an exponential moving average of the weights. ``drift``: radians per update by which a conditional law's
     contexts turn (a law that moves); ``fits_per_update`` training steps are made between two moves.
     """
@@ -89,9 +92,16 @@ class ScoreErrorSettings:
             raise ValueError(f"sigmas must be one or more different numbers greater than 0, got {self.sigmas!r}")
         if self.halve_lr_every is not None:
             _positive(self, "halve_lr_every")
+        if self.network.sigma_input != "input" and (
+            self.estimator != "ardae" or self.network.form != "residual" or self.law in CONDITIONAL
+        ):
+            raise ValueError(
+                f"network.sigma_input must be 'input' unless estimator is ardae, network.form residual and the law has no context, "
+                f"got {self.network.sigma_input!r} with {self.estimator}, {self.network.form} and {self.law}"
+            )
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay must be between 0 and 1, got {self.ema_decay!r}")
-        if self.drift and self.law in ("mixture_1d", "ring", "banana", "grid", "swiss_roll"):
+        if self.drift and self.law not in CONDITIONAL:
             raise ValueError(f"drift must be 0 for a law without contexts such as {self.law}, got {self.drift!r}")
 
     def smoke(self) -> "ScoreErrorSettings":

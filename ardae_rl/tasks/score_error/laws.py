@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class Law(Protocol):
-    """``contexts(B)`` draws contexts, None for a law without; ``centre`` is a point of each context's law known without samples, or None.
+    """``contexts(B)`` draws contexts, None for a law without; ``centre`` (B, D) is a point of each law known without samples.
 
     ``score`` and ``log_density`` are the truth; a law for pictures only may lack them.
     """
@@ -28,7 +28,7 @@ class Law(Protocol):
 
     def draw(self, context: Any, samples: int, generator: torch.Generator) -> Tensor: ...
 
-    def centre(self, context: Any) -> Tensor | None: ...
+    def centre(self, context: Any) -> Tensor: ...
 
     def score(self, x: Tensor, context: Any) -> Tensor: ...
 
@@ -36,15 +36,16 @@ class Law(Protocol):
 
 
 class Unconditional:
-    """One law, without a context."""
+    """One law, without a context. Its centre is the origin: the mean of a mini-batch would shift the coordinates from batch to batch."""
 
     context_dim = 0
+    dim: int
 
     def contexts(self, batch: int, generator: torch.Generator) -> None:
         return None
 
-    def centre(self, context: Tensor | None) -> None:
-        return None
+    def centre(self, context: Tensor | None) -> Tensor:
+        return torch.zeros(1, self.dim)
 
 
 class Mixture(Unconditional):
@@ -60,7 +61,7 @@ class Mixture(Unconditional):
 
     def score(self, x: Tensor, context: Tensor | None = None, *, sigma: float = 0.0) -> Tensor:
         """grad log p_sigma, the shape of x: at sigma > 0 the optimum of AR-DAE, f*(x; sigma)."""
-        factors = torch.linalg.cholesky(self.covariances + sigma**2 * torch.eye(self.dim).to(self.covariances))
+        factors = torch.linalg.cholesky(self.covariances + sigma**2 * torch.eye(self.dim, dtype=self.covariances.dtype))
         return mixture_score(x, self.means[None], factors[None])
 
     def log_density(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -1,12 +1,13 @@
 """Train score estimators on draws of one law and measure how far they are from the truth.
 
 Notation: B contexts, K samples per context, D dimension; x (B, K, D), context (B, C) or None.
-Metrics: ``score_error`` E||f - grad log p|| (the paper's), ``relative_score_error`` sqrt(E||f - grad log p||^2 / E||grad log p||^2),
+Metrics: ``score_error`` E||f - grad log p|| (the paper's), ``relative_score_error`` sqrt(E||f - grad log p||^2 / E||grad log p||^2) over
+all samples, ``mean_context_error`` the same of each context, averaged (where scales differ the first is ruled by the narrowest laws),
 ``log_density_error`` root mean square in nats, log Z included. Suffix ``@sigma`` where several noise levels are measured.
 """
 
-import copy
 import dataclasses
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +17,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ardae_rl.score import (
     ARDAE,
-    Frame,
     ImplicitScoreMatching,
     KernelDensityScore,
     ReconstructionDAE,
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 KERNELS = {"kernel_density": KernelDensityScore, "stein": SteinScore, "spectral_stein": SpectralSteinScore}
 TEST_CONTEXTS, TEST_SAMPLES = 512, 1000  # in all, for a law with contexts per context as many as in training; for one without, 1000
 IMPORTANCE_SAMPLES = 100
-_EVALUATION_SEED = 1_000_003
+# Streams of their own for what would otherwise all start from the trial's seed: the law's weights, the networks', and these.
+_DRAWS_SEED, _EVALUATION_SEED = 500_009, 1_000_003
 
 
 class Member:
@@ -84,68 +85,81 @@ class ScoreErrorTask:
 
     def __init__(self, settings: ScoreErrorSettings, *, seed: int, device: str = "cpu") -> None:
         torch.manual_seed(seed)
-        self.settings = settings
+        self.settings, self.device = settings, device
         self.law: Law = LAWS[settings.law](seed)
         self.sigmas = sorted(settings.sigmas, reverse=True)
         self.annealed = settings.estimator.endswith("_annealed")
         self.kernel = KERNELS[settings.estimator]() if settings.estimator in KERNELS else None
-        self.members = [Member(each, settings, self._steps_of_one()) for each in _estimators(settings, self.law, self.sigmas)]
-        self.draws = torch.Generator().manual_seed(seed)
+        estimators = _estimators(settings, self.law, self.sigmas)
+        self.members = [Member(each.to(device), settings, self._steps_of_one()) for each in estimators]
+        self.draws = torch.Generator().manual_seed(_DRAWS_SEED + seed)
         self.evaluation_seed = _EVALUATION_SEED + seed
         self.steps_done = 0
 
     def step(self) -> Metrics:
         """One gradient step of every network that is being trained, all on the same fresh draws."""
-        if isinstance(self.law, ConditionalMixture):
-            self.law.phase = self.settings.drift * (self.steps_done // self.settings.fits_per_update)
+        self._move_law(self.steps_done)
         losses = []
         if self.members:
             context = self.law.contexts(self.settings.contexts, self.draws)
             x = self.law.draw(context, self.settings.samples_per_context, self.draws)
-            losses = [member.fit(x, context, self.law.centre(context)) for member in self._trained_now()]
+            batch = self._on_device(x, context, self.law.centre(context))
+            losses = [member.fit(*batch) for member in self._trained_now()]
         self.steps_done += 1
         return {"loss": float(torch.stack(losses).mean())} if losses else {}
 
+    def _move_law(self, step: int) -> None:
+        """To where it is during this step, and until the next."""
+        if isinstance(self.law, ConditionalMixture):
+            self.law.phase = self.settings.drift * (step // self.settings.fits_per_update)
+
+    def _on_device(self, x: Tensor, context: Tensor | None, centre: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        return x.to(self.device), None if context is None else context.to(self.device), centre.to(self.device)
+
     @torch.no_grad()
     def evaluate(self) -> Metrics:
-        generator = torch.Generator().manual_seed(self.evaluation_seed)
-        conditional = self.law.context_dim > 0
-        context = self.law.contexts(TEST_CONTEXTS, generator)
-        known = self.law.draw(context, self.settings.samples_per_context, generator)
-        x = self.law.draw(context, self.settings.samples_per_context if conditional else TEST_SAMPLES, generator)
         if not hasattr(self.law, "score"):
             return {}
+        generator = torch.Generator().manual_seed(self.evaluation_seed)
+        context = self.law.contexts(TEST_CONTEXTS, generator)
+        known = self.law.draw(context, self.settings.samples_per_context, generator)
+        x = self.law.draw(context, self.settings.samples_per_context if self.law.context_dim else TEST_SAMPLES, generator)
         truth = self.law.score(x, context)
         if self.kernel is not None:
             return _errors(self.kernel.score(x.double(), known.double()).to(x), truth)
-        return self._network_errors(x, known, context, truth, generator)
-
-    def _network_errors(self, x: Tensor, known: Tensor, context: Tensor | None, truth: Tensor, generator: torch.Generator) -> Metrics:
-        """Of all networks; those of the smallest sigma (of AR-DAE: at sigma 0) without a suffix."""
-        centre = self.law.centre(context)
+        # The same names at every evaluation, levels of sigma yet to come included.
         metrics: Metrics = {}
-        if not isinstance(self.members[0].estimator, ARDAE):
-            for member in self.members:
-                frame = member.measured.frame(known, centre, context=context)
-                metrics |= _errors(member.measured.score(x, context, frame=frame), truth)
-                if isinstance(member.estimator, ResidualDAE | ReconstructionDAE):
-                    metrics |= _labelled(metrics, member.estimator.sigma)
-            return metrics
-        estimator = self.members[0].measured
-        assert isinstance(estimator, ARDAE)
-        frame = estimator.frame(known, centre, context=context)
-        for sigma in self.sigmas if context is None else ():
-            metrics |= _labelled(_errors(estimator.blurred_score(x, context, frame=frame, sigma=sigma), truth), sigma)
-        metrics |= _errors(estimator.score(x, context, frame=frame), truth)
-        if self.settings.network.form == "gradient":
-            metrics["log_density_error"] = self._log_density_error(estimator, x, context, frame, generator)
+        for sigma in self.sigmas if self.annealed else ():
+            metrics |= _labelled(dict.fromkeys(("score_error", "relative_score_error"), math.nan), sigma)
+        for member in self._begun():
+            metrics |= self._errors_of(member, x, known, context, truth)
+        if isinstance(self.members[0].estimator, ARDAE) and self.law.context_dim and self.settings.network.form == "gradient":
+            metrics["log_density_error"] = self._log_density_error(x, known, context, generator)
         return metrics
 
-    def _log_density_error(self, estimator: ARDAE, x: Tensor, context: Tensor | None, frame: Frame, generator: torch.Generator) -> float:
-        log_z = estimator.log_partition(
-            context, samples=IMPORTANCE_SAMPLES, normal=lambda *shape: torch.randn(shape, generator=generator)
-        ).log_z
-        error = estimator.log_density(x, context, frame=frame) - log_z.unsqueeze(1) - self.law.log_density(x, context)
+    def _errors_of(self, member: Member, x: Tensor, known: Tensor, context: Tensor | None, truth: Tensor) -> Metrics:
+        """Of one network: labelled by its sigma, AR-DAE's by each sigma it is asked at; without a label at its own, for AR-DAE 0."""
+        estimator = member.measured
+        points, context, centre = self._on_device(x, context, self.law.centre(context))
+        frame = estimator.frame(known.to(self.device), centre, context=context)
+        errors = _errors(estimator.score(points, context, frame=frame).cpu(), truth)
+        if isinstance(estimator, ResidualDAE | ReconstructionDAE):
+            return errors | _labelled(errors, estimator.sigma)
+        labelled: Metrics = {}
+        if isinstance(estimator, ARDAE) and context is None:
+            for sigma in self.sigmas:
+                blurred = estimator.blurred_score(points, frame=frame, sigma=sigma).cpu()
+                labelled |= _labelled(_errors(blurred, truth), sigma)
+        return errors | labelled
+
+    def _log_density_error(self, x: Tensor, known: Tensor, context: Tensor | None, generator: torch.Generator) -> float:
+        estimator = self.members[0].measured
+        truth = self.law.log_density(x, context)
+        points, context, centre = self._on_device(x, context, self.law.centre(context))
+        frame = estimator.frame(known.to(self.device), centre, context=context)
+        noise = lambda *shape: torch.randn(shape, generator=generator).to(self.device)  # noqa: E731
+        log_z = estimator.log_partition(context, samples=IMPORTANCE_SAMPLES, normal=noise).log_z
+        error = (estimator.log_density(points, context, frame=frame) - log_z.unsqueeze(1)).cpu() - truth
         return float(error.square().mean().sqrt())
 
     def figures(self) -> "dict[str, Figure]":
@@ -167,7 +181,9 @@ class ScoreErrorTask:
     @torch.no_grad()
     def _network_field(self, member: Member, x: Tensor) -> Tensor:
         """The estimate at points (N, D)."""
-        return member.measured.score(x, frame=member.measured.frame(self._known(TEST_SAMPLES)))
+        known = self._known(TEST_SAMPLES).to(self.device)
+        frame = member.measured.frame(known, self.law.centre(None).to(self.device))
+        return member.measured.score(x.to(self.device), frame=frame).cpu()
 
     def _kernel_field(self, x: Tensor) -> Tensor:
         assert self.kernel is not None
@@ -190,15 +206,23 @@ class ScoreErrorTask:
         self.draws.set_state(state["draws"])
         torch.set_rng_state(state["noise"])
         self.steps_done = state["steps_done"]
+        self._move_law(max(self.steps_done - 1, 0))
 
     def _steps_of_one(self) -> int:
         return max(1, self.settings.steps // len(self.sigmas)) if self.annealed else self.settings.steps
+
+    def _level(self) -> int:
+        return min(self.steps_done // self._steps_of_one(), len(self.members) - 1)
+
+    def _begun(self) -> list[Member]:
+        """Networks that have been trained at all: where sigma is annealed not those of levels to come."""
+        return self.members[: self._level() + 1] if self.annealed else self.members
 
     def _trained_now(self) -> list[Member]:
         """All, or where sigma is annealed the one of the present level, which starts from the level before."""
         if not self.annealed:
             return self.members
-        level = min(self.steps_done // self._steps_of_one(), len(self.members) - 1)
+        level = self._level()
         if level and self.steps_done == level * self._steps_of_one():
             self.members[level].estimator.load_state_dict(self.members[level - 1].estimator.state_dict())
         return [self.members[level]]
@@ -207,7 +231,9 @@ class ScoreErrorTask:
 def _errors(estimate: Tensor, truth: Tensor) -> Metrics:
     difference = estimate - truth
     relative = (difference.square().sum() / truth.square().sum()).sqrt()
-    return {"score_error": float(difference.norm(dim=-1).mean()), "relative_score_error": float(relative)}
+    of_contexts = (difference.square().sum((1, 2)) / truth.square().sum((1, 2))).sqrt()
+    errors = {"score_error": float(difference.norm(dim=-1).mean()), "relative_score_error": float(relative)}
+    return errors | ({"mean_context_error": float(of_contexts.mean())} if len(truth) > 1 else {})
 
 
 def _labelled(errors: Metrics, sigma: float) -> Metrics:
@@ -245,7 +271,7 @@ def _estimators(settings: ScoreErrorSettings, law: Law, sigmas: list[float]) -> 
 
 def _schedule(optimiser: torch.optim.Optimizer, settings: ScoreErrorSettings, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
     if settings.halve_lr_every is not None:
-        return torch.optim.lr_scheduler.StepLR(optimiser, settings.halve_lr_every, gamma=0.5)
+        return torch.optim.lr_scheduler.StepLR(optimiser, max(1, settings.halve_lr_every * steps // settings.steps), gamma=0.5)
     if settings.drift:
         return torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0)
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
@@ -254,4 +280,4 @@ def _schedule(optimiser: torch.optim.Optimizer, settings: ScoreErrorSettings, st
 def _averaged(estimator: ScoreEstimator, decay: float | None) -> AveragedModel | None:
     if decay is None:
         return None
-    return AveragedModel(copy.deepcopy(estimator), multi_avg_fn=get_ema_multi_avg_fn(decay))
+    return AveragedModel(estimator, multi_avg_fn=get_ema_multi_avg_fn(decay))
