@@ -31,7 +31,7 @@ from ardae_rl.sac import (
 
 BATCH, OBS_DIM, ACTION_DIM = 256, 17, 6
 SCORE = ScoreConfig(standardisation="fixed", samples_per_state=64, importance_samples=10)
-PER_CONTEXT = replace(SCORE, standardisation="per_context")
+AMORTISED = replace(SCORE, standardisation="amortised")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def run(*, repeats: int, seed: int, threads: int, updates: int = 8) -> list[Row]
         "ardae-rl, float32": partial(time_ours, compiled=False, autocast=False),
         "ardae-rl, float32, compiled": partial(time_ours, compiled=True, autocast=False),
         "ardae-rl, bfloat16 autocast, compiled": partial(time_ours, compiled=True, autocast=True),
-        "ardae-rl, bfloat16 autocast, compiled, per_context": partial(time_ours, compiled=True, autocast=True, score=PER_CONTEXT),
+        "ardae-rl, bfloat16 autocast, compiled, amortised": partial(time_ours, compiled=True, autocast=True, score=AMORTISED),
     }
     timings: dict[str, list[Timing]] = {name: [] for name in measures}
     for i, name in track([(i, name) for i in range(repeats) for name in measures], "one update", transient=True):
@@ -135,7 +135,7 @@ def _score_difference(sac: SAC, obs: Tensor) -> float:
     assert isinstance(sac.entropy, ScoreEntropy)
     estimator = sac.entropy.estimator
     samples = sac.policy.draw(obs, torch.randn(len(obs), SCORE.samples_per_state, sac.policy.noise_dim))
-    points = estimator.frame(samples, sac.policy.centre(obs)).standardise(samples)
+    points = estimator.frame(samples, sac.policy.centre(obs), context=obs).standardise(samples)
     exact = estimator.network(points, obs).double()
     with torch.autocast("cpu", torch.bfloat16):
         rounded = estimator.network(points, obs).double()

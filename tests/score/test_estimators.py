@@ -87,7 +87,7 @@ def test_sliced_trace_is_unbiased_and_noisier_than_exact() -> None:
     exact.load_state_dict(sliced.state_dict())
     x, centre = torch.randn(50, 3), torch.zeros(3)
     draws = torch.stack([sliced.loss(x, centre=centre).detach() for _ in range(500)])
-    assert draws.std() > 0
+    assert draws.std() > 0.01 * abs(draws.mean())  # and the exact one has no noise at all: it draws none
     assert abs(draws.mean() - exact.loss(x, centre=centre)) < 4 * draws.std() / 500**0.5
 
 
@@ -101,9 +101,10 @@ def test_the_loss_trains_every_parameter_and_leaves_the_sampler_alone(name: str,
     samples, centre = torch.randn(4, 6, 2, requires_grad=True), torch.randn(4, 2, requires_grad=True)
     estimator.loss(samples, torch.randn(4, 3), centre=centre).backward()
     assert samples.grad is None and centre.grad is None
-    silent = {key for key, parameter in estimator.named_parameters() if parameter.grad is None or not parameter.grad.any()}
-    # A potential's additive constant, and sigma where there is none to be conditioned on.
-    assert {key.replace("network.network", "network") for key in silent} <= {"network.out.bias", "network.body.from_sigma"}
+    silent = {key.replace("network.network", "network") for key, p in estimator.named_parameters() if p.grad is None or not p.grad.any()}
+    constant_of_a_potential = {"network.out.bias"} if estimator.form == "gradient" else set()
+    sigma_it_is_not_conditioned_on = set() if name == "ardae" else {"network.body.from_sigma"}
+    assert silent == constant_of_a_potential | sigma_it_is_not_conditioned_on
 
 
 @ALL

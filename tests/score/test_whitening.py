@@ -129,9 +129,22 @@ def test_amortised_coordinates_do_not_depend_on_the_samples() -> None:
     estimator = ARDAE(3, 3, standardisation="amortised", width=16)
     context, centre = torch.randn(4, 3), torch.randn(4, 3)
     few, many = estimator.frame(centre[:, None], centre, context=context), estimator.frame(torch.randn(4, 99, 3), centre, context=context)
-    assert torch.equal(few.scale, many.scale) and torch.equal(few.centre, many.centre)
+    for part in ("centre", "scale", "spread", "matrix"):
+        assert torch.equal(getattr(few, part), getattr(many, part))
 
 
 def test_gaussian_residual_needs_unit_scale() -> None:
     with pytest.raises(ValueError, match="use standardisation 'per_context' or 'amortised'"):
         ARDAE(2, standardisation="fixed", gaussian_residual=True)
+
+
+def test_the_papers_settings_are_one_call_away() -> None:
+    estimator = ARDAE.paper(3, 2, width=16)
+    assert (estimator.standardisation, estimator.scale, estimator.delta_scale) == ("fixed", 10_000.0, 0.1)
+    assert isinstance(estimator.network, PotentialNet) and 1 + len(estimator.network.body.joint) == 5
+    assert ARDAE.paper(3, 2, standardisation="per_context", width=16).standardisation == "per_context"
+
+
+def test_defaults_whiten_where_there_is_a_context_and_use_the_samples_statistics_where_there_is_none() -> None:
+    assert (ARDAE(3, 2).standardisation, ARDAE(3).standardisation) == ("amortised", "per_context")
+    assert isinstance(ARDAE(3, 2).network, GaussianResidual) and isinstance(ARDAE(3).network, PotentialNet)
