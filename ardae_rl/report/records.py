@@ -22,15 +22,17 @@ def read_experiment(folder: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def read_evaluations(folder: Path, grid_paths: list[str]) -> pd.DataFrame:
+def read_evaluations(folder: Path, grid: dict[str, list[Any]]) -> pd.DataFrame:
     """One row per evaluation of each trial: its grid values, ``seed``, ``steps``, ``seconds`` of training by then, and its metrics.
 
-    Raises InvalidExperimentError where no trial has evaluated yet.
+    In the order of ``grid`` (path: values), as the experiment file has it. Raises InvalidExperimentError where no trial has evaluated yet.
     """
-    trials = [_trial(path.parent, grid_paths) for path in sorted(folder.glob(f"*/{EVALUATIONS}"))]
+    trials = [_trial(path.parent, list(grid)) for path in sorted(folder.glob(f"*/{EVALUATIONS}"))]
     if not trials:
         raise InvalidExperimentError([Problem(str(folder), "", "none of its trials has been evaluated yet")])
-    return pd.concat(trials, ignore_index=True)
+    rows = pd.concat(trials, ignore_index=True)
+    order = pd.DataFrame({path: rows[path].map([_plain(value) for value in values].index) for path, values in grid.items()}, rows.index)
+    return rows.loc[order.join(rows[["seed", "steps"]]).sort_values([*grid, "seed", "steps"]).index].reset_index(drop=True)
 
 
 def final(evaluations: pd.DataFrame, grid_paths: list[str]) -> pd.DataFrame:

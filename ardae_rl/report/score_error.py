@@ -26,7 +26,7 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
     and for the two-mode mixture on the line, in its own coordinates, ``error_against_sigma.png``.
     """
     grid_paths = list(experiment["grid_search"])
-    evaluations = read_evaluations(folder, grid_paths)
+    evaluations = read_evaluations(folder, experiment["grid_search"])
     output.mkdir(parents=True, exist_ok=True)
     evaluations.to_csv(output / "evaluations.csv", index=False)
     rows = final(evaluations, grid_paths)

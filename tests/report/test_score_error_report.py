@@ -52,12 +52,14 @@ def experiment_of(folder: Path) -> Any:
 
 
 def test_every_evaluation_of_every_trial_is_read_with_its_grid_values_and_seconds(folder: Path) -> None:
-    rows = read_evaluations(folder, ["estimator"])
+    rows = read_evaluations(folder, GRID)
     assert len(rows) == 8
     assert set(zip(rows["estimator"], rows["seed"], rows["steps"], strict=True)) == {
         (estimator, seed, steps) for estimator in GRID["estimator"] for seed in (0, 1) for steps in (2, 4)
     }
     assert (rows["seconds"] == rows["steps"] / 10).all()
+    backwards = read_evaluations(folder, {"estimator": GRID["estimator"][::-1]})
+    assert list(backwards["estimator"].unique()) == GRID["estimator"][::-1]
     assert (final(rows, ["estimator"])["steps"] == 4).all() and len(final(rows, ["estimator"])) == 4
 
 
@@ -82,7 +84,7 @@ def test_the_optimum_errs_by_its_blur_and_nothing_else() -> None:
 
 
 def test_error_against_sigma_shows_what_was_measured(folder: Path) -> None:
-    rows = final(read_evaluations(folder, ["estimator"]), ["estimator"])
+    rows = final(read_evaluations(folder, GRID), ["estimator"])
     axes = against_sigma(rows, ["estimator"]).axes[0]
     containers: list[Any] = list(axes.containers)
     curves = {container.get_label(): container.lines[0] for container in containers}
@@ -93,7 +95,7 @@ def test_error_against_sigma_shows_what_was_measured(folder: Path) -> None:
 
 
 def test_error_against_seconds_has_a_point_per_evaluation(folder: Path) -> None:
-    by_steps, by_seconds = against_steps(read_evaluations(folder, ["estimator"]), ["estimator"]).axes
+    by_steps, by_seconds = against_steps(read_evaluations(folder, GRID), ["estimator"]).axes
     for axes, expected in ((by_steps, [2, 4]), (by_seconds, [0.2, 0.4])):
         assert [np.asarray(line.get_xdata()).tolist() for line in axes.lines] == [pytest.approx(expected)] * 2
 
@@ -101,7 +103,7 @@ def test_error_against_seconds_has_a_point_per_evaluation(folder: Path) -> None:
 def test_a_trial_still_running_has_no_last_evaluation(folder: Path) -> None:
     unfinished = folder / "estimator=ardae_seed=1" / "evaluations.csv"
     pd.read_csv(unfinished).iloc[:1].to_csv(unfinished, index=False)
-    rows = final(read_evaluations(folder, ["estimator"]), ["estimator"])
+    rows = final(read_evaluations(folder, GRID), ["estimator"])
     assert sorted(zip(rows["estimator"], rows["seed"], strict=True)) == [("ardae", 0), ("residual_dae", 0), ("residual_dae", 1)]
 
 
