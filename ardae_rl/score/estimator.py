@@ -6,6 +6,7 @@ Contract: ``loss(samples, context)`` to be minimised, ``frame(samples)`` for the
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
@@ -21,7 +22,7 @@ Normal = Callable[..., Tensor]  # normal(B, K, D) -> standard normal tensor of t
 _PROPOSAL_STD = 1.2  # in standardised coordinates: a little wider than the law itself
 
 
-class ScoreEstimator(nn.Module):
+class ScoreEstimator(nn.Module, ABC):
     """Base of the estimators that train a network f on samples alone; a subclass says by which loss.
 
     ``form``: ``gradient`` (f is the gradient of a scalar potential: also gives a log-density) or ``residual`` (the network's outputs).
@@ -30,7 +31,7 @@ class ScoreEstimator(nn.Module):
     context; ``amortised`` whitens with a mean and covariance regressed on the context by a network of ``whitener_width``, trained along:
     statistics of a few samples are noisy, and their noise ends up in the score. None: ``amortised`` with a context, else ``per_context``.
     ``gaussian_residual``: f is the score of a standard Gaussian plus the network, which then starts at zero. None: with ``amortised``,
-    where the Gaussian has the right covariance; a Gaussian that is only nearly right slows learning down (docs/method.md).
+    where the Gaussian has the right covariance; see docs/method.md.
 
     Every method takes and returns quantities in the sampler's own coordinates. The loss gives no gradient to the samples.
     """
@@ -175,9 +176,9 @@ class ScoreEstimator(nn.Module):
             std = _PROPOSAL_STD if proposal_std is None else proposal_std
         return log_partition(lambda a: self._potential(a, context), draw(batch, samples, self.dim), std)
 
+    @abstractmethod
     def _standard_loss(self, x: Tensor, context: Tensor | None, frame: Frame, draw: Normal) -> Tensor:
         """Scalar loss on samples (B, K, D) in the sampler's coordinates."""
-        raise NotImplementedError
 
     def _standard_score(self, x: Tensor, context: Tensor | None) -> Tensor:
         """The score in standardised coordinates at standardised points (B, K, D)."""
