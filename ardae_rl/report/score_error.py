@@ -117,7 +117,7 @@ def against_steps(evaluations: pd.DataFrame, grid_paths: list[str]) -> Figure:
             by_seconds.plot(curve["seconds"], curve["relative_score_error"], ".-", label=name)
         by_steps.set(title=law or "", xlabel="gradient steps", ylabel="relative score error", yscale="log")
         by_seconds.set(title=law or "", xlabel="seconds of training")
-        by_steps.legend(frameon=False, fontsize=7)
+        by_seconds.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

@@ -72,7 +72,7 @@ def loop_median(samples: Tensor) -> float:
     return distances[(len(distances) - 1) // 2]
 
 
-def close(actual: Tensor, expected: Tensor, rtol: float = 1e-9) -> None:
+def assert_close(actual: Tensor, expected: Tensor, rtol: float = 1e-9) -> None:
     """Relative to the largest entry: entries near a zero of the score keep no relative accuracy."""
     torch.testing.assert_close(actual, expected, rtol=0, atol=rtol * float(expected.abs().max()))
 
@@ -80,7 +80,7 @@ def close(actual: Tensor, expected: Tensor, rtol: float = 1e-9) -> None:
 @pytest.mark.parametrize("dim", [1, 3])
 def test_kernel_density_score_is_the_gradient_of_the_log_density(dim: int) -> None:
     x, samples = torch.randn(5, dim), 1.5 * torch.randn(20, dim) + 1
-    close(KernelDensityScore(bandwidth=0.7).score(x, samples), loop_density_score(x, samples, 0.7))
+    assert_close(KernelDensityScore(bandwidth=0.7).score(x, samples), loop_density_score(x, samples, 0.7))
 
 
 @pytest.mark.parametrize("dim", [1, 3])
@@ -88,7 +88,7 @@ def test_stein_score_at_the_samples_is_the_ridge_solution(dim: int) -> None:
     samples = 1.5 * torch.randn(15, dim) + 1
     damped = loop_gram(samples, 0.7) + 0.3 * torch.eye(15)
     expected = -torch.linalg.solve(damped, loop_stein_term(samples, samples, 0.7))
-    close(SteinScore(bandwidth=0.7, regularisation=0.3).score(samples, samples), expected)
+    assert_close(SteinScore(bandwidth=0.7, regularisation=0.3).score(samples, samples), expected)
 
 
 @pytest.mark.parametrize("dim", [1, 3])
@@ -98,14 +98,14 @@ def test_stein_score_elsewhere_solves_the_regularised_identity(dim: int) -> None
     estimator = SteinScore(bandwidth=h, regularisation=eta)
     at_samples = estimator.score(samples, samples)
     operator = torch.stack([sum((loop_kernel(p, s, h) * g for s, g in zip(samples, at_samples, strict=True)), torch.zeros(dim)) for p in x])
-    close(eta * estimator.score(x, samples) + operator, -loop_stein_term(x, samples, h))
+    assert_close(eta * estimator.score(x, samples) + operator, -loop_stein_term(x, samples, h))
 
 
 @pytest.mark.parametrize("dim", [1, 3])
 @pytest.mark.parametrize("count", [1, 4])
 def test_spectral_score_is_the_expansion_in_eigenfunctions(dim: int, count: int) -> None:
     x, samples = torch.randn(5, dim), 1.5 * torch.randn(15, dim) + 1
-    close(SpectralSteinScore(bandwidth=0.7, eigenvectors=count).score(x, samples), loop_spectral_score(x, samples, 0.7, count))
+    assert_close(SpectralSteinScore(bandwidth=0.7, eigenvectors=count).score(x, samples), loop_spectral_score(x, samples, 0.7, count))
 
 
 @pytest.mark.parametrize("explained", [0.5, 0.9, 0.99, 1.0])
@@ -114,28 +114,28 @@ def test_explained_takes_the_fewest_eigenvectors_that_reach_the_fraction(explain
     values = torch.linalg.eigvalsh(loop_gram(samples, 0.5)).flip(0).tolist()
     fewest = next(count for count in range(1, 13) if count == 12 or sum(values[:count]) >= explained * sum(values))
     by_fraction = SpectralSteinScore(bandwidth=0.5, explained=explained).score(samples, samples)
-    close(by_fraction, SpectralSteinScore(bandwidth=0.5, eigenvectors=fewest).score(samples, samples))
+    assert_close(by_fraction, SpectralSteinScore(bandwidth=0.5, eigenvectors=fewest).score(samples, samples))
 
 
 def test_all_eigenvectors_give_the_stein_score_without_ridge() -> None:
     """Up to eta / lambda_min from below, and rounding / eta from above."""
     samples = torch.arange(8.0)[:, None] + 0.1 * torch.randn(8, 1)
     spectral = SpectralSteinScore(bandwidth=0.5, eigenvectors=8).score(samples, samples)
-    close(spectral, SteinScore(bandwidth=0.5, regularisation=1e-8).score(samples, samples), rtol=1e-6)
+    assert_close(spectral, SteinScore(bandwidth=0.5, regularisation=1e-8).score(samples, samples), rtol=1e-6)
 
 
 def test_null_directions_of_a_singular_kernel_matrix_are_left_out() -> None:
     samples = torch.randn(6, 2).repeat(2, 1)
     x = torch.randn(4, 2)
     all_of_them = SpectralSteinScore(bandwidth=0.5, eigenvectors=12).score(x, samples)
-    close(all_of_them, SpectralSteinScore(bandwidth=0.5, eigenvectors=6).score(x, samples))
+    assert_close(all_of_them, SpectralSteinScore(bandwidth=0.5, eigenvectors=6).score(x, samples))
 
 
 @pytest.mark.parametrize("count", [7, 8, 10])  # 21, 28 and 45 pairs: odd and even
 @pytest.mark.parametrize("make", [SteinScore, SpectralSteinScore])
 def test_default_bandwidth_is_the_median_distance(make: type[SteinScore] | type[SpectralSteinScore], count: int) -> None:
     x, samples = torch.randn(3, 2), torch.randn(count, 2)
-    close(make().score(x, samples), make(bandwidth=loop_median(samples)).score(x, samples))
+    assert_close(make().score(x, samples), make(bandwidth=loop_median(samples)).score(x, samples))
 
 
 @pytest.mark.parametrize(("dim", "chi_median"), [(1, 0.67448975), (4, 1.83212827)])
@@ -144,7 +144,7 @@ def test_default_bandwidth_of_the_density_is_the_normal_reference_rule(dim: int,
     x, samples = torch.randn(3, dim), 5 * torch.randn(80, dim)
     spread = loop_median(samples) / (math.sqrt(2) * chi_median)
     h = spread * (4 / ((dim + 4) * 80)) ** (1 / (dim + 6))
-    close(KernelDensityScore().score(x, samples), KernelDensityScore(bandwidth=h).score(x, samples), rtol=0.03)
+    assert_close(KernelDensityScore().score(x, samples), KernelDensityScore(bandwidth=h).score(x, samples), rtol=0.03)
 
 
 # Error against the truth.
@@ -232,20 +232,20 @@ def test_score_moves_with_shift_rotation_and_scale(estimator: Estimator, scale: 
     x, samples = torch.randn(6, 3), torch.randn(40, 3) * torch.tensor([0.3, 1.0, 2.0])
     rotation, shift = torch.linalg.qr(torch.randn(3, 3)).Q, 10 * scale * torch.randn(3)
     moved = estimator.score(scale * x @ rotation + shift, scale * samples @ rotation + shift)
-    close(moved, estimator.score(x, samples) @ rotation / scale, rtol=1e-8)
+    assert_close(moved, estimator.score(x, samples) @ rotation / scale, rtol=1e-8)
 
 
 @each_estimator
 def test_a_large_shift_costs_no_digits(estimator: Estimator) -> None:
     """Points on a grid of 1/1024 near 2^30 are exact in float64."""
     x, samples, shift = torch.randint(-2048, 2048, (6, 2)) / 1024, torch.randint(-2048, 2048, (40, 2)) / 1024, 2.0**30
-    close(estimator.score(x + shift, samples + shift), estimator.score(x, samples))
+    assert_close(estimator.score(x + shift, samples + shift), estimator.score(x, samples))
 
 
 def test_near_neighbours_in_distant_clusters_keep_their_digits() -> None:
     samples = 0.01 * torch.randn(10, 2) + torch.tensor([-1e4, 1e4]).repeat(5)[:, None]
     x = samples + 0.01 * torch.randn(10, 2)
-    close(KernelDensityScore(bandwidth=0.01).score(x, samples), loop_density_score(x, samples, 0.01), rtol=1e-7)
+    assert_close(KernelDensityScore(bandwidth=0.01).score(x, samples), loop_density_score(x, samples, 0.01), rtol=1e-7)
 
 
 @each_estimator
@@ -262,7 +262,7 @@ def test_contexts_together_equal_contexts_one_by_one(estimator: Estimator) -> No
     x, samples = scale * torch.randn(3, 7, 2) + 1, scale * torch.randn(3, 30, 2) + 1
     together = estimator.score(x, samples)
     for context in range(3):
-        close(together[context], estimator.score(x[context], samples[context]))
+        assert_close(together[context], estimator.score(x[context], samples[context]))
 
 
 @each_estimator
@@ -280,7 +280,7 @@ def test_splitting_into_chunks_and_groups_changes_nothing(estimator: Estimator, 
     x, samples = torch.randn(5, 11, 2), torch.randn(5, 10, 2)
     whole = estimator.score(x, samples)
     monkeypatch.setattr(kernel, "_MAX_KERNEL_ENTRIES", 200)  # two contexts and ten points at a time
-    close(estimator.score(x, samples), whole)
+    assert_close(estimator.score(x, samples), whole)
 
 
 class LargestTensor(TorchDispatchMode):
@@ -310,7 +310,7 @@ def test_the_estimate_is_a_constant_for_autograd_in_the_dtype_of_the_samples(est
     double, single = estimator.score(x, samples), estimator.score(x, samples.float())
     assert not double.requires_grad
     assert (double.dtype, single.dtype) == (torch.float64, torch.float32)
-    close(single.double(), double, rtol=1e-2)
+    assert_close(single.double(), double, rtol=1e-2)
 
 
 # Mistakes.

@@ -3,28 +3,17 @@
 import copy
 import dataclasses
 import math
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
-from ardae_rl.tasks.score_error.config import NetworkSettings, ScoreErrorSettings
+from ardae_rl.tasks.score_error.config import EstimatorName, NetworkSettings, ScoreErrorSettings
 from ardae_rl.tasks.score_error.task import ScoreErrorTask, _errors
 
 SMALL = NetworkSettings(width=16, layers=2)
 AMORTISED = NetworkSettings(width=16, layers=2, standardisation="amortised", gaussian_residual=True)
-ESTIMATORS = (
-    "ardae",
-    "residual_dae",
-    "residual_dae_annealed",
-    "reconstruction_dae",
-    "reconstruction_dae_annealed",
-    "score_matching",
-    "sliced_score_matching",
-    "kernel_density",
-    "stein",
-    "spectral_stein",
-)
+ESTIMATORS = get_args(EstimatorName)
 
 
 def settings(**changes: Any) -> ScoreErrorSettings:
