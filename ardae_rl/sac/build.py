@@ -78,6 +78,7 @@ def build_estimator(obs_dim: int, action_dim: int, score: ScoreConfig, *, autoca
         whitener_width=score.whitener_width,
         delta_scale=score.delta_scale,
         sigmas_per_sample=score.sigmas_per_sample,
+        antithetic=score.antithetic,
         autocast=autocast,
     )
 
