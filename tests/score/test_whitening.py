@@ -137,7 +137,7 @@ def test_samples_give_the_scale_where_the_regression_knows_nothing_and_nothing_w
     torch.testing.assert_close(level, torch.ones(4))
     torch.testing.assert_close(certain.frame(x).scale, certain.frame().scale)
     torch.testing.assert_close(certain.frame(x[:, :1]).scale, certain.frame().scale)
-    assert torch.equal(ignorant.frame(x).centre, ignorant.frame().centre) and torch.equal(ignorant.frame(x).matrix, ignorant.frame().matrix)
+    torch.testing.assert_close((ignorant.frame(x).centre, ignorant.frame(x).matrix), (ignorant.frame().centre, ignorant.frame().matrix))
 
 
 def scattered(contexts: int, samples: int, misfit: float) -> tuple[Whitening, Tensor, Tensor]:
