@@ -149,6 +149,19 @@ def test_evaluation_uses_no_noise() -> None:
     assert not hasattr(module, "learner_networks"), "critics must stay off the env runners"
 
 
+def test_a_flow_acts_with_the_learners_weights_on_remote_runners() -> None:
+    config = small_config("radial", warmup_env_steps=20, flow_lr=0.05).env_runners(num_env_runners=1, num_envs_per_env_runner=2)
+    algorithm = config.build_algo()
+    started = algorithm.get_weights()
+    for _ in range(2):
+        algorithm.train()
+    learned = module_of(algorithm).policy.state_dict()
+    (acting,) = algorithm.env_runner_group.foreach_env_runner(lambda runner: runner.module.policy.state_dict(), local_env_runner=False)
+    algorithm.stop()
+    assert acting.keys() == learned.keys() and all(torch.equal(acting[name], learned[name]) for name in learned)
+    assert (learned["flow.raw_stretch"] - torch.as_tensor(started[DEFAULT_MODULE_ID]["policy.flow.raw_stretch"])).abs().max() > 0.01
+
+
 def test_a_restored_algorithm_goes_on_where_the_saved_one_stopped(tmp_path: Path) -> None:
     config = small_config("implicit", alpha="auto", every_env_steps=80)
     saved = config.copy().build_algo()
