@@ -49,9 +49,7 @@ def build_policy(obs_dim: int, action_dim: int, config: SACConfig) -> Policy:
         return gaussian
     if flow.kind == "radial":
         return RadialFlowSampler(gaussian, flows=flow.flows)
-    return SplineFlowSampler(
-        gaussian, obs_dim, flows=flow.flows, bins=flow.bins, hidden_layers=flow.hidden_layers, width=flow.width
-    )
+    return SplineFlowSampler(gaussian, obs_dim, flows=flow.flows, bins=flow.bins, hidden_layers=flow.hidden_layers, width=flow.width)
 
 
 def build_entropy(obs_dim: int, action_dim: int, config: SACConfig) -> TractableEntropy | ScoreEntropy:

@@ -1,6 +1,7 @@
 """Radial flows after a Gaussian: the policy of SAC-NF, more flexible than a Gaussian and still with a density.
 
-Notation: K flows, ... leading dimensions, D dimension of the pre-tanh action; per flow a centre z (D,), alpha > 0, beta > -alpha; r = |x - z|.
+Notation: K flows, D dimension of the pre-tanh action, ... leading dimensions; per flow a centre z (D,), alpha > 0, beta > -alpha;
+r = |x - z|.
 Identity: y = x + beta / (alpha + r) (x - z) stretches space along the rays from z; for beta > -alpha it is invertible, and
 log |det dy/dx| = (D - 1) log(1 + beta / (alpha + r)) + log(1 + alpha beta / (alpha + r)^2). Given |y - z|, r is the root of a quadratic.
 Reference: Mazoure et al. 2019, arXiv:1905.06893; Rezende & Mohamed 2015, arXiv:1505.05770, section 4.1.

@@ -1,8 +1,8 @@
 """A neural spline flow inside a Gaussian: the most flexible policy here that still has a density.
 
 Notation: B states, K samples per state, D dimension of the pre-tanh action; state (B, C), noise and action (B, K, D).
-Identity: x = mu(c) + std(c) * S(eps; c); S is a composition of autoregressive rational-quadratic splines, each bending one coordinate of the
-noise given the state and the coordinates before it, so log p(x | c) = log N(eps; 0, I) - log |det dS/deps| - sum log std(c).
+Identity: x = mu(c) + std(c) * S(eps; c); S is a composition of autoregressive rational-quadratic splines, each bending one coordinate
+of the noise given the state and the coordinates before it, so log p(x | c) = log N(eps; 0, I) - log |det dS/deps| - sum log std(c).
 Not here: the splines themselves, which are zuko's. They run from noise to action, the cheap way; a density elsewhere takes D passes.
 Reference: Durkan et al. 2019, arXiv:1906.04032; Kingma et al. 2016, arXiv:1606.04934, for the direction.
 """

@@ -37,10 +37,9 @@ class LineEnv(gym.Env):
 
 def small_config(policy: str = "implicit", *, env: Any = "Pendulum-v1", seed: int | None = 0, **training: Any) -> SACARDAEConfig:
     """Networks and batches of a few units: seconds, not minutes. ``policy``: a kind of flow stands for the flow policy of that kind."""
-    kind = policy if policy in ("radial", "spline") else None
     values = {
-        "policy": "flow" if kind else policy,
-        "flow": FlowPolicyConfig(kind=kind or "radial", flows=2, bins=4, width=16),
+        "policy": "flow" if policy in ("radial", "spline") else policy,
+        "flow": FlowPolicyConfig(kind="spline" if policy == "spline" else "radial", flows=2, bins=4, width=16),
         "alpha": 0.2,
         "implicit": ImplicitPolicyConfig(noise_dim=3, width=16),
         "gaussian": GaussianPolicyConfig(width=16),

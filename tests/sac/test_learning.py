@@ -74,7 +74,12 @@ def regret_and_spread(sac: SAC) -> tuple[float, float]:
 
 @pytest.mark.parametrize(
     ("policy", "updates"),
-    [("gaussian", 400), ("radial", 400), pytest.param("spline", 400, marks=pytest.mark.slow), pytest.param("implicit", 700, marks=pytest.mark.slow)],
+    [
+        ("gaussian", 400),
+        ("radial", 400),
+        pytest.param("spline", 400, marks=pytest.mark.slow),
+        pytest.param("implicit", 700, marks=pytest.mark.slow),
+    ],
     ids=["gaussian", "radial", "spline", "implicit"],
 )
 def test_the_policy_becomes_the_soft_optimal_one(policy: PolicyName, updates: int) -> None:

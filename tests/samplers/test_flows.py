@@ -2,6 +2,7 @@
 
 import io
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -79,7 +80,9 @@ def test_gradient_of_log_prob_reaches_every_parameter_and_is_that_through_the_sa
     ours = torch.autograd.grad(sampler.draw_with_log_prob(context, noise)[1].sum(), parameters)
     exact = torch.autograd.grad(sampler.log_prob(context, sampler.draw(context, noise)).sum(), parameters)
     torch.testing.assert_close(ours, exact, rtol=1e-6, atol=1e-6)
-    assert all(gradient.any() for gradient in torch.autograd.grad(sampler.draw(context, noise).square().sum(), list(sampler.flow.parameters())))
+    assert all(
+        gradient.any() for gradient in torch.autograd.grad(sampler.draw(context, noise).square().sum(), list(sampler.flow.parameters()))
+    )
 
 
 @KINDS
@@ -174,12 +177,13 @@ def test_a_spline_leaves_noise_beyond_its_interval_alone() -> None:
 def test_a_spline_flow_draws_in_one_pass_per_layer(dim: int) -> None:
     """Autoregression runs with the noise: coordinate i of the action needs no other coordinate of the action first."""
     sampler, calls = make("spline", dim), 0
+    layers: Any = sampler.flow.transforms
 
     def count(*_: object) -> None:
         nonlocal calls
         calls += 1
 
-    for layer in sampler.flow.transforms:
+    for layer in layers:
         layer.hyper.register_forward_hook(count)
     sampler.draw_with_log_prob(torch.randn(5, CONTEXT), torch.randn(5, 7, dim))
-    assert calls == len(sampler.flow.transforms) == 2
+    assert calls == len(layers) == 2
