@@ -138,7 +138,8 @@ class SACARDAE(Algorithm):
         if self.env_steps // every == env_steps_before // every:
             return
         self.eval_env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
-        returns = evaluate_returns(self.eval_env_runner, self.config.evaluation_protocol.episodes)
+        protocol = self.config.evaluation_protocol
+        returns = evaluate_returns(self.eval_env_runner, protocol.episodes, max_episode_steps=protocol.max_episode_steps)
         self.evaluations.append({"env_steps": self.env_steps, "num_updates": self.num_updates, "returns": returns})
 
     def step(self) -> dict[str, Any]:

@@ -7,5 +7,15 @@ Contract: ``draw(context (B, C), noise (B, K, noise_dim)) -> (B, K, dim)``; ``ce
 from ardae_rl.samplers.clamping import clamping_loss, clamping_weight, jacobian_stretch
 from ardae_rl.samplers.gaussian import GaussianSampler
 from ardae_rl.samplers.implicit import ImplicitSampler
+from ardae_rl.samplers.radial import RadialFlowSampler
+from ardae_rl.samplers.spline import SplineFlowSampler
 
-__all__ = ["GaussianSampler", "ImplicitSampler", "clamping_loss", "clamping_weight", "jacobian_stretch"]
+__all__ = [
+    "GaussianSampler",
+    "ImplicitSampler",
+    "RadialFlowSampler",
+    "SplineFlowSampler",
+    "clamping_loss",
+    "clamping_weight",
+    "jacobian_stretch",
+]
