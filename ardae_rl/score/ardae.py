@@ -26,20 +26,6 @@ def denoising_loss(network: nn.Module, x: Tensor, context: Tensor | None, sigma:
     return residual.square().sum(-1)
 
 
-def _stratified(z: Tensor) -> Tensor:
-    """Normal draws, one from each of as many equally likely strata, in random order."""
-    ranks = z.flatten().argsort().argsort().to(z)
-    return torch.special.ndtri((ranks + torch.rand_like(ranks)) / len(ranks)).clamp(-6, 6).view(z.shape)
-
-
-_PRIORS: dict[str, Callable[[Tensor], Tensor]] = {  # each with standard deviation one, of a standard normal draw
-    "normal": lambda z: z,
-    "uniform": lambda z: 3**0.5 * torch.erf(z / 2**0.5),
-    "log_symmetric": lambda z: z.sign() * (torch.randn_like(z) - 1).exp(),
-    "stratified": _stratified,
-}
-
-
 class ARDAE(ScoreEstimator):
     """AR-DAE: one network conditioned on sigma, trained under random sigma, used at sigma = 0.
 
@@ -65,7 +51,6 @@ class ARDAE(ScoreEstimator):
         adaptive_delta: bool = True,
         sigmas_per_sample: int = 1,
         antithetic: bool = True,
-        sigma_prior: str = "normal",
         autocast: bool = False,
         **network_options: Any,
     ) -> None:
@@ -74,7 +59,6 @@ class ARDAE(ScoreEstimator):
         if sigmas_per_sample < 1:
             raise ValueError(f"sigmas_per_sample must be at least 1, got {sigmas_per_sample}.")
         self.delta_scale, self.adaptive_delta, self.sigmas_per_sample = delta_scale, adaptive_delta, sigmas_per_sample
-        self.sigma_prior = sigma_prior
         self.antithetic, self.autocast = antithetic, autocast
         self._loss: Callable[..., Tensor] = denoising_loss
 
@@ -105,7 +89,7 @@ class ARDAE(ScoreEstimator):
         delta = self.delta_scale * (frame.spread if self.adaptive_delta else 1.0)
         if self.antithetic:  # as many rows as without: every second one gives way to the twin of its neighbour
             x = x[:, ::2]
-        sigma, u = delta * _PRIORS[self.sigma_prior](draw(*x.shape[:-1], 1)), draw(*x.shape)
+        sigma, u = delta * draw(*x.shape[:-1], 1), draw(*x.shape)
         if self.antithetic:
             x, sigma, u = torch.cat([x, x], 1), torch.cat([sigma, sigma], 1), torch.cat([u, -u], 1)
         with self._precision(x):

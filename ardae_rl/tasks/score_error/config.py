@@ -77,7 +77,6 @@ class ScoreErrorSettings:
     adaptive_delta: bool = False
     sigmas_per_sample: int = 1
     antithetic: bool = False
-    sigma_prior: Literal["normal", "uniform", "log_symmetric", "stratified"] = "normal"
     contexts: int = 1
     samples_per_context: int = 256
     steps: int = 10_000

@@ -252,7 +252,6 @@ def _estimators(settings: ScoreErrorSettings, law: Law, sigmas: list[float]) -> 
                 adaptive_delta=settings.adaptive_delta,
                 sigmas_per_sample=settings.sigmas_per_sample,
                 antithetic=settings.antithetic,
-                sigma_prior=settings.sigma_prior,
                 **options,
             )
             if sigma_input != "input":
