@@ -10,7 +10,6 @@ Reference: Durkan et al. 2019, arXiv:1906.04032; Kingma et al. 2016, arXiv:1606.
 import math
 
 from torch import Tensor, nn
-from zuko.flows import NSF
 
 from ardae_rl.samplers.gaussian import GaussianSampler
 
@@ -25,6 +24,8 @@ class SplineFlowSampler(nn.Module):
     def __init__(
         self, base: GaussianSampler, context_dim: int, *, flows: int = 3, bins: int = 8, hidden_layers: int = 2, width: int = 64
     ) -> None:
+        from zuko.flows import NSF  # here, so that every other policy needs torch alone
+
         super().__init__()
         self.dim = self.noise_dim = base.dim
         self.base = base
