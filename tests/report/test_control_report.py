@@ -90,7 +90,7 @@ def test_a_curve_is_the_mean_of_smoothed_runs_and_its_band_their_standard_error(
     np.testing.assert_allclose(np.asarray(line.get_ydata()), smooth.mean(0), atol=1e-6)
     assert np.asarray(line.get_xdata()).tolist() == [1000.0 * step for step in range(1, 13)]
     error = smooth.std(0, ddof=1) / math.sqrt(3)
-    edge = band.get_paths()[0].vertices  # type: ignore[attr-defined]
+    edge = np.array(band.get_paths()[0].vertices, dtype=float)
     for step in range(12):
         at_step = edge[edge[:, 0] == 1000.0 * (step + 1), 1]
         assert (at_step.min(), at_step.max()) == pytest.approx((smooth.mean(0)[step] - error[step], smooth.mean(0)[step] + error[step]))
