@@ -5,6 +5,7 @@ import os
 import shlex
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +24,12 @@ PLAIN_WIDTH = 140
 
 
 def tune(
-    config: Annotated[Path, typer.Argument(help="the experiment, such as tune_configs/quickstart.yaml", metavar="CONFIG.yaml")],
+    configs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="the experiment, such as tune_configs/quickstart.yaml; several, or a folder of them: a sweep", metavar="CONFIG.yaml..."
+        ),
+    ],
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", help="override one value of the file: config.sac.alpha=0.2 (repeatable)", metavar="KEY=VALUE"),
@@ -41,14 +47,19 @@ def tune(
     address: Annotated[str | None, typer.Option(help="the Ray cluster to use (default: RAY_ADDRESS, else this machine)")] = None,
     storage_path: Annotated[Path | None, typer.Option(help="where results go; on a cluster a folder every node mounts")] = None,
 ) -> None:
-    """Train the experiment described by CONFIG.yaml on Ray."""
+    """Train the experiment described by CONFIG.yaml on Ray; several of them side by side, as one sweep."""
     try:
         if smoke and resume:
             raise typer.BadParameter(
                 "a smoke run always starts anew; leave out --smoke to resume the experiment itself", param_hint="--resume"
             )
-        experiment = load_experiment(config, assignments=assignments or (), seeds=seeds, storage_path=storage_path, smoke=smoke)
-        code = _tune(experiment, config, dry_run=dry_run, resume=resume, address=address)
+        experiments = _loaded(_files(configs), assignments or (), seeds, storage_path, smoke)
+        if len(experiments) > 1:
+            options = _options(assignments or (), seeds, storage_path, smoke)
+            code = _sweep(experiments, options, dry_run=dry_run, resume=resume, address=address)
+        else:
+            (config, experiment), *_ = experiments.items()
+            code = _tune(experiment, config, dry_run=dry_run, resume=resume, address=address)
     except InvalidExperimentError as error:
         typer.echo(f"Error: {error}" if len(error.problems) == 1 else f"{len(error.problems)} errors:\n{error}", err=True)
         code = INVALID
@@ -56,6 +67,58 @@ def tune(
         typer.echo("\nStopped at once. Add --resume to continue from the checkpoints there are.", err=True)
         code = 130
     raise typer.Exit(code)
+
+
+def _files(configs: list[Path]) -> list[Path]:
+    """The files themselves, and those of the folders among them."""
+    files = [file for config in configs for file in (sorted(config.glob("*.yaml")) if config.is_dir() else [config])]
+    if not files:
+        raise InvalidExperimentError([Problem(", ".join(map(str, configs)), "", "there is no *.yaml file in it")])
+    return list(dict.fromkeys(files))
+
+
+def _loaded(
+    files: list[Path], assignments: Sequence[str], seeds: str | None, storage_path: Path | None, smoke: bool
+) -> dict[Path, Experiment]:
+    """The experiment in each file. Raises InvalidExperimentError with the mistakes of all of them."""
+    experiments: dict[Path, Experiment] = {}
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            experiments[file] = load_experiment(file, assignments=assignments, seeds=seeds, storage_path=storage_path, smoke=smoke)
+        except InvalidExperimentError as error:
+            problems += error.problems
+    if problems:
+        raise InvalidExperimentError(problems)
+    return experiments
+
+
+def _options(assignments: Sequence[str], seeds: str | None, storage_path: Path | None, smoke: bool) -> list[str]:
+    """What the driver of each experiment of a sweep is told on its command line."""
+    options = [option for assignment in assignments for option in ("--set", assignment)]
+    options += ["--seeds", seeds] if seeds is not None else []
+    options += ["--storage-path", str(storage_path)] if storage_path is not None else []
+    return options + (["--smoke"] if smoke else [])
+
+
+def _sweep(experiments: dict[Path, Experiment], options: list[str], *, dry_run: bool, resume: bool, address: str | None) -> int:
+    from ardae_rl.experiment import sweep
+    from ardae_rl.experiment.preflight import has_run
+
+    sweep.check(experiments, resume=resume)
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    if dry_run:
+        for experiment in experiments.values():
+            _print_plan(experiment, address, console)
+        return 0
+    drivers = []
+    for config, experiment in experiments.items():
+        again = ["--resume"] if resume and has_run(experiment.folder) else []
+        drivers.append(sweep.Driver(experiment, [sys.executable, sys.argv[0], str(config), *options, *again]))
+    code = sweep.run(drivers, address=address, command=_resume_command(), console=console)
+    folders = [os.path.relpath(experiment.folder) for experiment in experiments.values()]
+    typer.echo(f"Report:      {shlex.join(['python', 'scripts/report.py', *folders])}")
+    return code
 
 
 def _tune(experiment: Experiment, config: Path, *, dry_run: bool, resume: bool, address: str | None) -> int:

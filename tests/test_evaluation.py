@@ -48,7 +48,7 @@ class PaysForAction(gym.Env):
         return np.full((32, 48, 3), 40 * self.steps, np.uint8)
 
 
-gym.register("ardae_rl_tests/PaysForAction-v0", PaysForAction)
+gym.register("ardae_rl_tests/PaysForAction-v0", lambda **settings: PaysForAction(**settings))
 
 
 def policy_of(
@@ -63,9 +63,10 @@ def policy_of(
 def constant(**env_config: Any) -> TrainedPolicy:
     """A Gaussian with mean X and standard deviation 1 before the tanh, whatever it sees."""
     policy = policy_of(SACConfig(policy="gaussian", gaussian=GaussianPolicyConfig(width=4)), **env_config)
+    *_, weight, bias = policy.sampler.parameters()
     with torch.no_grad():
-        policy.sampler.body.layers[-1].weight.zero_()  # type: ignore[union-attr, operator]
-        policy.sampler.body.layers[-1].bias.copy_(torch.tensor([X, 0.0]))  # type: ignore[union-attr, operator]
+        weight.zero_()
+        bias.copy_(torch.tensor([X, 0.0]))
     return policy
 
 
@@ -99,6 +100,7 @@ def test_without_a_time_limit_an_episode_ends_after_the_steps_allowed() -> None:
 @pytest.mark.parametrize(("name", "steps"), [("film.mp4", [0, 1, 2, 3, 4, 5]), ("film.gif", [0, 2, 4])])
 def test_a_film_shows_the_first_episode_from_reset_to_end(tmp_path: Path, name: str, steps: list[int]) -> None:
     evaluate(constant(), episodes=2, seeds=[0, 1], film=tmp_path / "films" / name)
+    film: Any
     with imageio.v2.get_reader(tmp_path / "films" / name) as film:
         frames = [np.asarray(film.get_data(index)) for index in range(len(steps))]
         seconds = film.get_meta_data()["duration"] / (1000 if name.endswith("gif") else len(steps))  # a frame's ms; the film's s
@@ -156,9 +158,11 @@ def test_mujoco_is_filmed_without_a_screen_or_it_is_said_why_not(tmp_path: Path,
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "MUJOCO_GL")} | {"PYTHONPATH": str(ROOT)}
     if backend:
         environment["MUJOCO_GL"] = backend
-    command = [sys.executable, "scripts/evaluate.py", tmp_path / "p.safetensors", "--episodes", "1", "--video", tmp_path / "film.mp4"]
+    arguments = [tmp_path / "p.safetensors", "--episodes", "1", "--video", tmp_path / "film.mp4"]
+    command = [sys.executable, "scripts/evaluate.py", *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250, check=False)
     if backend is None and done.returncode == 0:
+        film: Any
         with imageio.v2.get_reader(tmp_path / "film.mp4") as film:
             assert film.get_data(4).std() > 10, "a picture of something"
     else:

@@ -297,6 +297,6 @@ def _plus_minus(mean: float, spread: float) -> str:
     return _number(mean) if np.isnan(spread) else f"{_number(mean)} ± {_number(spread)}"
 
 
-def _interval(value: float, low: float, high: float, style: str = "") -> str:
+def _interval(value: float, low: float, high: float, *, style: str = "") -> str:
     texts = [f"{number:{style}}" if style else _number(number) for number in (value, low, high)]
     return texts[0] if np.isnan(low) else f"{texts[0]} [{texts[1]}, {texts[2]}]"

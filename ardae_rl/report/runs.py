@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ardae_rl.experiment.plan import trial_name
+from ardae_rl.experiment.preflight import RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.report.records import EVALUATIONS, PARAMS
 
@@ -33,7 +34,10 @@ def read_runs(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[pd.Da
     trials: list[pd.DataFrame] = []
     problems: list[Problem] = []
     for folder, experiment in experiments:
-        found, wrong = _read_experiment(folder, experiment)
+        try:
+            found, wrong = _read_experiment(folder, experiment)
+        except (AttributeError, KeyError, TypeError) as error:
+            found, wrong = [], [Problem(str(folder / RECORD), "", f"is damaged, {type(error).__name__}: {error}: left out")]
         trials, problems = trials + found, problems + wrong
     if not trials:
         raise InvalidExperimentError(problems or [Problem("", "", "there is nothing to report")])
@@ -104,7 +108,7 @@ def _is_sound(row: Any) -> bool:
     except ValueError:
         return False
     scale = float(np.abs(returns).max(initial=1.0))
-    return steps > 0 and bool(returns) and abs(np.mean(returns) - mean) <= _PRECISION * scale
+    return steps > 0 and bool(returns) and bool(abs(np.mean(returns) - mean) <= _PRECISION * scale)
 
 
 def _check_finished(rows: pd.DataFrame, stop: dict[str, Any], every: int) -> None:
