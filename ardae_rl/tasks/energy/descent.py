@@ -1,0 +1,51 @@
+"""Adam that does not trip over a loss that is not finite."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+IMPATIENCE = 100
+
+
+class Descent:
+    """Steps of Adam(beta1, 0.999) that skip, and count, losses that are not finite.
+
+    A hundred of them in a row raise FloatingPointError: nothing is being learned any more.
+    """
+
+    def __init__(self, name: str, parameters: Iterable[nn.Parameter], *, lr: float, beta1: float) -> None:
+        self.name = name
+        self.optimiser = torch.optim.Adam(parameters, lr=lr, betas=(beta1, 0.999), fused=True)
+        self.steps = self.skipped = self.skipped_in_a_row = 0
+
+    def step(self, loss: Tensor) -> None:
+        self.steps += 1
+        if not loss.isfinite():
+            self._skip()
+            return
+        self.skipped_in_a_row = 0
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+
+    def _skip(self) -> None:
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        if self.skipped_in_a_row == IMPATIENCE:
+            raise FloatingPointError(
+                f"the loss of the {self.name} was not finite {IMPATIENCE} times in a row, last finite at its step "
+                f"{self.steps - IMPATIENCE}: lower its learning rate, or look at the samples there."
+            )
+
+    def set_lr(self, lr: float) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimiser": self.optimiser.state_dict(), "counts": [self.steps, self.skipped, self.skipped_in_a_row]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.steps, self.skipped, self.skipped_in_a_row = state["counts"]
