@@ -13,6 +13,7 @@ from ardae_rl.score.networks import Dense, activation_pair, mlp_layers
 class ImplicitMLP(nn.Module):
     """x = g(z), z ~ N(0, I): ``layers`` hidden layers of ``width``, then a linear output. (N, noise_dim) -> (N, dim).
 
+    The output weights start as N(0, 1), and so the samples with a spread of order one: a sampler that starts as a point misses modes.
     ``activation``: relu, as in the paper, or one of the smooth ones in :data:`ardae_rl.score.networks.ACTIVATIONS`.
     """
 
@@ -27,6 +28,7 @@ class ImplicitMLP(nn.Module):
         self.activation = functional.relu if activation == "relu" else activation_pair(activation)[0]
         self.hidden = mlp_layers(noise_dim, width, layers)
         self.out = Dense(width, dim)
+        nn.init.normal_(self.out.weight)
 
     def forward(self, noise: Tensor) -> Tensor:
         h = noise

@@ -30,8 +30,7 @@ class ARDAE(ScoreEstimator):
     """AR-DAE: one network conditioned on sigma, trained under random sigma, used at sigma = 0.
 
     ``delta_scale``: standard deviation of sigma, in sample standard deviations of the context (``adaptive_delta``) or in standardised
-    units. ``sigmas_per_sample`` noise draws per sample; ``antithetic`` (an even number of them, then) makes every second one the mirror
-    image of the first, (sigma, -u) after (sigma, u): what they share, u^T f(x), cancels. ``autocast`` runs the network in bfloat16 inside the loss, where
+    units. ``sigmas_per_sample`` noise draws per sample. ``autocast`` runs the network in bfloat16 inside the loss, where
     nearly all the work is; scores and log-densities, few by comparison, are always computed in full precision.
     ``network_options`` are those of :class:`.estimator.ScoreEstimator`.
 
@@ -50,7 +49,6 @@ class ARDAE(ScoreEstimator):
         delta_scale: float = 0.1,
         adaptive_delta: bool = True,
         sigmas_per_sample: int = 1,
-        antithetic: bool = False,
         autocast: bool = False,
         **network_options: Any,
     ) -> None:
@@ -59,9 +57,7 @@ class ARDAE(ScoreEstimator):
         if sigmas_per_sample < 1:
             raise ValueError(f"sigmas_per_sample must be at least 1, got {sigmas_per_sample}.")
         self.delta_scale, self.adaptive_delta, self.sigmas_per_sample = delta_scale, adaptive_delta, sigmas_per_sample
-        if antithetic and sigmas_per_sample % 2:
-            raise ValueError(f"sigmas_per_sample must be even with antithetic noise, which comes in pairs, got {sigmas_per_sample}.")
-        self.antithetic, self.autocast = antithetic, autocast
+        self.autocast = autocast
         self._loss: Callable[..., Tensor] = denoising_loss
 
     @classmethod
@@ -83,18 +79,9 @@ class ARDAE(ScoreEstimator):
     def _standard_loss(self, x: Tensor, context: Tensor | None, frame: Frame, draw: Normal) -> Tensor:
         x = frame.standardise(x).repeat_interleave(self.sigmas_per_sample, 1)
         delta = self.delta_scale * (frame.spread if self.adaptive_delta else 1.0)
-        sigma, u = self._noise(delta, x.shape, draw)
+        sigma, u = delta * draw(*x.shape[:-1], 1), draw(*x.shape)
         with self._precision(x):
             return self._loss(self.network, x, context, sigma, u).mean()
-
-    def _noise(self, delta: Tensor | float, shape: torch.Size, draw: Normal) -> tuple[Tensor, Tensor]:
-        """sigma (B, K, 1) and u (B, K, D); draws of one sample lie side by side."""
-        batch, samples, dim = shape
-        if not self.antithetic:
-            return delta * draw(batch, samples, 1), draw(batch, samples, dim)
-        sigma, u = delta * draw(batch, samples // 2, 1), draw(batch, samples // 2, dim)
-        mirrored = torch.stack([u, -u], 2).view(batch, samples, dim)
-        return sigma.repeat_interleave(2, 1), mirrored
 
     def _precision(self, x: Tensor) -> contextlib.AbstractContextManager:
         return torch.autocast(x.device.type, torch.bfloat16) if self.autocast else contextlib.nullcontext()
