@@ -31,6 +31,7 @@ def settings(label: str, *, steps: int) -> ScoreErrorSettings:
         network=network,
         delta=0.1,
         adaptive_delta=True,
+        antithetic=True,
         contexts=STATES,
         samples_per_context=SAMPLES,
         steps=steps,

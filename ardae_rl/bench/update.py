@@ -30,7 +30,7 @@ from ardae_rl.sac import (
 )
 
 BATCH, OBS_DIM, ACTION_DIM = 256, 17, 6
-SCORE = ScoreConfig(standardisation="fixed", samples_per_state=64, importance_samples=10)
+SCORE = ScoreConfig(standardisation="fixed", antithetic=False, samples_per_state=64, importance_samples=10)
 AMORTISED = replace(SCORE, standardisation="amortised")
 
 

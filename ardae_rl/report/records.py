@@ -14,12 +14,18 @@ EVALUATIONS, PARAMS = "evaluations.csv", "params.json"
 
 
 def read_experiment(folder: Path) -> dict[str, Any]:
-    """The experiment file stored in ``folder``. Raises InvalidExperimentError where there is none."""
+    """The experiment file stored in ``folder``. Raises InvalidExperimentError where there is none, or it is damaged."""
     path = folder / RECORD
     if not path.is_file():
         message = f"there is no {RECORD} in it; give the folder of an experiment, such as runs/score_error"
         raise InvalidExperimentError([Problem(str(folder), "", message)])
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        experiment = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        experiment = None
+    if not isinstance(experiment, dict) or not {"name", "run"} <= experiment.keys():
+        raise InvalidExperimentError([Problem(str(path), "", "is damaged: it does not say which experiment this is")])
+    return experiment
 
 
 def read_evaluations(folder: Path, grid: dict[str, list[Any]]) -> pd.DataFrame:

@@ -2,8 +2,8 @@
 
 The same classes are what a YAML file is validated against, what :class:`ardae_rl.sac.update.SAC` is built from, and what a checkpoint
 records. Defaults are those of [Lim2020] Table 7, HalfCheetah column, with n_a and n_Z of the authors' released code (64 and 10 for the
-table's 128 and 100) and except ``ScoreConfig.standardisation`` and
-``gaussian_residual``, where this project's measured improvement is the default.
+table's 128 and 100) and except ``ScoreConfig.standardisation``, ``gaussian_residual`` and ``antithetic``, where this project's measured
+improvements are the default.
 
 Reference: [Lim2020] arXiv:2006.05164.
 """
@@ -64,6 +64,25 @@ class GaussianPolicyConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FlowPolicyConfig:
+    """The Gaussian of ``gaussian`` made more flexible by ``flows`` invertible maps, its density kept.
+
+    ``kind: radial`` is SAC-NF's: radial maps after the Gaussian, the same for every state. ``kind: spline`` is stronger: a neural spline
+    flow given the state, inside the Gaussian; ``bins``, ``hidden_layers`` and ``width`` are those of its splines, read by no other kind.
+    """
+
+    kind: Literal["radial", "spline"] = "radial"
+    flows: int = 3
+    bins: int = 8
+    hidden_layers: int = 2
+    width: int = 64
+
+    def __post_init__(self) -> None:
+        _positive(self, "flows", "hidden_layers", "width")
+        _check(self.bins >= 2, "bins", "2 or more", self.bins)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CriticConfig:
     """Twin Q-networks with ReLU hidden layers."""
 
@@ -80,7 +99,8 @@ class ScoreConfig:
 
     ``layers`` hidden layers after state and action meet (m_fc); ``state_layers`` / ``action_layers`` encode each before that, 0 meaning
     raw (Table 7 "m_enc": 5 is 5/5, 1 is 1/0, 0 is 0/0).
-    ``samples_per_state`` n_a, ``sigmas_per_sample`` n_sigma, ``fits_per_update`` N_d, ``importance_samples`` n_Z.
+    ``samples_per_state`` n_a, ``sigmas_per_sample`` n_sigma, ``fits_per_update`` N_d, ``importance_samples`` n_Z. ``antithetic`` noise, in
+    pairs u and -u, is not the paper's; it needs no more computation and learns faster.
     ``scale`` is the paper's s, read by ``standardisation: fixed`` only. ``proposal_std`` is that of the importance-sampling proposal: in
     units of the action for ``fixed`` (paper: exp(-1)), in standardised units otherwise; None takes exp(-1) or 1.2.
     ``amortised`` whitens with a covariance regressed on the state by a network of ``whitener_width``; ``gaussian_residual`` starts the
@@ -95,10 +115,11 @@ class ScoreConfig:
     standardisation: Standardisation = "amortised"
     scale: float = 10_000.0
     gaussian_residual: bool | None = None
-    whitener_width: int = 256
+    whitener_width: int = 512
     delta_scale: float = 0.1
     samples_per_state: int = 64
     sigmas_per_sample: int = 1
+    antithetic: bool = True
     fits_per_update: int = 1
     importance_samples: int = 10
     proposal_std: float | None = None
@@ -138,14 +159,16 @@ class JacobianClampingConfig:
 class SACConfig:
     """One SAC update: which policy, where its entropy gradient comes from, and every step size.
 
-    ``policy`` picks the sampler and with it the entropy: ``gaussian`` has a density (plain SAC), ``implicit`` has none (SAC-AR-DAE).
+    ``policy`` picks the sampler and with it the entropy: ``gaussian`` (plain SAC) and ``flow`` (SAC-NF) have a density, ``implicit`` has
+    none (SAC-AR-DAE). ``flow_lr`` is the step size of the flow's own parameters; the Gaussian under it moves with ``actor_lr``.
     ``alpha`` is the temperature; ``auto`` tunes it towards ``target_entropy`` (nats; None: minus the action dimension) from
     ``initial_alpha``. ``compile`` runs the score loss through ``torch.compile``; ``autocast`` runs the score network in bfloat16.
     """
 
-    policy: Literal["implicit", "gaussian"] = "implicit"
+    policy: Literal["implicit", "gaussian", "flow"] = "implicit"
     implicit: ImplicitPolicyConfig = field(default_factory=ImplicitPolicyConfig)
     gaussian: GaussianPolicyConfig = field(default_factory=GaussianPolicyConfig)
+    flow: FlowPolicyConfig = field(default_factory=FlowPolicyConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
     jacobian_clamping: JacobianClampingConfig | None = field(default_factory=JacobianClampingConfig)
@@ -155,6 +178,7 @@ class SACConfig:
     gamma: float = 0.99
     tau: float = 0.005
     actor_lr: float = 3e-4
+    flow_lr: float = 3e-4
     critic_lr: float = 3e-4
     score_lr: float = 3e-4
     alpha_lr: float = 3e-4
@@ -166,6 +190,6 @@ class SACConfig:
     def __post_init__(self) -> None:
         if self.alpha != "auto":
             _check(float(self.alpha) >= 0, "alpha", "0 or greater, or 'auto'", self.alpha)
-        _positive(self, "initial_alpha", "actor_lr", "critic_lr", "score_lr", "alpha_lr", "max_non_finite")
+        _positive(self, "initial_alpha", "actor_lr", "flow_lr", "critic_lr", "score_lr", "alpha_lr", "max_non_finite")
         _check(0 <= self.gamma <= 1, "gamma", "between 0 and 1", self.gamma)
         _check(0 < self.tau <= 1, "tau", "in (0, 1]", self.tau)

@@ -99,11 +99,7 @@ class ScoreEntropy(nn.Module):
 
     @torch.no_grad()
     def _frame(self, policy: Sampler, obs: Tensor, normal: Normal) -> Frame:
-        """Amortised coordinates are a function of the state; the others take statistics of fresh samples."""
-        centre = policy.centre(obs)
-        amortised = self.estimator.standardisation == "amortised"
-        samples = centre.unsqueeze(1) if amortised else self._samples(policy, obs, normal)
-        return self.estimator.frame(samples, centre, context=obs)
+        return self.estimator.frame(self._samples(policy, obs, normal), policy.centre(obs), context=obs)
 
     def _samples(self, policy: Sampler, obs: Tensor, normal: Normal) -> Tensor:
         return policy.draw(obs, normal(len(obs), self.samples_per_state, policy.noise_dim))

@@ -10,12 +10,16 @@ from ardae_rl.samplers.gaussian import GaussianSampler
 from ardae_rl.samplers.hierarchical import HierarchicalSampler, entropy_bound
 from ardae_rl.samplers.implicit import ImplicitSampler
 from ardae_rl.samplers.mlp import ImplicitMLP
+from ardae_rl.samplers.radial import RadialFlowSampler
+from ardae_rl.samplers.spline import SplineFlowSampler
 
 __all__ = [
     "GaussianSampler",
     "HierarchicalSampler",
     "ImplicitMLP",
     "ImplicitSampler",
+    "RadialFlowSampler",
+    "SplineFlowSampler",
     "clamping_loss",
     "clamping_weight",
     "entropy_bound",

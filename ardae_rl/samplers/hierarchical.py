@@ -7,6 +7,7 @@ Reference: Agakov & Barber 2004; Ranganath et al. 2016, arXiv:1511.02386; [Lim20
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from ardae_rl.samplers.gaussian import GaussianSampler
@@ -17,7 +18,8 @@ LOG_STD_MAX = 10.0  # far beyond any sample: a bound against overflow only
 class HierarchicalSampler(nn.Module):
     """z ~ N(0, I), x | z ~ N(mu(z), s^2(z)), diagonal. (N, noise_dim = L + D) -> (N, D).
 
-    ``log_std_min``: of x given z.
+    ``log_std_min``: of x given z. At first z matters more than the noise around mu(z) does: a sampler that starts without using z stays so,
+    for a wide Gaussian around nothing is a local optimum of the auxiliary bound.
     """
 
     def __init__(self, latent_dim: int, dim: int, *, width: int = 256, layers: int = 3, log_std_min: float = -20.0) -> None:
@@ -26,6 +28,10 @@ class HierarchicalSampler(nn.Module):
         self.given_latent = GaussianSampler(
             latent_dim, dim, hidden_layers=layers, width=width, log_std_min=log_std_min, log_std_max=LOG_STD_MAX
         )
+        weight, bias = list(self.given_latent.parameters())[-2:]
+        nn.init.normal_(weight[:dim])
+        with torch.no_grad():
+            bias[dim:] -= 1
 
     def forward(self, noise: Tensor) -> Tensor:
         return self.draw_with_joint(noise)[0]

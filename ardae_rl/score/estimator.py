@@ -50,7 +50,7 @@ class ScoreEstimator(nn.Module, ABC):
         standardisation: Standardisation | None = None,
         scale: float = 10_000.0,
         gaussian_residual: bool | None = None,
-        whitener_width: int = 256,
+        whitener_width: int = 512,
     ) -> None:
         super().__init__()
         if dim < 1 or context_dim < 0:
@@ -82,13 +82,13 @@ class ScoreEstimator(nn.Module, ABC):
         """Standardised coordinates for the law that ``samples`` (B, K, D) or (N, D) come from.
 
         ``centre`` (B, D) or (D,) maps to 0; None: the mean, of the samples or as learned. ``context`` is read by ``amortised`` only,
-        which in turn reads no more than the shape of the samples.
+        which needs no more than one sample of each context, and corrects its scale by what more of them say.
         """
         x = self._with_contexts(samples, "samples")
         centre = self._checked_centre(x, centre)
         if self.whitener is not None:
             self._check_context(x, context)
-            return self.whitener(context, centre, len(x)).frame()
+            return self.whitener(context, centre, len(x)).frame(x)
         return self._sample_frame(x, centre)
 
     def loss(
@@ -131,8 +131,11 @@ class ScoreEstimator(nn.Module, ABC):
         if self.whitener is None:
             return {"score": self._standard_loss(x, context, frame or self._sample_frame(x, centre), draw)}
         whitening = self.whitener(context, centre, len(x))
-        score_loss = self._standard_loss(x, context, frame or whitening.frame(), draw)
-        return {"score": score_loss, "whitening": whitening.negative_log_likelihood(x)}
+        score_loss = self._standard_loss(x, context, frame or whitening.frame(x), draw)
+        whitening_loss = whitening.negative_log_likelihood(x)
+        if x.shape[1] > 1:
+            whitening_loss = whitening_loss + whitening.misfit_negative_log_likelihood(x)
+        return {"score": score_loss, "whitening": whitening_loss}
 
     def score(self, x: Tensor, context: Tensor | None = None, *, frame: Frame | None = None) -> Tensor:
         """Estimate of grad_x log p(x | context), the shape of x."""

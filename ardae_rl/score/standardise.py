@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 Standardisation = Literal["fixed", "per_context", "amortised"]
-_MIN_SPREAD = 1e-8  # a sampler collapsed to a point still gets finite coordinates
+MIN_SPREAD = 1e-8  # a sampler collapsed to a point still gets finite coordinates
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def frame_of(samples: Tensor, *, standardisation: Literal["fixed", "per_context"
     if samples.dim() != 3 or samples.shape[1] < 2:
         raise ValueError(f"samples must have shape (contexts, samples per context >= 2, dimension), got {tuple(samples.shape)}.")
     with torch.no_grad():
-        spread = samples.std(1, keepdim=True).mean(-1, keepdim=True).clamp_min(_MIN_SPREAD)
+        spread = samples.std(1, keepdim=True).mean(-1, keepdim=True).clamp_min(MIN_SPREAD)
         middle = samples.mean(1, keepdim=True) if centre is None else centre.unsqueeze(1)
         width = torch.full_like(spread, 1 / scale) if standardisation == "fixed" else spread
         return Frame(middle, width, spread / width)

@@ -26,7 +26,7 @@ def pair() -> Pair:
     torch.manual_seed(0)
     naive = NaiveUpdate(NaiveConfig(width=16, score_layers=2, scale=SCALE, samples_per_state=K, importance_samples=N_Z))
     policy = ImplicitSampler(17, 6, width=16)
-    estimator = ARDAE(6, 17, layers=2, context_layers=2, input_layers=2, width=16, standardisation="fixed", scale=SCALE)
+    estimator = ARDAE(6, 17, layers=2, context_layers=2, input_layers=2, width=16, standardisation="fixed", scale=SCALE, antithetic=False)
     naive.policy.load_state_dict(_naive_policy_weights(policy.state_dict()))
     naive.potential.load_state_dict(_naive_potential_weights(estimator.network.state_dict()))
     for module in (naive.policy, naive.potential, policy, estimator):

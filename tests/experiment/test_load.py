@@ -68,7 +68,7 @@ def test_numbers_arrive_with_their_declared_type(write: Write) -> None:
         ("config: {sac: {compile: on}}", "5: config.sac.compile: expected true or false, got the text 'on'"),
         (
             "config: {sac: {policy: implict}}",
-            "5: config.sac.policy: expected 'implicit' or 'gaussian', got the text 'implict'; did you mean 'implicit'?",
+            "5: config.sac.policy: expected 'implicit' or 'gaussian' or 'flow', got the text 'implict'; did you mean 'implicit'?",
         ),
         (
             "config: {sac: {jacobian_clamping: 3}}",

@@ -28,5 +28,11 @@ def test_layers_and_widths_are_those_of_appendix_e() -> None:
 def test_noise_thinner_than_the_sample_and_unknown_activations_are_refused() -> None:
     with pytest.raises(ValueError, match=r"noise_dim must be at least the dimension 3 of a sample, got 2: .*Raise noise_dim"):
         ImplicitMLP(2, 3)
-    with pytest.raises(ValueError, match="activation must be one of .* got 'step'"):
+    with pytest.raises(ValueError, match=r"activation must be one of .* got 'step'"):
         ImplicitMLP(3, 3, activation="step")
+
+
+def test_output_weights_start_standard_normal() -> None:
+    weight = ImplicitMLP(64, 64, width=512, layers=1).out.weight
+    assert abs(weight.mean()) < 4 / weight.numel() ** 0.5
+    assert abs(weight.square().mean() - 1) < 4 * (2 / weight.numel()) ** 0.5

@@ -116,6 +116,38 @@ def test_several_sigmas_per_sample_are_repeats_of_the_sample() -> None:
     torch.testing.assert_close(three.loss(samples, context, normal=normal()), repeated)
 
 
+def gradients(estimator: ARDAE, samples: Tensor, draws: int) -> Tensor:
+    """Of the loss with fresh noise in the first layer's weights, (draws, weights)."""
+    weight = next(estimator.network.parameters())
+    return torch.stack(
+        [torch.autograd.grad(estimator.loss(samples, frame=estimator.frame(samples)), weight)[0].flatten() for _ in range(draws)]
+    )
+
+
+def test_antithetic_noise_leaves_the_mean_of_the_gradient_and_takes_most_of_its_variance() -> None:
+    samples = torch.randn(20, 2)
+    plain = make(form="residual", delta_scale=0.1, sigmas_per_sample=2, antithetic=False)
+    paired = make(form="residual", delta_scale=0.1, sigmas_per_sample=2)
+    paired.load_state_dict(plain.state_dict())
+    of_plain, of_paired = gradients(plain, samples, 2000), gradients(paired, samples, 2000)
+    standard_error = ((of_plain.var(0) + of_paired.var(0)) / 2000).sqrt()
+    deviations = (of_plain.mean(0) - of_paired.mean(0)) / standard_error
+    assert 0.05 < deviations.abs().max() < 4  # standard errors: neither biased nor suspiciously equal
+    assert 0 < of_paired.var(0).sum() < 0.2 * of_plain.var(0).sum()
+
+
+@pytest.mark.parametrize(("sigmas_per_sample", "rows"), [(1, 6), (2, 10), (3, 16)])
+def test_antithetic_noise_needs_no_more_rows_than_plain(sigmas_per_sample: int, rows: int) -> None:
+    """Five samples: an odd number of rows is made even by one."""
+    estimator = make(form="residual", sigmas_per_sample=sigmas_per_sample)
+    seen: list[Tensor] = []
+    estimator.network.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    estimator.loss(torch.randn(5, 2))
+    assert seen[0].shape == (1, rows, 2)
+    upper, lower = seen[0].chunk(2, 1)
+    assert (upper != lower).any()
+
+
 # coordinates
 
 

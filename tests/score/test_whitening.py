@@ -1,5 +1,6 @@
 """The amortised covariance: a likelihood with its maximum in the right place, exact coordinates, and a head start for Gaussians."""
 
+import dataclasses
 import math
 
 import pytest
@@ -118,19 +119,64 @@ def test_a_correlated_gaussian_has_its_exact_score_and_density_once_whitened() -
     context, x = torch.randn(4, 3), torch.randn(4, 6, 3)
     whitening = estimator.whitener(context, None, 4)
     law = torch.distributions.MultivariateNormal(whitening.mean[:, None], covariance(whitening)[:, None])
-    frame = estimator.frame(x, context=context)
+    frame = estimator.frame(x[:, :1], context=context)
     residual = torch.linalg.solve(covariance(whitening), (x - whitening.mean[:, None]).mT).mT
     torch.testing.assert_close(estimator.score(x, context, frame=frame), -residual)
     log_z = estimator.log_partition(context, samples=200_000).log_z
     torch.testing.assert_close(estimator.log_density(x, context, frame=frame) - log_z[:, None], law.log_prob(x), rtol=0, atol=0.02)
 
 
-def test_amortised_coordinates_do_not_depend_on_the_samples() -> None:
+def with_misfit(log_misfit: float) -> Whitening:
+    return dataclasses.replace(random_whitener()(torch.randn(4, 3), None, 4), log_misfit=torch.tensor(log_misfit))
+
+
+def test_samples_give_the_scale_where_the_regression_knows_nothing_and_nothing_where_it_knows_all() -> None:
+    x = torch.randn(4, 50, 3)
+    ignorant, certain = with_misfit(50.0), with_misfit(-50.0)
+    level = ignorant.frame(x).standardise(x).square().mean((1, 2))
+    torch.testing.assert_close(level, torch.ones(4))
+    torch.testing.assert_close(certain.frame(x).scale, certain.frame().scale)
+    torch.testing.assert_close(certain.frame(x[:, :1]).scale, certain.frame().scale)
+    torch.testing.assert_close((ignorant.frame(x).centre, ignorant.frame(x).matrix), (ignorant.frame().centre, ignorant.frame().matrix))
+
+
+def scattered(contexts: int, samples: int, misfit: float) -> tuple[Whitening, Tensor, Tensor]:
+    """A whitening that believes in N(0, I), draws of N(0, e^z I) with z ~ N(0, misfit), and z."""
+    z = misfit**0.5 * torch.randn(contexts)
+    identity = Whitening(torch.zeros(contexts, 2), torch.zeros(contexts, 2, 2), torch.zeros(contexts, 2), torch.tensor(math.log(misfit)))
+    return identity, (0.5 * z).exp()[:, None, None] * torch.randn(contexts, samples, 2), z
+
+
+def test_the_corrected_scale_beats_both_the_regression_and_the_samples() -> None:
+    """Mean squared error of log scale^2: t for the regression, n for the samples (n = 2 / K D), t n / (t + n) for the two together."""
+    misfit, noise = 0.0625, 2 / 32
+    whitening, x, z = scattered(20_000, 16, misfit)
+    error = (2 * whitening.frame(x).scale.log().flatten() - z).square().mean()
+    torch.testing.assert_close(error, torch.tensor(misfit * noise / (misfit + noise)), rtol=0.08, atol=0)
+
+
+def test_the_misfit_is_learned() -> None:
+    whitening, x, _ = scattered(20_000, 64, 0.25)
+    log_misfit = torch.zeros((), requires_grad=True)
+    optimiser = torch.optim.LBFGS([log_misfit], line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        value = dataclasses.replace(whitening, log_misfit=log_misfit).misfit_negative_log_likelihood(x)
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    torch.testing.assert_close(log_misfit.exp().detach(), torch.tensor(0.25), rtol=0.05, atol=0)
+
+
+def test_a_context_whose_samples_are_all_alike_has_finite_coordinates_and_losses() -> None:
     estimator = ARDAE(3, 3, standardisation="amortised", width=16)
     context, centre = torch.randn(4, 3), torch.randn(4, 3)
-    few, many = estimator.frame(centre[:, None], centre, context=context), estimator.frame(torch.randn(4, 99, 3), centre, context=context)
-    for part in ("centre", "scale", "spread", "matrix"):
-        assert torch.equal(getattr(few, part), getattr(many, part))
+    collapsed = centre[:, None].expand(4, 8, 3)
+    losses = estimator.losses(collapsed, context, centre=centre)
+    assert all(bool(value.isfinite()) for value in losses.values())
+    assert estimator.score(collapsed, context, frame=estimator.frame(collapsed, centre, context=context)).isfinite().all()
 
 
 def test_gaussian_residual_needs_unit_scale() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import get_args
 
 import numpy as np
@@ -28,7 +29,7 @@ def log_sum(*terms: float) -> float:
 def test_every_name_that_settings_allow_is_a_target() -> None:
     for name in get_args(TargetName):
         assert target(name).sample(3, generator()).shape == (3, target(name).dim)
-    with pytest.raises(ValueError, match="target must be one of potential_1, .*mixture_32d, got 'potential_5'"):
+    with pytest.raises(ValueError, match=r"target must be one of potential_1, .*mixture_32d, got 'potential_5'"):
         target("potential_5")
 
 
@@ -65,7 +66,7 @@ def inner_moments(law: PlanarTarget, power: tuple[int, int]) -> float:
     """E[x1^a x2^b] Z by Gauss-Legendre in x2 on short panels inside scipy's adaptive quadrature in x1."""
     nodes, weights = np.polynomial.legendre.leggauss(12)
     panels = np.linspace(-9.5, 9.5, 77)
-    heights = np.concatenate([(b - a) / 2 * nodes + (a + b) / 2 for a, b in zip(panels[:-1], panels[1:], strict=True)])
+    heights = np.concatenate([(b - a) / 2 * nodes + (a + b) / 2 for a, b in pairwise(panels)])
     masses = np.tile(weights * (panels[1] - panels[0]) / 2, len(panels) - 1)
 
     def along(first: float) -> float:
@@ -169,4 +170,4 @@ def test_points_beyond_the_grid_count_as_at_its_edge() -> None:
     assert isinstance(law, PlanarTarget)
     edge, beyond = torch.tensor([[0.0, HALF_WIDTH - 0.01]]), torch.tensor([[0.0, 3 * HALF_WIDTH]])
     assert law.divergence(beyond.expand(10, 2)) == law.divergence(edge.expand(10, 2)) > 100
-    assert HALF_WIDTH * 2 / BINS == pytest.approx(0.08)
+    assert pytest.approx(0.08) == HALF_WIDTH * 2 / BINS

@@ -33,8 +33,6 @@ class ScoreSettings:
 
     def __post_init__(self) -> None:
         _positive(self, "layers", "width", "scale", "delta", "sigmas_per_sample", "fits_per_step", "lr")
-        if self.antithetic and self.sigmas_per_sample % 2:
-            raise ValueError(f"sigmas_per_sample must be even with antithetic noise, got {self.sigmas_per_sample!r}")
         if self.gaussian_residual and self.standardisation == "fixed":
             raise ValueError("gaussian_residual must be false or null with standardisation fixed, got true")
 

@@ -16,8 +16,12 @@ def pictures(samples: Tensor, exact: Tensor) -> dict[str, Figure]:
     low, high = np.quantile(exact.numpy(), (1e-4, 1 - 1e-4), axis=0)
     middle, half = (low + high) / 2, 0.55 * (high - low).max()
     edges = [np.linspace(centre - half, centre + half, PIXELS + 1) for centre in middle]
-    counts = {name: np.histogram2d(*points.numpy().T, bins=edges)[0] for name, points in (("samples", samples), ("target", exact))}
+    counts = {"samples": _counts(samples, edges), "target": _counts(exact, edges)}
     return {name: _picture(grid, brightest=counts["target"].max()) for name, grid in counts.items()}
+
+
+def _counts(points: Tensor, edges: list[np.ndarray]) -> np.ndarray:
+    return np.histogram2d(points[:, 0].numpy(), points[:, 1].numpy(), bins=edges)[0]
 
 
 def _picture(counts: np.ndarray, brightest: float) -> Figure:

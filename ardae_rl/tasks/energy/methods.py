@@ -15,8 +15,8 @@ from ardae_rl.samplers import GaussianSampler, HierarchicalSampler, ImplicitMLP,
 from ardae_rl.samplers.spline_flow import SplineFlow, flow_of_size
 from ardae_rl.score import ARDAE, Frame, entropy_surrogate
 from ardae_rl.score.estimator import Normal
+from ardae_rl.tasks.descent import Descent
 from ardae_rl.tasks.energy.config import EnergySettings
-from ardae_rl.tasks.energy.descent import Descent
 from ardae_rl.tasks.task import Metrics
 
 LOG_STD_MIN = -2.0  # of x given z where AR-DAE is to learn its score: log variance -4, as in the paper
@@ -58,7 +58,7 @@ class ScoreMethod:
             autocast=chosen.autocast,
         )
         self.networks = nn.ModuleDict({"sampler": sampler, "estimator": self.estimator}).to(device)
-        self.descents = {"score": Descent("score network", self.estimator.parameters(), lr=chosen.lr, beta1=settings.beta1)}
+        self.descents = {"score": Descent("score network", adam(self.estimator.parameters(), chosen.lr, settings))}
 
     def moved(self) -> Iterator[nn.Parameter]:
         return self.sampler.parameters()
@@ -125,6 +125,10 @@ class DensityMethod:
     def draw_with_entropy(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         x, log_prob = self.sampler.draw_with_log_prob(noise)
         return x, -log_prob.mean()
+
+
+def adam(parameters: Iterator[nn.Parameter], lr: float, settings: EnergySettings) -> torch.optim.Adam:
+    return torch.optim.Adam(parameters, lr=lr, betas=(settings.beta1, 0.999), fused=True)
 
 
 def method(settings: EnergySettings, dim: int, device: str) -> Method:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ardae_rl.tasks.descent import Descent
 from ardae_rl.tasks.energy.config import EnergySettings
-from ardae_rl.tasks.energy.descent import Descent
-from ardae_rl.tasks.energy.methods import method
+from ardae_rl.tasks.energy.methods import adam, method
 from ardae_rl.tasks.energy.metrics import coverage, distances, divergence, final_emd
 from ardae_rl.tasks.energy.potentials import Target, target
 from ardae_rl.tasks.task import Metrics
@@ -33,7 +33,7 @@ class EnergyTask:
         self.target: Target = target(settings.target)
         self.method = method(settings, self.target.dim, device)
         self.descents = {
-            "sampler": Descent("sampler", self.method.moved(), lr=settings.lr, beta1=settings.beta1),
+            "sampler": Descent("sampler", adam(self.method.moved(), settings.lr, settings)),
             **self.method.descents,
         }
         self.draws = torch.Generator(device).manual_seed(_DRAWS_SEED + seed)
@@ -43,7 +43,8 @@ class EnergyTask:
     def step(self) -> Metrics:
         """Fit the score to the sampler where there is one to fit, then move the sampler once."""
         alpha = self._alpha()
-        self.descents["sampler"].set_lr(self._lr())
+        for group in self.descents["sampler"].optimiser.param_groups:
+            group["lr"] = self._lr()
         fitted = self.method.fit(self._normal)
         x, entropy = self.method.draw_with_entropy(self._normal(self.settings.batch_size, self.method.sampler.noise_dim))
         energy = self.target.energy(x).mean()

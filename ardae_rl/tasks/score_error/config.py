@@ -16,8 +16,9 @@ LawName = Literal[
     "gaussian_17d",
     "mixture_17d",
     "gaussian_50d",
+    "mixture_50d",
 ]
-CONDITIONAL = ("gaussian_4d", "gaussian_4d_3_decades", "mixture_4d", "gaussian_17d", "mixture_17d", "gaussian_50d")
+CONDITIONAL = ("gaussian_4d", "gaussian_4d_3_decades", "mixture_4d", "gaussian_17d", "mixture_17d", "gaussian_50d", "mixture_50d")
 EstimatorName = Literal[
     "ardae",
     "residual_dae",
@@ -59,7 +60,8 @@ class ScoreErrorSettings:
 
     ``sigmas``: AR-DAE trains once and is measured at each; the other autoencoders train one network per sigma, together or, ``annealed``,
     one after the other from the largest down, each starting from the last and all sharing the ``steps``.
-    ``delta``: standard deviation of AR-DAE's sigma, in units of standardised samples. ``sigmas_per_sample`` as in ``ARDAE``.
+    ``delta``: standard deviation of AR-DAE's sigma, in units of standardised samples. ``sigmas_per_sample`` and
+    ``antithetic`` as in ``ARDAE``.
     ``contexts`` x ``samples_per_context`` draws make a mini-batch (and are what a kernel estimator gets).
     ``halve_lr_every`` halves the learning rate every so many of ``steps`` (annealed: proportionally sooner in each level's share of them);
     null: cosine decay to 0, or constant where the law drifts.
@@ -74,6 +76,7 @@ class ScoreErrorSettings:
     delta: float = 0.05
     adaptive_delta: bool = False
     sigmas_per_sample: int = 1
+    antithetic: bool = False
     contexts: int = 1
     samples_per_context: int = 256
     steps: int = 10_000

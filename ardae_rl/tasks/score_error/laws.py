@@ -242,4 +242,5 @@ LAWS: dict[str, Callable[[int], Any]] = {
     "gaussian_17d": lambda seed: ConditionalMixture(17, seed=seed),
     "mixture_17d": lambda seed: ConditionalMixture(17, components=3, seed=seed),
     "gaussian_50d": lambda seed: ConditionalMixture(50, seed=seed),
+    "mixture_50d": lambda seed: ConditionalMixture(50, components=3, seed=seed),
 }

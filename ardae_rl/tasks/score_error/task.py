@@ -251,6 +251,7 @@ def _estimators(settings: ScoreErrorSettings, law: Law, sigmas: list[float]) -> 
                 delta_scale=settings.delta,
                 adaptive_delta=settings.adaptive_delta,
                 sigmas_per_sample=settings.sigmas_per_sample,
+                antithetic=settings.antithetic,
                 **options,
             )
             if sigma_input != "input":

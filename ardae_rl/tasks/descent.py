@@ -1,23 +1,21 @@
-"""Adam that does not trip over a loss that is not finite."""
+"""An optimiser that does not trip over a loss that is not finite."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 IMPATIENCE = 100
 
 
 class Descent:
-    """Steps of Adam(beta1, 0.999) that skip, and count, losses that are not finite.
+    """Steps of an optimiser that skip, and count, losses that are not finite.
 
     A hundred of them in a row raise FloatingPointError: nothing is being learned any more.
     """
 
-    def __init__(self, name: str, parameters: Iterable[nn.Parameter], *, lr: float, beta1: float) -> None:
-        self.name = name
-        self.optimiser = torch.optim.Adam(parameters, lr=lr, betas=(beta1, 0.999), fused=True)
+    def __init__(self, name: str, optimiser: torch.optim.Optimizer) -> None:
+        self.name, self.optimiser = name, optimiser
         self.steps = self.skipped = self.skipped_in_a_row = 0
 
     def step(self, loss: Tensor) -> None:
@@ -38,10 +36,6 @@ class Descent:
                 f"the loss of the {self.name} was not finite {IMPATIENCE} times in a row, last finite at its step "
                 f"{self.steps - IMPATIENCE}: lower its learning rate, or look at the samples there."
             )
-
-    def set_lr(self, lr: float) -> None:
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
 
     def state_dict(self) -> dict[str, Any]:
         return {"optimiser": self.optimiser.state_dict(), "counts": [self.steps, self.skipped, self.skipped_in_a_row]}
