@@ -178,9 +178,10 @@ def report(
 
 def _report(folders: list[Path], output: Path | None) -> tuple[list[Path], list[Problem]]:
     """Files written, and what could not be. Experiments of SAC make one report, those of a task one each."""
-    from ardae_rl.report import control, score_error
+    from ardae_rl.report import control, energy, score_error
     from ardae_rl.report.records import read_experiment
 
+    of_tasks = {"energy": energy.write, "score_error": score_error.write}
     written: list[Path] = []
     problems: list[Problem] = []
     control_experiments = []
@@ -189,11 +190,11 @@ def _report(folders: list[Path], output: Path | None) -> tuple[list[Path], list[
             experiment = read_experiment(folder)
             if experiment["run"] == CONTROL_RUN:
                 control_experiments.append((folder, experiment))
-            elif experiment["run"] == "score_error":
+            elif experiment["run"] in of_tasks:
                 place = output if output and len(folders) == 1 else (output or Path("results")) / experiment["name"]
-                written += score_error.write(experiment, folder, place)
+                written += of_tasks[experiment["run"]](experiment, folder, place)
             else:
-                message = f"its run is {experiment['run']!r}; reports are made of: {CONTROL_RUN}, score_error"
+                message = f"its run is {experiment['run']!r}; reports are made of: {', '.join([CONTROL_RUN, *of_tasks])}"
                 raise InvalidExperimentError([Problem(str(folder), "", f"{message}. Its curves are in {folder}/*/evaluations.csv")])
         except InvalidExperimentError as error:
             problems += error.problems

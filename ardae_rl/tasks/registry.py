@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from importlib import import_module
 
+from ardae_rl.tasks.energy.config import EnergySettings
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings
 from ardae_rl.tasks.task import Task
 
@@ -20,4 +21,7 @@ class TaskKind:
         return task
 
 
-TASKS: dict[str, TaskKind] = {"score_error": TaskKind(ScoreErrorSettings, "ardae_rl.tasks.score_error.task:ScoreErrorTask")}
+TASKS: dict[str, TaskKind] = {
+    "energy": TaskKind(EnergySettings, "ardae_rl.tasks.energy.task:EnergyTask"),
+    "score_error": TaskKind(ScoreErrorSettings, "ardae_rl.tasks.score_error.task:ScoreErrorTask"),
+}

@@ -11,13 +11,25 @@ import torch
 from ray.train._internal.storage import StorageContext
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from ardae_rl.tasks.energy.config import EnergySettings, ScoreSettings
 from ardae_rl.tasks.registry import TASKS, TaskKind
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings
 from ardae_rl.tasks.trainable import CHECKPOINT_FILE, TaskTrial
 from tests.tasks.counting import CountingSettings
 
 SHORT_SCORE_ERROR = dataclasses.replace(ScoreErrorSettings().smoke(), steps=12, report_every_steps=3, evaluate_every_steps=4)
-EXAMPLES = [("counting", CountingSettings()), ("score_error", SHORT_SCORE_ERROR)]
+SHORT_ENERGY = EnergySettings(
+    width=8,
+    layers=1,
+    score=ScoreSettings(width=8, layers=1, fits_per_step=2),
+    batch_size=16,
+    steps=12,
+    report_every_steps=3,
+    evaluate_every_steps=6,
+    emd_samples=100,
+    final_emd_samples=100,
+)
+EXAMPLES = [("counting", CountingSettings()), ("energy", SHORT_ENERGY), ("score_error", SHORT_SCORE_ERROR)]
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
