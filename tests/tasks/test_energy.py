@@ -161,16 +161,17 @@ def test_the_flow_learns_the_funnel() -> None:
     before = task.evaluate()["energy_distance"]
     for _ in range(200):
         task.step()
-    assert task.evaluate()["energy_distance"] < 0.2 * before
+    assert task.evaluate()["energy_distance"] < 0.35 * before
 
 
 def test_the_auxiliary_method_learns_a_potential() -> None:
-    task = EnergyTask(settings(method="hierarchical_auxiliary", width=64, batch_size=256, steps=300, lr=5e-3, lr_halvings=4), seed=0)
+    small = {"target": "potential_2", "width": 64, "batch_size": 256, "steps": 300, "lr": 5e-3, "lr_halvings": 4}
+    task = EnergyTask(settings(method="hierarchical_auxiliary", **small), seed=0)
     before = task.evaluate()
     for _ in range(300):
         task.step()
     after = task.evaluate()
-    assert after["reverse_kl"] < 0.5 < before["reverse_kl"] and after["sliced_w2"] < 0.7 * before["sliced_w2"]
+    assert after["reverse_kl"] < 0.4 * before["reverse_kl"] and after["sliced_w2"] < 0.5 * before["sliced_w2"]
 
 
 def test_losses_that_are_not_finite_are_skipped_and_counted() -> None:
