@@ -88,8 +88,10 @@ class EnergySettings:
 
     def smoke(self) -> "EnergySettings":
         """Ten steps and one evaluation, of few samples."""
-        short = {"steps": 10, "report_every_steps": 5, "evaluate_every_steps": 10}
-        return dataclasses.replace(self, **short, emd_samples=MIN_EMD_SAMPLES, final_emd_samples=MIN_EMD_SAMPLES)
+        few = MIN_EMD_SAMPLES
+        return dataclasses.replace(
+            self, steps=10, report_every_steps=5, evaluate_every_steps=10, emd_samples=few, final_emd_samples=few
+        )
 
 
 def _positive(owner: object, *names: str) -> None:
