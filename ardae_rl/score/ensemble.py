@@ -1,6 +1,6 @@
 """Many small networks of one architecture trained at once: their parameters stacked along a leading ensemble dimension.
 
-Repeats of a small experiment leave a processor idle between operations; stacked, E repeats are one experiment with E times larger operations.
+Repeats of a small experiment leave a processor idle between operations; stacked, E repeats are one with E times larger operations.
 Notation: E members, each with parameters of its own; every argument and result carries the ensemble dimension first.
 Identity: f mapped over members is [f(member_1, x_1), ..., f(member_E, x_E)]; and since optimisers such as Adam act on every number by
 itself, a step on the stacked parameters under the *sum* of the members' losses is E separate steps.
@@ -21,8 +21,8 @@ Member = TypeVar("Member", bound=nn.Module)
 class Ensemble(nn.Module, Generic[Member]):
     """``members`` of one architecture as one module; they are copied, and no longer used.
 
-    ``parameters()`` and ``state_dict()`` are those of a member, each tensor with E in front. Buffers are shared, not stacked: constants such
-    as masks, the same in every member. Raises ValueError for members that differ in more than the values of their parameters.
+    ``parameters()`` and ``state_dict()`` are those of a member, each tensor with E in front. Buffers are shared, not stacked: constants
+    such as masks, the same in every member. Raises ValueError for members that differ in more than the values of their parameters.
 
     >>> members = [nn.Linear(3, 2) for _ in range(5)]
     >>> ensemble = Ensemble(members)
@@ -47,7 +47,7 @@ class Ensemble(nn.Module, Generic[Member]):
         look at the values of tensors (no ``if loss > 0``: ``losses`` of a score estimator does not, ``loss`` does) nor call autograd, as
         implicit score matching does. What it draws at random differs between members.
         """
-        parameters = {f"member.{name}": value for name, value in self.stacked.named_parameters()}
+        parameters: dict[str, Tensor] = {f"member.{name}": value for name, value in self.stacked.named_parameters()}
 
         def of_one(own: dict[str, Tensor], *arguments: Tensor) -> Any:
             return functional_call(_Applied(self.stacked), own, (function, *arguments))
@@ -75,7 +75,7 @@ def _check_alike(members: Sequence[nn.Module]) -> None:
         for (name, buffer), (_, first) in zip(member.named_buffers(), members[0].named_buffers(), strict=True):
             if not torch.equal(buffer, first):
                 raise ValueError(
-                    f"members share their buffers, but {name!r} of number {number} and number 0 differ; make it a parameter without gradient."
+                    f"members share their buffers, but {name!r} of number {number} and number 0 differ: make it a parameter, or one value."
                 )
 
 

@@ -70,7 +70,7 @@ class _OneDNNLinear(torch.autograd.Function):
     backward = staticmethod(_backward)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor | None) -> tuple[Tensor, int]:
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
         """Of many networks at once: one batched product, which oneDNN does not have in float32."""
         return torch.vmap(functional.linear, in_dims)(*inputs), 0
 

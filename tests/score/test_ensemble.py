@@ -102,7 +102,11 @@ def test_samplers_are_members_too() -> None:
 
 def test_flows_are_members_too_and_share_their_masks() -> None:
     flows = [zuko.flows.MAF(D, transforms=2, hidden_features=(8,), activation=nn.ELU) for _ in range(E)]
-    assert_same(flows, lambda flow, z: torch.cat([each.view(N, -1) for each in flow.transform().call_and_ladj(z)], -1), torch.randn(E, N, D))
+
+    def values(flow: zuko.flows.MAF, z: Tensor) -> Tensor:
+        return torch.cat([each.view(N, -1) for each in flow.transform().call_and_ladj(z)], -1)
+
+    assert_same(flows, values, torch.randn(E, N, D))
     masks = [buffer for name, buffer in Ensemble(flows).named_buffers() if name.endswith("mask")]
     assert [mask.dim() for mask in masks] == [2] * 4
 

@@ -66,8 +66,8 @@ class MaxEntSettings:
 
     ``problem``: what is constrained, hence what the answer is (``problems.py``); ``dim`` is 10 for ``gaussian`` in the paper, 1 for others.
     ``method``: ``implicit`` (any network of noise, entropy gradient by AR-DAE) or ``iaf`` (a flow, exact entropy).
-    ``constraint_estimate``: ``unbiased`` or, as in the paper, the ``batch`` estimate's square, which adds the batch's sampling variance to the
-    penalty. ``batch_size`` draws estimate entropy gradient and constraints.
+    ``constraint_estimate``: ``unbiased`` or, as in the paper, the square of the ``batch`` estimate, which adds the batch's sampling
+    variance to the penalty. ``batch_size`` draws estimate entropy gradient and constraints.
     lambda grows geometrically from ``penalty_start`` to ``penalty_end`` over the first ``penalty_ramp`` of the ``steps``.
     Learning rates decay to 0 along a cosine. ``emd_samples`` of each side enter the earth mover's distance.
     """

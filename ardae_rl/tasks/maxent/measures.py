@@ -4,6 +4,7 @@ Notation: N samples, D dimension.
 """
 
 import math
+
 import numpy as np
 import ot
 from scipy.spatial import cKDTree

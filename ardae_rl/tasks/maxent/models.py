@@ -59,8 +59,8 @@ class Learner:
         longest, member = (self.steps_done - self.last_finite_step).max(0)
         if longest >= MAX_NON_FINITE:
             raise FloatingPointError(
-                f"the {self.name} loss of repeat {int(member)} or its gradient was not finite {int(longest)} times in a row; it last was at "
-                f"{self.name} step {int(self.last_finite_step[member])}. Lower lr, score.lr or penalty_end."
+                f"the {self.name} loss of repeat {int(member)} or its gradient was not finite {int(longest)} times in a row; it last was "
+                f"at {self.name} step {int(self.last_finite_step[member])}. Lower lr, score.lr or penalty_end."
             )
 
     def state_dict(self) -> dict[str, Any]:

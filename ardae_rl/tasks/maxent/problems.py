@@ -1,8 +1,8 @@
 """Maximum-entropy problems whose answer is known in closed form.
 
 Notation: E repeats (independent problems), N samples, D dimension; x (E, N, D).
-Constraint: E_p[r_k(x)] = 0 for each named group k of M_k numbers, r_k (E, N, M_k). A support is no such constraint: samples are mapped into it
-by a bijection x = T(y) of unconstrained y, and H(x) = H(y) + E[log |det dT/dy|].
+Constraint: E_p[r_k(x)] = 0 for each named group k of M_k numbers, r_k (E, N, M_k). A support is no such constraint: samples are mapped
+into it by a bijection x = T(y) of unconstrained y, and H(x) = H(y) + E[log |det dT/dy|].
 Answers: mean and covariance -> Gaussian; E|x| -> Laplace; [0, 1] -> uniform; [0, inf) and a mean -> exponential.
 Reference: [Lim2020] arXiv:2006.05164, section 6.4; Loaiza-Ganem et al. 2017, arXiv:1701.03504; Cover & Thomas, chapter 12.
 """
@@ -44,10 +44,8 @@ class GaussianMoments(Problem):
         self.mean, self.covariance = mean, covariance
         lowest = torch.linalg.eigvalsh(covariance).amin(-1)
         if not (lowest > 0).all() or not torch.allclose(covariance, covariance.mT):
-            raise ValueError(
-                f"covariance must be symmetric and positive definite, got lowest eigenvalues {[f'{value:.3g}' for value in lowest.tolist()]}: "
-                "no density has such moments"
-            )
+            found = ", ".join(f"{value:.3g}" for value in lowest.tolist())
+            raise ValueError(f"covariance must be symmetric and positive definite, got lowest eigenvalues {found}: no density has it")
         self.root = torch.linalg.cholesky(covariance)
         log_det = 2 * self.root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         self.entropy = 0.5 * (mean.shape[-1] * math.log(2 * math.pi * math.e) + log_det)

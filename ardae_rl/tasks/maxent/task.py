@@ -95,7 +95,7 @@ class MaxEntTask:
         return LINE_SAMPLES if isinstance(self.problem, OnTheLine) else self.settings.emd_samples
 
     def _distances(self, x: np.ndarray) -> np.ndarray:
-        """Earth mover's distance of each repeat from the answer: its quantiles on the line, elsewhere as many draws, always the same ones."""
+        """Earth mover's distance of each repeat from the answer: on the line its quantiles, elsewhere always the same draws."""
         if isinstance(self.problem, OnTheLine):
             middles = (torch.arange(LINE_SAMPLES, dtype=torch.float64) + 0.5) / LINE_SAMPLES
             truth = self.problem.quantile(middles.unsqueeze(1)).numpy()
@@ -125,7 +125,7 @@ class MaxEntTask:
         return self.problem.entropy.numpy() - (entropy + self._into_support(y)[1].mean(1)).double().cpu().numpy()
 
     def _constraint_norms(self, generator: torch.Generator) -> dict[str, np.ndarray]:
-        """||E r_k|| of each repeat: the root of an unbiased estimate of its square, from independent means of chunks; 0 where that is negative."""
+        """||E r_k|| of each repeat, from an unbiased estimate of its square by the means of chunks; 0 where that is negative."""
         means: dict[str, list[Tensor]] = {}
         for _ in range(MOMENT_SAMPLES // CHUNK):
             x = self.problem.support(self.model.sample(CHUNK, generator))
