@@ -45,7 +45,7 @@ class Learner:
     def _mask(self, losses: Tensor) -> None:
         """A member whose loss or gradient is not finite gets a gradient of 0, and keeps the others going; after 100 in a row all stop."""
         gradients = [parameter.grad for parameter in self.ensemble.parameters() if parameter.grad is not None]
-        finite = torch.stack([losses, *(gradient.flatten(1).sum(1) for gradient in gradients)]).isfinite().all(0)
+        finite = torch.stack([losses, *(gradient.reshape(len(losses), -1).sum(1) for gradient in gradients)]).isfinite().all(0)
         healthy = finite.cpu()
         self.last_finite_step[healthy] = self.steps_done
         if healthy.all():
