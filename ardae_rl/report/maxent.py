@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from ardae_rl.experiment.preflight import PROVENANCE, RECORD
 from ardae_rl.report.records import final, read_evaluations
+from ardae_rl.report.tables import by
 
 METRICS = ("emd", "emd_floor", "entropy_gap", "c1", "c2")
 RESAMPLES, CONFIDENCE = 10_000, 0.95
@@ -60,9 +61,9 @@ def of_repeats(rows: pd.DataFrame, grid_paths: list[str]) -> pd.DataFrame:
 def markdown(repeats: pd.DataFrame, grid_paths: list[str]) -> str:
     """A table of the grid points: median [quartiles] of each metric over all repeats of all seeds."""
     metrics = [name for name in METRICS if repeats[name].notna().any()]
-    lines = ["| " + " | ".join([*grid_paths, *metrics, "repeats"]) + " |", "|" + "---|" * (len(grid_paths) + len(metrics) + 1)]
-    for labels, members in _by(repeats, grid_paths):
-        lines.append("| " + " | ".join([*labels, *(_quartiles(members[name]) for name in metrics), str(len(members))]) + " |")
+    lines = ["| " + " | ".join([", ".join(grid_paths), *metrics, "repeats"]) + " |", "|" + "---|" * (len(metrics) + 2)]
+    for label, members in by(repeats, grid_paths):
+        lines.append("| " + " | ".join([label, *(_quartiles(members[name]) for name in metrics), str(len(members))]) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -124,10 +125,10 @@ def against_steps(evaluations: pd.DataFrame, grid_paths: list[str]) -> Figure:
     """EMD (dotted: between two draws of the answer) and entropy gap, means over repeats and seeds, against steps and seconds."""
     figure = Figure(figsize=(12, 3.4), layout="constrained")
     panels = figure.subplots(1, 3)
-    for number, (labels, members) in enumerate(_by(evaluations, grid_paths)):
+    for number, (label, members) in enumerate(by(evaluations, grid_paths)):
         curve = members.groupby("steps")[["seconds", "emd", "emd_floor", "entropy_gap"]].mean()
         colour = f"C{number}"
-        panels[0].plot(curve.index, curve["emd"], ".-", color=colour, label=", ".join(labels))
+        panels[0].plot(curve.index, curve["emd"], ".-", color=colour, label=label)
         panels[0].axhline(curve["emd_floor"].iloc[-1], color=colour, linestyle=":")
         panels[1].plot(curve["seconds"], curve["emd"], ".-", color=colour)
         panels[2].plot(curve.index, curve["entropy_gap"], ".-", color=colour)
@@ -136,14 +137,6 @@ def against_steps(evaluations: pd.DataFrame, grid_paths: list[str]) -> Figure:
     panels[2].set(xlabel="steps", ylabel="H(answer) - H(model), nats")
     panels[0].legend(frameon=False)
     return figure
-
-
-def _by(rows: pd.DataFrame, paths: list[str]) -> list[tuple[list[str], pd.DataFrame]]:
-    """The rows of each combination of values, with its values as labels."""
-    if not paths:
-        return [([], rows)]
-    groups = rows.groupby(paths, dropna=False, sort=False)
-    return [([str(part) for part in key], members) for key, members in groups]
 
 
 def _quartiles(values: pd.Series) -> str:

@@ -1,17 +1,13 @@
-"""Penalties without bias, transport that is optimal, entropies that are right."""
+"""Penalties without bias, entropies that are right."""
 
 import itertools
-import math
 
 import numpy as np
-import ot
 import pytest
 import scipy.stats
 import torch
-from scipy.optimize import linear_sum_assignment
 
-from ardae_rl.tasks.maxent import measures
-from ardae_rl.tasks.maxent.measures import earth_movers_distance, neighbour_entropy
+from ardae_rl.tasks.maxent.entropy import neighbour_entropy
 from ardae_rl.tasks.maxent.penalty import penalty_weight, squared_expectation
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -47,25 +43,6 @@ def test_the_penalty_grows_geometrically_and_then_stays() -> None:
     weights = [penalty_weight(step, start=0.01, end=100.0, ramp_steps=100) for step in (0, 25, 50, 100, 200)]
     assert weights == pytest.approx([0.01, 0.1, 1.0, 100.0, 100.0])
     assert penalty_weight(0, start=0.01, end=100.0, ramp_steps=0) == 100.0
-
-
-def test_the_earth_movers_distance_is_that_of_the_best_matching() -> None:
-    generator = np.random.default_rng(0)
-    x, y = generator.normal(size=(120, 3)), generator.normal(size=(120, 3)) @ np.diag([1.0, 2.0, 0.5]) + 1
-    cost = np.linalg.norm(x[:, None] - y[None], axis=-1)
-    assert earth_movers_distance(x, y) == pytest.approx(cost[linear_sum_assignment(cost)].mean(), rel=1e-9)
-
-
-def test_the_earth_movers_distance_of_a_shift_is_its_length() -> None:
-    x = np.random.default_rng(0).normal(size=(300, 10))
-    assert earth_movers_distance(x, x[::-1] + 0.3) == pytest.approx(0.3 * math.sqrt(10), rel=1e-9)
-
-
-def test_a_transport_that_is_not_solved_is_no_distance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measures, "_MAX_ITERATIONS", 3)
-    with pytest.warns(UserWarning), pytest.raises(RuntimeError, match="distance of 100 samples was not solved"):
-        earth_movers_distance(*np.random.default_rng(0).normal(size=(2, 100, 2)))
-    assert ot.__version__
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from ardae_rl.score import ARDAE
 from ardae_rl.score.ensemble import Ensemble
+from ardae_rl.tasks.descent import IMPATIENCE
 from ardae_rl.tasks.maxent.config import MaxEntSettings
 from ardae_rl.tasks.task import Metrics
-
-MAX_NON_FINITE = 100
 
 
 class Learner:
@@ -57,7 +56,7 @@ class Learner:
 
     def _stop_if_hopeless(self) -> None:
         longest, member = (self.steps_done - self.last_finite_step).max(0)
-        if longest >= MAX_NON_FINITE:
+        if longest >= IMPATIENCE:
             raise FloatingPointError(
                 f"the {self.name} loss of repeat {int(member)} or its gradient was not finite {int(longest)} times in a row; it last was "
                 f"at {self.name} step {int(self.last_finite_step[member])}. Lower lr, score.lr or penalty_end."

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ardae_rl.tasks.distances import earth_movers_distance
 from ardae_rl.tasks.maxent.config import MaxEntSettings
-from ardae_rl.tasks.maxent.measures import earth_movers_distance, neighbour_entropy
+from ardae_rl.tasks.maxent.entropy import neighbour_entropy
 from ardae_rl.tasks.maxent.models import Implicit, InverseAutoregressiveFlow, Model
 from ardae_rl.tasks.maxent.penalty import penalty_weight, squared_expectation
 from ardae_rl.tasks.maxent.problems import PROBLEMS, OnTheLine
@@ -85,21 +86,21 @@ class MaxEntTask:
         each = {f"{name}/{repeat:02d}": float(value) for name, values in measured.items() for repeat, value in enumerate(values)}
         return {**means, "entropy_gap_neighbours": float(np.mean(by_neighbours)), **each}
 
-    def _samples(self, count: int, generator: torch.Generator) -> np.ndarray:
+    def _samples(self, count: int, generator: torch.Generator) -> Tensor:
         """Of every model, (E, N, D), in double precision on the CPU."""
         chunks = [self.model.sample(min(CHUNK, count - start), generator) for start in range(0, count, CHUNK)]
-        return self.problem.support(torch.cat(chunks, 1)).double().cpu().numpy()
+        return self.problem.support(torch.cat(chunks, 1)).double().cpu()
 
     @property
     def _distance_samples(self) -> int:
         return LINE_SAMPLES if isinstance(self.problem, OnTheLine) else self.settings.emd_samples
 
-    def _distances(self, x: np.ndarray) -> np.ndarray:
+    def _distances(self, x: Tensor) -> np.ndarray:
         """Earth mover's distance of each repeat from the answer: on the line its quantiles, elsewhere always the same draws."""
         if isinstance(self.problem, OnTheLine):
             middles = (torch.arange(LINE_SAMPLES, dtype=torch.float64) + 0.5) / LINE_SAMPLES
-            truth = self.problem.quantile(middles.unsqueeze(1)).numpy()
-            return np.abs(np.sort(x, 1) - truth).mean((1, 2))
+            truth = self.problem.quantile(middles.unsqueeze(1))
+            return (x.sort(1).values - truth).abs().mean((1, 2)).numpy()
         return np.array([earth_movers_distance(ours, answer) for ours, answer in zip(x, self._reference(0, x.shape[1]), strict=True)])
 
     @cached_property
@@ -109,15 +110,15 @@ class MaxEntTask:
     @cached_property
     def _neighbour_bias(self) -> float:
         """Of the entropy estimate, measured on the answers."""
-        estimates = [neighbour_entropy(answer) for answer in self._reference(1, ENTROPY_SAMPLES)]
+        estimates = [neighbour_entropy(answer.numpy()) for answer in self._reference(1, ENTROPY_SAMPLES)]
         return float(np.mean(estimates - self.problem.entropy.numpy()))
 
-    def _reference(self, number: int, count: int) -> np.ndarray:
+    def _reference(self, number: int, count: int) -> Tensor:
         """Draws of the answers, (E, N, D): set 0 to compare with, set 1 in the place of a model."""
-        return self.problem.reference(count, torch.Generator().manual_seed(_REFERENCE_SEED + 2 * self.seed + number)).numpy()
+        return self.problem.reference(count, torch.Generator().manual_seed(_REFERENCE_SEED + 2 * self.seed + number))
 
-    def _entropy_gap(self, x: np.ndarray) -> np.ndarray:
-        estimates = np.array([neighbour_entropy(ours) for ours in x])
+    def _entropy_gap(self, x: Tensor) -> np.ndarray:
+        estimates = np.array([neighbour_entropy(ours.numpy()) for ours in x])
         return self.problem.entropy.numpy() - (estimates - self._neighbour_bias)
 
     def _exact_entropy_gap(self, generator: torch.Generator) -> np.ndarray:
@@ -141,7 +142,7 @@ class MaxEntTask:
         generator = torch.Generator().manual_seed(_EVALUATION_SEED + self.seed)
         count = FIGURE_SAMPLES
         draw = against_quantiles if isinstance(self.problem, OnTheLine) else in_the_plane
-        return {"samples": draw(self._samples(count, generator), self._reference(0, count))}
+        return {"samples": draw(self._samples(count, generator).numpy(), self._reference(0, count).numpy())}
 
     def state_dict(self) -> dict[str, Any]:
         learners = {learner.name: learner.state_dict() for learner in self.model.learners}
