@@ -89,9 +89,7 @@ class EnergySettings:
     def smoke(self) -> "EnergySettings":
         """Ten steps and one evaluation, of few samples."""
         few = MIN_EMD_SAMPLES
-        return dataclasses.replace(
-            self, steps=10, report_every_steps=5, evaluate_every_steps=10, emd_samples=few, final_emd_samples=few
-        )
+        return dataclasses.replace(self, steps=10, report_every_steps=5, evaluate_every_steps=10, emd_samples=few, final_emd_samples=few)
 
 
 def _positive(owner: object, *names: str) -> None:
