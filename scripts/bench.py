@@ -62,6 +62,15 @@ def score(json: JsonFile = None, repeats: Repeats = 3) -> None:
     _finish("AR-DAE on a state-conditional Gaussian sampler", rows, json, seeds=range(repeats), threads=[CORES])
 
 
+@app.command()
+def energy(json: JsonFile = None, repeats: Repeats = 3) -> None:
+    """Seconds per step of fitting an implicit sampler to an energy at the paper's settings, against the same mathematics written naively."""
+    from ardae_rl.bench import energy
+
+    rows = energy.run(repeats=repeats, seed=0, threads=CORES)
+    _finish("Fitting an energy", rows, json, seeds=range(repeats), threads=[CORES])
+
+
 def _finish(title: str, rows: Sequence[report.Row], json: Path | None, *, seeds: Sequence[int], threads: Sequence[int]) -> None:
     rich.print(report.table(title, rows))
     if json is not None:

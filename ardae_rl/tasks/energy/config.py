@@ -16,7 +16,7 @@ class ScoreSettings:
     ``fits_per_step``: N_d, gradient steps of AR-DAE before each one of the sampler, every one on fresh samples.
     ``target_residual``: f = -alpha grad U + network, so that the network is left with what sets the sampler apart from the target, and with
     nothing at the end; needs ``fixed``. ``adaptive_delta``: sigma in standard deviations of the batch; else in standardised units (of x
-    itself, with ``fixed`` and scale 1).
+    itself, with ``fixed`` and scale 1). ``compile`` runs the loss through ``torch.compile``, ``autocast`` in bfloat16.
     """
 
     layers: int = 3
@@ -32,6 +32,7 @@ class ScoreSettings:
     antithetic: bool = False
     fits_per_step: int = 5
     lr: float = 1e-3
+    compile: bool = False
     autocast: bool = False
 
     def __post_init__(self) -> None:

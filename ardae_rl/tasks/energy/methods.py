@@ -81,6 +81,8 @@ class ScoreMethod:
         self.residual = TargetResidual(self.estimator.network, law.energy, chosen.scale) if chosen.target_residual else None
         if self.residual is not None:
             self.estimator.network = self.residual
+        if chosen.compile:
+            self.estimator.compile()
         self.networks = nn.ModuleDict({"sampler": sampler, "estimator": self.estimator}).to(device)
         self.descents = {"score": Descent("score network", adam(self.estimator.parameters(), chosen.lr, settings))}
 
