@@ -1,0 +1,45 @@
+"""An optimiser that does not trip over a loss that is not finite."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+IMPATIENCE = 100
+
+
+class Descent:
+    """Steps of an optimiser that skip, and count, losses that are not finite.
+
+    A hundred of them in a row raise FloatingPointError: nothing is being learned any more.
+    """
+
+    def __init__(self, name: str, optimiser: torch.optim.Optimizer) -> None:
+        self.name, self.optimiser = name, optimiser
+        self.steps = self.skipped = self.skipped_in_a_row = 0
+
+    def step(self, loss: Tensor) -> None:
+        self.steps += 1
+        if not loss.isfinite():
+            self._skip()
+            return
+        self.skipped_in_a_row = 0
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+
+    def _skip(self) -> None:
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        if self.skipped_in_a_row == IMPATIENCE:
+            raise FloatingPointError(
+                f"the loss of the {self.name} was not finite {IMPATIENCE} times in a row, last finite at its step "
+                f"{self.steps - IMPATIENCE}: lower its learning rate, or look at the samples there."
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimiser": self.optimiser.state_dict(), "counts": [self.steps, self.skipped, self.skipped_in_a_row]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.steps, self.skipped, self.skipped_in_a_row = state["counts"]
