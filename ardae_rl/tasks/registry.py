@@ -5,6 +5,7 @@ from importlib import import_module
 
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings
 from ardae_rl.tasks.task import Task
+from ardae_rl.tasks.vae.config import VAESettings
 
 
 @dataclass(frozen=True)
@@ -20,4 +21,7 @@ class TaskKind:
         return task
 
 
-TASKS: dict[str, TaskKind] = {"score_error": TaskKind(ScoreErrorSettings, "ardae_rl.tasks.score_error.task:ScoreErrorTask")}
+TASKS: dict[str, TaskKind] = {
+    "score_error": TaskKind(ScoreErrorSettings, "ardae_rl.tasks.score_error.task:ScoreErrorTask"),
+    "vae": TaskKind(VAESettings, "ardae_rl.tasks.vae.task:VAETask"),
+}

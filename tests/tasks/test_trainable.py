@@ -14,10 +14,20 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from ardae_rl.tasks.registry import TASKS, TaskKind
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings
 from ardae_rl.tasks.trainable import CHECKPOINT_FILE, TaskTrial
+from ardae_rl.tasks.vae.config import EvaluationSettings, NetworkSettings, ScoreSettings, VAESettings
 from tests.tasks.counting import CountingSettings
 
 SHORT_SCORE_ERROR = dataclasses.replace(ScoreErrorSettings().smoke(), steps=12, report_every_steps=3, evaluate_every_steps=4)
-EXAMPLES = [("counting", CountingSettings()), ("score_error", SHORT_SCORE_ERROR)]
+SHORT_VAE = VAESettings(
+    network=NetworkSettings(width=16),
+    score=ScoreSettings(width=16, samples_per_image=4),
+    evaluation=EvaluationSettings(samples=20, images=20, test_samples=20, test_images=20),
+    average_decay=0.9,
+    steps=12,
+    report_every_steps=3,
+    evaluate_every_steps=4,
+)
+EXAMPLES = [("counting", CountingSettings()), ("score_error", SHORT_SCORE_ERROR), ("vae", SHORT_VAE)]
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 

@@ -11,7 +11,6 @@ from ardae_rl.tasks.vae.model import VAE
 from ardae_rl.tasks.vae.networks import Joint
 from ardae_rl.tasks.vae.posteriors import HierarchicalPosterior
 from tests.tasks.linear_vae import (
-    AUXILIARY,
     DIM,
     PIXELS,
     auxiliary_model,
@@ -167,7 +166,9 @@ def test_an_h_that_ignores_z_loses_what_z_tells_about_z0() -> None:
     posterior, auxiliary = vae.posterior, method.auxiliary
     assert isinstance(posterior, HierarchicalPosterior) and auxiliary is not None
     with torch.no_grad():
-        set_linear(auxiliary.mixer, auxiliary.out.mean, of_x=posterior.first_out.mean.weight, of_other=torch.zeros(2, 2), bias=torch.zeros(2))
+        set_linear(
+            auxiliary.mixer, auxiliary.out.mean, of_x=posterior.first_out.mean.weight, of_other=torch.zeros(2, 2), bias=torch.zeros(2)
+        )
         auxiliary.out.log_variance.bias.zero_()
     bound, error = auxiliary_bound(method, x)
     assert information > 0.5

@@ -142,13 +142,20 @@ class VAESettings:
     def _check_dimensions(self) -> None:
         if self.noise_dim < self.latent_dim:
             raise ValueError(
-                f"noise_dim must be at least latent_dim, {self.latent_dim}, got {self.noise_dim}: with less noise a posterior has no density"
+                f"noise_dim must be at least latent_dim, {self.latent_dim}, got {self.noise_dim}: with less noise there is no density"
             )
         fewest = min(self.evaluation.samples, self.evaluation.test_samples)
         if fewest < 2 * self.latent_dim:
             raise ValueError(
                 f"evaluation must draw at least twice latent_dim samples, {2 * self.latent_dim}, to fit a covariance to, got {fewest}"
             )
+
+    def check(self) -> None:
+        """Raise FileNotFoundError or ValueError, with the command that repairs it, where a file of the data set is missing or damaged."""
+        from ardae_rl.tasks.vae import files
+
+        if self.data in MNIST:
+            files.load_static(self.data_folder) if self.data == "sbmnist" else files.load_mnist(self.data_folder)
 
     def smoke(self) -> "VAESettings":
         """Twenty steps and one evaluation, of a few images."""

@@ -26,8 +26,12 @@ _SPLIT_SEED, _BINARY_SEED = 2020, 2021
 class Data(Protocol):
     """``validation`` and ``test`` (N, P); ``side``: images are side x side pixels, None: points of the plane."""
 
-    pixels: int
-    side: int | None
+    @property
+    def pixels(self) -> int: ...
+
+    @property
+    def side(self) -> int | None: ...
+
     validation: Tensor
     test: Tensor
 

@@ -44,7 +44,7 @@ class VAETask:
         self.model = self.method.model
         optimiser = torch.optim.Adam(self.model.parameters(), lr=settings.lr, betas=(settings.beta1, 0.999), fused=True)
         self.descents = {"model": Descent("model", optimiser), **self.method.descents}
-        self.average = None if settings.average_decay is None else AveragedModel(self.model, multi_avg_fn=_averaging(settings.average_decay))
+        self.average = _averaged(self.model, settings.average_decay)
         self.best: dict[str, Any] = {"step": 0, "nll": math.inf, "weights": {}}
         self.steps_done = 0
 
@@ -167,14 +167,16 @@ def _normal(generator: torch.Generator) -> Normal:
     return lambda *shape: torch.randn(shape, generator=generator, device=generator.device)
 
 
-def _averaging(decay: float) -> Any:
+def _averaged(model: nn.Module, decay: float | None) -> AveragedModel | None:
     """Exponential moving average without the bias towards its start: step n has weight (1 - decay) / (1 - decay^n)."""
+    if decay is None:
+        return None
 
     def update(averaged: list[Tensor], current: list[Tensor], averaged_so_far: Tensor) -> None:
         count = int(averaged_so_far) + 1
         torch._foreach_lerp_(averaged, current, (1 - decay) / (1 - decay**count))
 
-    return update
+    return AveragedModel(model, multi_avg_fn=update)
 
 
 def _copied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
