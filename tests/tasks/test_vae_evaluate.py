@@ -48,7 +48,7 @@ def test_the_proposal_has_the_mean_and_the_covariance_of_the_posterior() -> None
     vae, x, samples = linear_vae("implicit"), torch.randn(3, PIXELS), 40_000
     with torch.no_grad():
         proposal, law = gaussian_fit(vae.posterior, x, samples, normal), law_of(vae.posterior, x)
-    covariance = proposal.factor @ proposal.factor.mT - evaluate.JITTER * torch.eye(DIM)
+    covariance = proposal.factor @ proposal.factor.mT - evaluate.JITTER * torch.eye(DIM)  # what rounding adds is below the error
     error = 4 * law.covariance_matrix.abs().amax((-2, -1)) * math.sqrt(2 / samples)
     assert ((covariance - law.covariance_matrix).abs().amax((-2, -1)) < error).all()
     assert ((proposal.mean - law.mean).abs() < 4 * law.stddev / samples**0.5).all()
@@ -59,6 +59,20 @@ def test_a_collapsed_posterior_still_has_a_proposal() -> None:
     nn.init.zeros_(vae.posterior.mixer.layer.weight)  # type: ignore[union-attr, arg-type]
     with torch.no_grad():
         assert log_likelihood(vae, x, samples=100, normal=normal).log_p.isfinite().all()
+
+
+def test_a_huge_and_flat_posterior_has_one_too() -> None:
+    """All draws on a line, a million wide: the covariance has rank one up to rounding."""
+    vae, x = linear_vae("implicit"), torch.randn(3, PIXELS)
+    with torch.no_grad():
+        vae.posterior.out.weight.copy_(1e6 * torch.ones(DIM, PIXELS))  # type: ignore[union-attr, operator]
+        assert log_likelihood(vae, x, samples=100, normal=normal).log_p.isfinite().all()
+
+
+def test_of_a_diverged_model_log_p_is_not_a_number() -> None:
+    vae, x = linear_vae("implicit"), torch.randn(3, PIXELS)
+    nn.init.constant_(vae.posterior.out.weight, math.nan)  # type: ignore[union-attr, arg-type]
+    assert log_likelihood(vae, x, samples=100, normal=normal).log_p.isnan().all()
 
 
 @pytest.mark.parametrize("rows", [7, 64, 10_000])

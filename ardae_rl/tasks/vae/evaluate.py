@@ -17,7 +17,7 @@ from ardae_rl.tasks.vae.model import VAE
 from ardae_rl.tasks.vae.posteriors import Posterior
 
 ROWS = 2**14  # latents that go through a network at once: what bounds the memory
-JITTER = 1e-5
+JITTER, ROUNDING = 1e-5, 1e-10  # added to variances: in units of z, and relative to them
 ACTIVE = 0.01
 
 
@@ -66,7 +66,10 @@ class Proposal(NamedTuple):
 
 
 def gaussian_fit(posterior: Posterior, x: Tensor, samples: int, normal: Normal) -> Proposal:
-    """Mean and unbiased covariance of ``samples`` draws of q(z | x), plus a small multiple of I: a posterior may have collapsed."""
+    """Mean and unbiased covariance of ``samples`` draws of q(z | x), plus a small multiple of I: a posterior may have collapsed.
+
+    Not a number where the draws are none: a model that has diverged is to be seen in the metrics, not to end the run.
+    """
     features = posterior.encode(x)
     centre = posterior.centre_of(features).double()  # sums of squares about a point nearby lose no digits
     first, second = torch.zeros_like(centre), centre.new_zeros(len(x), posterior.dim, posterior.dim)
@@ -76,8 +79,8 @@ def gaussian_fit(posterior: Posterior, x: Tensor, samples: int, normal: Normal) 
         first, second = first + away.sum(1), second + away.mT @ away
     mean = first / samples
     covariance = (second - samples * mean.unsqueeze(-1) * mean.unsqueeze(-2)) / (samples - 1)
-    identity = torch.eye(posterior.dim, dtype=covariance.dtype, device=covariance.device)
-    return Proposal(centre + mean, torch.linalg.cholesky(covariance + JITTER * identity))
+    jitter = JITTER + ROUNDING * covariance.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True)
+    return Proposal(centre + mean, torch.linalg.cholesky_ex(covariance + torch.diag_embed(jitter.expand_as(mean))).L)
 
 
 def _counts(samples: int, images: int) -> list[int]:
