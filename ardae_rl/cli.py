@@ -1,24 +1,35 @@
 """The command line. ``scripts/`` holds one thin file per entry."""
 
+import logging
 import os
 import shlex
+import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from ardae_rl.experiment.load import load_experiment
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
-from ardae_rl.experiment.schema import Experiment, to_yaml
+from ardae_rl.experiment.schema import CONTROL_RUN, Experiment, to_yaml
+
+if TYPE_CHECKING:
+    from ardae_rl.sac.export import TrainedPolicy
 
 INVALID = 2
 PLAIN_WIDTH = 140
 
 
 def tune(
-    config: Annotated[Path, typer.Argument(help="the experiment, such as tune_configs/quickstart.yaml", metavar="CONFIG.yaml")],
+    configs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="the experiment, such as tune_configs/quickstart.yaml; several, or a folder of them: a sweep", metavar="CONFIG.yaml..."
+        ),
+    ],
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", help="override one value of the file: config.sac.alpha=0.2 (repeatable)", metavar="KEY=VALUE"),
@@ -36,14 +47,19 @@ def tune(
     address: Annotated[str | None, typer.Option(help="the Ray cluster to use (default: RAY_ADDRESS, else this machine)")] = None,
     storage_path: Annotated[Path | None, typer.Option(help="where results go; on a cluster a folder every node mounts")] = None,
 ) -> None:
-    """Train the experiment described by CONFIG.yaml on Ray."""
+    """Train the experiment described by CONFIG.yaml on Ray; several of them side by side, as one sweep."""
     try:
         if smoke and resume:
             raise typer.BadParameter(
                 "a smoke run always starts anew; leave out --smoke to resume the experiment itself", param_hint="--resume"
             )
-        experiment = load_experiment(config, assignments=assignments or (), seeds=seeds, storage_path=storage_path, smoke=smoke)
-        code = _tune(experiment, config, dry_run=dry_run, resume=resume, address=address)
+        experiments = _loaded(_files(configs), assignments or (), seeds, storage_path, smoke)
+        if len(experiments) > 1:
+            options = _options(assignments or (), seeds, storage_path, smoke)
+            code = _sweep(experiments, options, dry_run=dry_run, resume=resume, address=address)
+        else:
+            (config, experiment), *_ = experiments.items()
+            code = _tune(experiment, config, dry_run=dry_run, resume=resume, address=address)
     except InvalidExperimentError as error:
         typer.echo(f"Error: {error}" if len(error.problems) == 1 else f"{len(error.problems)} errors:\n{error}", err=True)
         code = INVALID
@@ -51,6 +67,58 @@ def tune(
         typer.echo("\nStopped at once. Add --resume to continue from the checkpoints there are.", err=True)
         code = 130
     raise typer.Exit(code)
+
+
+def _files(configs: list[Path]) -> list[Path]:
+    """The files themselves, and those of the folders among them."""
+    files = [file for config in configs for file in (sorted(config.glob("*.yaml")) if config.is_dir() else [config])]
+    if not files:
+        raise InvalidExperimentError([Problem(", ".join(map(str, configs)), "", "there is no *.yaml file in it")])
+    return list(dict.fromkeys(files))
+
+
+def _loaded(
+    files: list[Path], assignments: Sequence[str], seeds: str | None, storage_path: Path | None, smoke: bool
+) -> dict[Path, Experiment]:
+    """The experiment in each file. Raises InvalidExperimentError with the mistakes of all of them."""
+    experiments: dict[Path, Experiment] = {}
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            experiments[file] = load_experiment(file, assignments=assignments, seeds=seeds, storage_path=storage_path, smoke=smoke)
+        except InvalidExperimentError as error:
+            problems += error.problems
+    if problems:
+        raise InvalidExperimentError(problems)
+    return experiments
+
+
+def _options(assignments: Sequence[str], seeds: str | None, storage_path: Path | None, smoke: bool) -> list[str]:
+    """What the driver of each experiment of a sweep is told on its command line."""
+    options = [option for assignment in assignments for option in ("--set", assignment)]
+    options += ["--seeds", seeds] if seeds is not None else []
+    options += ["--storage-path", str(storage_path)] if storage_path is not None else []
+    return options + (["--smoke"] if smoke else [])
+
+
+def _sweep(experiments: dict[Path, Experiment], options: list[str], *, dry_run: bool, resume: bool, address: str | None) -> int:
+    from ardae_rl.experiment import sweep
+    from ardae_rl.experiment.preflight import has_run
+
+    sweep.check(experiments, resume=resume)
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    if dry_run:
+        for experiment in experiments.values():
+            _print_plan(experiment, address, console)
+        return 0
+    drivers = []
+    for config, experiment in experiments.items():
+        again = ["--resume"] if resume and has_run(experiment.folder) else []
+        drivers.append(sweep.Driver(experiment, [sys.executable, sys.argv[0], str(config), *options, *again]))
+    code = sweep.run(drivers, address=address, command=_resume_command(), console=console)
+    folders = [os.path.relpath(experiment.folder) for experiment in experiments.values()]
+    typer.echo(f"Report:      {shlex.join(['python', 'scripts/report.py', *folders])}")
+    return code
 
 
 def _tune(experiment: Experiment, config: Path, *, dry_run: bool, resume: bool, address: str | None) -> int:
@@ -89,20 +157,137 @@ def _resume_command() -> str:
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="the folder of an experiment, such as runs/score_error", metavar="RESULTS")],
-    output: Annotated[Path | None, typer.Option(help="where tables and figures go (default: results/NAME)")] = None,
+    folders: Annotated[
+        list[Path], typer.Argument(help="folders of experiments, such as runs/score_error; those of SAC are compared", metavar="RESULTS...")
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="where tables and figures go (default: results/NAME of the experiment; of several, results/study)")
+    ] = None,
 ) -> None:
-    """Write the tables and figures of an experiment."""
-    from ardae_rl.report import score_error
+    """Write the tables and figures of experiments.
+
+    What is missing, unfinished or damaged is named and left out; the exit code is then 1, and 2 where nothing is left to report.
+    """
+    written, problems = _report(list({folder.resolve(): folder for folder in folders}.values()), output)
+    for path in written:
+        typer.echo(path)
+    for problem in problems:
+        typer.echo(f"{'Warning' if written else 'Error'}: {problem}", err=True)
+    raise typer.Exit(0 if not problems else 1 if written else INVALID)
+
+
+def _report(folders: list[Path], output: Path | None) -> tuple[list[Path], list[Problem]]:
+    """Files written, and what could not be. Experiments of SAC make one report, those of a task one each."""
+    from ardae_rl.report import control, energy, maxent, score_error
     from ardae_rl.report.records import read_experiment
 
+    of_tasks = {"energy": energy.write, "maxent": maxent.write, "score_error": score_error.write}
+    written: list[Path] = []
+    problems: list[Problem] = []
+    control_experiments = []
+    for folder in folders:
+        try:
+            experiment = read_experiment(folder)
+            if experiment["run"] == CONTROL_RUN:
+                control_experiments.append((folder, experiment))
+            elif experiment["run"] in of_tasks:
+                place = output if output and len(folders) == 1 else (output or Path("results")) / experiment["name"]
+                written += of_tasks[experiment["run"]](experiment, folder, place)
+            else:
+                message = f"its run is {experiment['run']!r}; reports are made of: {', '.join([CONTROL_RUN, *of_tasks])}"
+                raise InvalidExperimentError([Problem(str(folder), "", f"{message}. Its curves are in {folder}/*/evaluations.csv")])
+        except InvalidExperimentError as error:
+            problems += error.problems
+        except OSError as error:
+            problems.append(Problem(str(folder), "", str(error)))
+    if control_experiments:
+        names = [experiment["name"] for _, experiment in control_experiments]
+        try:
+            files, left_out = control.write(control_experiments, output or Path("results") / (names[0] if len(names) == 1 else "study"))
+            written, problems = written + files, problems + left_out
+        except InvalidExperimentError as error:
+            problems += error.problems
+    return written, problems
+
+
+def evaluate(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="a checkpoint folder, or a policy that --export wrote (policy.safetensors)", metavar="CHECKPOINT")
+    ],
+    episodes: Annotated[int, typer.Option(min=0, help="how many for each seed; 0 to export only")] = 10,
+    seeds: Annotated[str, typer.Option(help="how many seeds (5), or which (0,3,7)")] = "1",
+    stochastic: Annotated[bool, typer.Option("--stochastic", help="draw the policy's noise instead of setting it to 0")] = False,
+    max_episode_steps: Annotated[int, typer.Option(min=1, help="of an episode in an environment without a time limit of its own")] = 1000,
+    video: Annotated[Path | None, typer.Option(help="film the first episode", metavar="FILE.mp4|FILE.gif")] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="write the policy's weights, and a description beside them", metavar="POLICY.safetensors")
+    ] = None,
+) -> None:
+    """Run the policy in CHECKPOINT in its environment: returns of whole episodes, mean and standard deviation."""
+    from ardae_rl.evaluation import FILM_SUFFIXES, RenderingError, choose_renderer
+
+    _check_suffix(video, FILM_SUFFIXES, "--video")
+    _check_suffix(export, (".safetensors",), "--export")
+    chosen = _seed_list(seeds)
+    choose_renderer()
     try:
-        experiment = read_experiment(folder)
-        if experiment["run"] != "score_error":
-            message = f"its run is {experiment['run']!r}; reports are made of: score_error. Its curves are in {folder}/*/evaluations.csv"
-            raise InvalidExperimentError([Problem(str(folder), "", message)])
-        for path in score_error.write(experiment, folder, output or Path("results") / experiment["name"]):
-            typer.echo(path)
-    except (InvalidExperimentError, OSError) as error:
+        policy = _trained_policy(checkpoint)
+        if export:
+            from ardae_rl.sac.export import save_policy
+
+            typer.echo(f"Exported: {export}, {save_policy(policy, export)}")
+        if episodes:
+            _evaluate(policy, episodes, chosen, stochastic, max_episode_steps, video)
+    except (OSError, ValueError, RenderingError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(INVALID) from None
+
+
+def _check_suffix(path: Path | None, suffixes: tuple[str, ...], option: str) -> None:
+    if path is not None and path.suffix not in suffixes:
+        raise typer.BadParameter(f"must end in {' or '.join(suffixes)}, got {path}", param_hint=option)
+
+
+def _seed_list(text: str) -> list[int]:
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        seeds = [-1]
+    if min(seeds) < 0 or seeds == [0] or len(set(seeds)) < len(seeds):
+        raise typer.BadParameter(f"must be a number of seeds (5) or different seeds (0,3,7), got {text!r}", param_hint="--seeds")
+    return seeds if "," in text else list(range(seeds[0]))
+
+
+def _trained_policy(path: Path) -> "TrainedPolicy":
+    if path.suffix == ".safetensors":
+        from ardae_rl.sac.export import load_policy
+
+        return load_policy(path)
+    from ardae_rl.rllib.checkpoint import read_policy
+
+    logging.getLogger("ray").setLevel(logging.ERROR)  # RLlib warns of its own deprecations
+    return read_policy(path)
+
+
+def _evaluate(
+    policy: "TrainedPolicy", episodes: int, seeds: list[int], stochastic: bool, max_episode_steps: int, video: Path | None
+) -> None:
+    from ardae_rl.evaluation import evaluate
+
+    trained, noise = policy.description, "with noise" if stochastic else "zero noise"
+    typer.echo(f"{trained.env} after {trained.env_steps:,} environment steps, {noise}, {episodes} episodes per seed")
+    returns = evaluate(
+        policy, episodes=episodes, seeds=seeds, deterministic=not stochastic, max_episode_steps=max_episode_steps, film=video
+    )
+    for seed, values in returns.items():
+        typer.echo(f"seed {seed}: {_mean_and_std(values)}, from {min(values):.1f} to {max(values):.1f}")
+    if len(returns) > 1:
+        typer.echo(f"all:    {_mean_and_std([value for values in returns.values() for value in values])}")
+    if video:
+        typer.echo(f"Film:   {video}")
+
+
+def _mean_and_std(values: list[float]) -> str:
+    """Standard deviation over episodes."""
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.1f}{spread}"

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 from gymnasium.spaces import Box
 
+import ardae_rl.envs
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.validation import shown
 from ardae_rl.rllib.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from ardae_rl.experiment.control import ControlExperiment
+
+gym.register_envs(ardae_rl.envs)
 
 
 def check_environment(experiment: "ControlExperiment", source: str) -> None:

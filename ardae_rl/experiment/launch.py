@@ -56,7 +56,7 @@ def run(experiment: Experiment, *, resume: bool, address: str | None, command: s
         InvalidExperimentError: no cluster at ``address``, or one on which a trial can never start. Nothing was written.
     """
     with cluster(address) as dashboard:
-        _check_resources(experiment, may_grow=cluster_address(address) is not None, console=console)
+        check_resources(experiment, may_grow=cluster_address(address) is not None, console=console)
         _record(experiment)
         _announce(experiment, dashboard, resume, console)
         return _train(experiment, resume, command, console)
@@ -129,7 +129,7 @@ def local_resources() -> dict[str, float]:
     return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
 
 
-def _check_resources(experiment: Experiment, *, may_grow: bool, console: Console) -> None:
+def check_resources(experiment: Experiment, *, may_grow: bool, console: Console) -> None:
     """Refuse trials this machine can never hold; on a joined cluster, which may have an autoscaler, only say what they wait for."""
     import ray
 
@@ -137,7 +137,7 @@ def _check_resources(experiment: Experiment, *, may_grow: bool, console: Console
     reasons = (shortfall(footprint, nodes) for footprint in footprints(experiment)[:: len(experiment.seed_list)])
     reason = next(filter(None, reasons), None)
     if reason and may_grow:
-        _say(console, "Note", f"a trial can start only once the cluster has grown: {reason}")
+        say(console, "Note", f"a trial can start only once the cluster has grown: {reason}")
     elif reason:
         advice = f"{experiment.resource_advice}, or use a larger cluster with --address"
         raise InvalidExperimentError([Problem("resources", "", f"a trial can never start: {reason}; {advice}")])
@@ -173,7 +173,7 @@ def _announce(experiment: Experiment, dashboard: str | None, resume: bool, conso
         "TensorBoard": f"tensorboard --logdir {experiment.folder}",
     }
     for label, text in lines.items():
-        _say(console, label, text)
+        say(console, label, text)
 
 
 def _listed(names: list[str]) -> str:
@@ -181,7 +181,8 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names) if hidden <= 0 else f"{', '.join(names[:MAX_NAMES])}, ... ({hidden} more)"
 
 
-def _say(console: Console, label: str, text: str) -> None:
+def say(console: Console, label: str, text: str) -> None:
+    """One line of the output: a label and what it is about."""
     console.print(f"{label + ':':<13}{text}", soft_wrap=True, highlight=False, markup=False)
 
 
@@ -203,7 +204,7 @@ def _train(experiment: Experiment, resume: bool, command: str, console: Console)
     trials = [_summarise(result, experiment, assignments[Path(result.path).name], interrupted=bool(received)) for result in results]
     _close(experiment, trials, console)
     if received:
-        _say(console, "Stopped", f"continue with\n  {command}")
+        say(console, "Stopped", f"continue with\n  {command}")
         return 128 + received[0]
     return int(any(trial.failure for trial in trials))
 
@@ -300,9 +301,9 @@ def _cause(error: Exception) -> str:
 
 def _close(experiment: Experiment, trials: list[TrialSummary], console: Console) -> None:
     console.print(closing_table(trials, experiment.reporting))
-    _say(console, "Curves", f"{experiment.folder}/*/{CURVE_FILE}")
-    _say(console, "Checkpoints", f"{experiment.folder}/*/checkpoint_*")
-    _say(console, "TensorBoard", f"tensorboard --logdir {experiment.folder}")
+    say(console, "Curves", f"{experiment.folder}/*/{CURVE_FILE}")
+    say(console, "Checkpoints", f"{experiment.folder}/*/checkpoint_*")
+    say(console, "TensorBoard", f"tensorboard --logdir {experiment.folder}")
     for trial in trials:
         if trial.failure:
-            _say(console, f"{trial.name} failed", f" {trial.failure}\n  full error: {trial.folder / 'error.txt'}")
+            say(console, f"{trial.name} failed", f" {trial.failure}\n  full error: {trial.folder / 'error.txt'}")

@@ -14,12 +14,18 @@ EVALUATIONS, PARAMS = "evaluations.csv", "params.json"
 
 
 def read_experiment(folder: Path) -> dict[str, Any]:
-    """The experiment file stored in ``folder``. Raises InvalidExperimentError where there is none."""
+    """The experiment file stored in ``folder``. Raises InvalidExperimentError where there is none, or it is damaged."""
     path = folder / RECORD
     if not path.is_file():
         message = f"there is no {RECORD} in it; give the folder of an experiment, such as runs/score_error"
         raise InvalidExperimentError([Problem(str(folder), "", message)])
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        experiment = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        experiment = None
+    if not isinstance(experiment, dict) or not {"name", "run"} <= experiment.keys():
+        raise InvalidExperimentError([Problem(str(path), "", "is damaged: it does not say which experiment this is")])
+    return experiment
 
 
 def read_evaluations(folder: Path, grid: dict[str, list[Any]]) -> pd.DataFrame:
@@ -31,8 +37,17 @@ def read_evaluations(folder: Path, grid: dict[str, list[Any]]) -> pd.DataFrame:
     if not trials:
         raise InvalidExperimentError([Problem(str(folder), "", "none of its trials has been evaluated yet")])
     rows = pd.concat(trials, ignore_index=True)
-    order = pd.DataFrame({path: rows[path].map([_plain(value) for value in values].index) for path, values in grid.items()}, rows.index)
-    return rows.loc[order.join(rows[["seed", "steps"]]).sort_values([*grid, "seed", "steps"]).index].reset_index(drop=True)
+    return _in_order(rows, grid, ["seed", "steps"])
+
+
+def read_figures(folder: Path, grid: dict[str, list[Any]], name: str) -> pd.DataFrame:
+    """One row per trial that has drawn its figure ``name``: its grid values, ``seed``, and the ``path`` of the PNG; ordered by ``grid``."""
+    rows = []
+    for path in sorted(folder.glob(f"*/figures/{name}.png")):
+        params = json.loads((path.parents[1] / PARAMS).read_text(encoding="utf-8"))
+        values = {key: _plain(_at(params["settings"], key)) for key in grid}
+        rows.append({**values, "seed": params["seed"], "path": path})
+    return _in_order(pd.DataFrame(rows, columns=[*grid, "seed", "path"]), grid, ["seed"])
 
 
 def final(evaluations: pd.DataFrame, grid_paths: list[str]) -> pd.DataFrame:
@@ -48,6 +63,12 @@ def summary(rows: pd.DataFrame, grid_paths: list[str], metrics: list[str]) -> pd
     table = grouped[metrics].agg(["mean", "sem"])
     table[("seeds", "")] = grouped["seed"].nunique()
     return table
+
+
+def _in_order(rows: pd.DataFrame, grid: dict[str, list[Any]], then: list[str]) -> pd.DataFrame:
+    """Sorted by where in the experiment file each grid value stands, and then by these columns."""
+    order = pd.DataFrame({path: rows[path].map([_plain(value) for value in values].index) for path, values in grid.items()}, rows.index)
+    return rows.loc[order.join(rows[then]).sort_values([*grid, *then]).index].reset_index(drop=True)
 
 
 def _trial(folder: Path, grid_paths: list[str]) -> pd.DataFrame:

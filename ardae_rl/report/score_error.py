@@ -11,7 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ardae_rl.experiment.preflight import PROVENANCE, RECORD
-from ardae_rl.report.records import final, read_evaluations, summary
+from ardae_rl.report import tables
+from ardae_rl.report.records import final, read_evaluations
+from ardae_rl.report.tables import by
 from ardae_rl.tasks.score_error.laws import LAWS
 
 METRICS = ("score_error", "relative_score_error", "mean_context_error", "log_density_error")
@@ -39,7 +41,7 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
     figures = {"error_against_steps.png": against_steps(evaluations, grid_paths)}
     config = experiment["config"]
     in_own_units = (config["network"]["standardisation"], config["network"]["scale"]) == ("fixed", 1.0)
-    if config["law"] == "mixture_1d" and in_own_units and any(column.startswith(AT) for column in rows):
+    if config["law"] == "mixture_1d" and "law" not in grid_paths and in_own_units and any(column.startswith(AT) for column in rows):
         figures["error_against_sigma.png"] = against_sigma(rows, grid_paths)
     for name, figure in figures.items():
         figure.savefig(output / name, dpi=150)
@@ -56,14 +58,7 @@ def settled(evaluations: pd.DataFrame, grid_paths: list[str]) -> pd.DataFrame:
 
 def markdown(rows: pd.DataFrame, grid_paths: list[str]) -> str:
     """A table of the grid points: mean (standard error) of each metric over seeds."""
-    metrics = [name for name in METRICS if name in rows]
-    table = summary(rows, grid_paths, metrics)
-    lines = ["| " + " | ".join([*grid_paths, *metrics, "seeds"]) + " |", "|" + "---|" * (len(grid_paths) + len(metrics) + 1)]
-    for key, values in table.iterrows():
-        labels = [str(part) for part in (key if isinstance(key, tuple) else (key,))] if grid_paths else []
-        cells = [_with_error(values[(name, "mean")], values[(name, "sem")]) for name in metrics]
-        lines.append("| " + " | ".join([*labels, *cells, f"{values[('seeds', '')]:g}"]) + " |")
-    return "\n".join(lines) + "\n"
+    return tables.markdown(rows, grid_paths, list(METRICS))
 
 
 def against_sigma(rows: pd.DataFrame, grid_paths: list[str]) -> Figure:
@@ -71,7 +66,7 @@ def against_sigma(rows: pd.DataFrame, grid_paths: list[str]) -> Figure:
     figure = Figure(figsize=(5.5, 4), layout="constrained")
     axes = figure.add_subplot(xscale="log", yscale="log", xlabel="sigma", ylabel="E |f(x) - score(x)|")
     sigmas = sorted(float(column.removeprefix(AT)) for column in rows if column.startswith(AT))
-    for number, (label, members) in enumerate(_by(rows, grid_paths)):
+    for number, (label, members) in enumerate(by(rows, grid_paths)):
         errors = members[[f"{AT}{sigma:g}" for sigma in sigmas]]
         colour = f"C{number}"
         axes.errorbar(sigmas, errors.mean(), errors.sem(), marker="o", capsize=3, label=label, color=colour)
@@ -80,14 +75,6 @@ def against_sigma(rows: pd.DataFrame, grid_paths: list[str]) -> Figure:
     _draw_optimum(axes, sigmas)
     axes.legend(frameon=False, fontsize=8)
     return figure
-
-
-def _by(rows: pd.DataFrame, paths: list[str]) -> list[tuple[str, pd.DataFrame]]:
-    """The rows of each combination of values, with a label."""
-    if not paths:
-        return [("", rows)]
-    groups = rows.groupby(paths, dropna=False, sort=False)
-    return [(", ".join(str(part) for part in (key if isinstance(key, tuple) else (key,))), members) for key, members in groups]
 
 
 def optimum_errors(sigmas: list[float]) -> list[float]:
@@ -111,7 +98,7 @@ def against_steps(evaluations: pd.DataFrame, grid_paths: list[str]) -> Figure:
     panels = figure.subplots(len(laws), 2, squeeze=False, sharey="row")
     for law, (by_steps, by_seconds) in zip(laws, panels, strict=True):
         rows = evaluations if law is None else evaluations[evaluations["law"] == law]
-        for name, members in _by(rows, others):
+        for name, members in by(rows, others):
             curve = members.groupby("steps")[["relative_score_error", "seconds"]].mean()
             by_steps.plot(curve.index, curve["relative_score_error"], ".-", label=name)
             by_seconds.plot(curve["seconds"], curve["relative_score_error"], ".-", label=name)
@@ -119,9 +106,3 @@ def against_steps(evaluations: pd.DataFrame, grid_paths: list[str]) -> Figure:
         by_seconds.set(title=law or "", xlabel="seconds of training")
         by_seconds.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
-
-
-def _with_error(mean: float, error: float) -> str:
-    if pd.isna(mean):
-        return "-"
-    return f"{mean:.3g}" if pd.isna(error) else f"{mean:.3g} ± {error:.2g}"

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 _MAX_UPDATES_PER_CALL = 32  # bounds the memory of one learner call, whatever the number of environments
 _MAX_SECONDS_PER_ITERATION = 20.0  # a progress report, and a chance to stop, comes at least this often
 _REPLAY_SEED = 7  # tells the replay buffer's random stream from those of the env runners
-_PROGRESS, _PROGRESS_ATTRIBUTES = "ardae_rl_progress", ("env_steps", "num_updates", "evaluations", "_updates_start_at", "_seconds")
+PROGRESS, _PROGRESS_ATTRIBUTES = "ardae_rl_progress", ("env_steps", "num_updates", "evaluations", "_updates_start_at", "_seconds")
 REPLAY_DIRECTORY = "replay"
 
 
@@ -138,7 +138,8 @@ class SACARDAE(Algorithm):
         if self.env_steps // every == env_steps_before // every:
             return
         self.eval_env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
-        returns = evaluate_returns(self.eval_env_runner, self.config.evaluation_protocol.episodes)
+        protocol = self.config.evaluation_protocol
+        returns = evaluate_returns(self.eval_env_runner, protocol.episodes, max_episode_steps=protocol.max_episode_steps)
         self.evaluations.append({"env_steps": self.env_steps, "num_updates": self.num_updates, "returns": returns})
 
     def step(self) -> dict[str, Any]:
@@ -191,11 +192,11 @@ class SACARDAE(Algorithm):
             logger.warning("the checkpoint at %s holds no replay buffer: collecting %d steps before the next update.", path, warmup)
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return super().get_state(*args, **kwargs) | {_PROGRESS: {name: getattr(self, name) for name in _PROGRESS_ATTRIBUTES}}
+        return super().get_state(*args, **kwargs) | {PROGRESS: {name: getattr(self, name) for name in _PROGRESS_ATTRIBUTES}}
 
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
-        for name, value in state[_PROGRESS].items():
+        for name, value in state[PROGRESS].items():
             setattr(self, name, value)
 
 

@@ -2,9 +2,14 @@
 
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+
+import ardae_rl.envs
+
+gym.register_envs(ardae_rl.envs)  # in every process that steps environments
 
 _CHUNK_STEPS = 64  # environment steps per sub-environment between looks at which evaluation episodes are done
 
@@ -29,22 +34,32 @@ class SeededEnvRunner(SingleAgentEnvRunner):
         self._seed = environments
 
 
-def evaluate_returns(runner: SingleAgentEnvRunner, episodes: int) -> list[float]:
+def evaluate_returns(runner: SingleAgentEnvRunner, episodes: int, *, max_episode_steps: int) -> list[float]:
     """Undiscounted returns of the first episode of each of the runner's ``episodes`` sub-environments, at zero noise.
 
     Taking the first k episodes to *finish* would favour short ones. One step in every sub-environment names the k first episodes; from
-    then on only theirs count.
+    then on only theirs count. Without a time limit of the environment's, an episode counts for its first ``max_episode_steps`` steps.
     """
+    limit = time_limit(runner.env) or max_episode_steps
     chunks = runner.sample(num_timesteps=episodes, explore=False, force_reset=True)
-    returns = {chunk.id_: 0.0 for chunk in chunks}
+    returns, steps = ({chunk.id_: zero for chunk in chunks} for zero in (0.0, 0))
     running = set(returns)
     while True:
         for chunk in chunks:
             if chunk.id_ in running:
-                returns[chunk.id_] += float(np.sum(chunk.get_rewards()))
-                if chunk.is_done:
+                rewards = chunk.get_rewards()[: limit - steps[chunk.id_]]
+                returns[chunk.id_] += float(np.sum(rewards))
+                steps[chunk.id_] += len(rewards)
+                if chunk.is_done or steps[chunk.id_] == limit:
                     running.remove(chunk.id_)
         if not running:
             runner.get_metrics()  # empties the runner's list of finished episodes, which would grow for ever
             return list(returns.values())
         chunks = runner.sample(num_timesteps=episodes * _CHUNK_STEPS, explore=False)
+
+
+def time_limit(env: gym.vector.VectorEnv) -> int | None:
+    """After how many steps ``env``, made by its Gymnasium id, truncates episodes; None if it does not, or cannot be known to."""
+    spec = env.unwrapped.spec
+    limit = spec.kwargs.get("max_episode_steps", spec.max_episode_steps) if spec else None
+    return limit if limit and limit > 0 else None

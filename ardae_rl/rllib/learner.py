@@ -48,10 +48,9 @@ class SACARDAETorchLearner(TorchLearner):
         module: SACARDAERLModule = self.module[module_id]
         self._sac_optimisers = build_optimisers(module.policy, module.learner_networks, self.config.sac)
         for name, optimiser in self._sac_optimisers.items():
-            group = optimiser.param_groups[0]
-            self.register_optimizer(
-                module_id=module_id, optimizer_name=name, optimizer=optimiser, params=group["params"], lr_or_lr_schedule=group["lr"]
-            )
+            parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+            # Without a learning rate: RLlib would give every group of parameters the same one.
+            self.register_optimizer(module_id=module_id, optimizer_name=name, optimizer=optimiser, params=parameters)
 
     def _make_modules_ddp_if_necessary(self) -> None:
         """Start equal; ``SAC`` averages gradients itself (RLlib's DDP wrapper synchronises only what goes through ``forward_train``)."""

@@ -39,13 +39,18 @@ class EnvRunnerSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """Every ``every_env_steps`` environment steps, ``episodes`` episodes with the policy's noise set to 0."""
+    """Every ``every_env_steps`` environment steps, ``episodes`` episodes with the policy's noise set to 0.
+
+    An episode in an environment without a time limit of its own might never end: there its return is that of the first
+    ``max_episode_steps`` steps.
+    """
 
     every_env_steps: int = 10_000
     episodes: int = 10
+    max_episode_steps: int = 1000
 
     def __post_init__(self) -> None:
-        _positive(self, "every_env_steps", "episodes")
+        _positive(self, "every_env_steps", "episodes", "max_episode_steps")
 
 
 @dataclass(frozen=True, kw_only=True)

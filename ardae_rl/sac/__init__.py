@@ -13,6 +13,7 @@
 from ardae_rl.sac.build import LearnerNetworks, build_optimisers, build_policy
 from ardae_rl.sac.config import (
     CriticConfig,
+    FlowPolicyConfig,
     GaussianPolicyConfig,
     ImplicitPolicyConfig,
     JacobianClampingConfig,
@@ -26,6 +27,7 @@ from ardae_rl.sac.update import SAC, NonFiniteError, Transitions
 __all__ = [
     "SAC",
     "CriticConfig",
+    "FlowPolicyConfig",
     "GaussianPolicyConfig",
     "ImplicitPolicyConfig",
     "JacobianClampingConfig",

@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import asdict
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from ardae_rl.sac.config import SACConfig, ScoreConfig
 from ardae_rl.sac.entropy import ScoreEntropy, TractableEntropy
 from ardae_rl.sac.networks import Temperature, TwinCritic
-from ardae_rl.samplers import GaussianSampler, ImplicitSampler
+from ardae_rl.samplers import GaussianSampler, ImplicitSampler, RadialFlowSampler, SplineFlowSampler
 from ardae_rl.score import ARDAE
 
 logger = logging.getLogger(__name__)
 LossName = Literal["score", "critic", "actor", "temperature"]
+Policy = ImplicitSampler | GaussianSampler | RadialFlowSampler | SplineFlowSampler
 
 
 class LearnerNetworks(nn.Module):
@@ -40,16 +41,21 @@ class LearnerNetworks(nn.Module):
         self.register_buffer("num_updates", torch.zeros((), dtype=torch.int64))
 
 
-def build_policy(obs_dim: int, action_dim: int, config: SACConfig) -> GaussianSampler | ImplicitSampler:
+def build_policy(obs_dim: int, action_dim: int, config: SACConfig) -> Policy:
+    if config.policy == "implicit":
+        return ImplicitSampler(obs_dim, action_dim, **asdict(config.implicit))
+    gaussian, flow = GaussianSampler(obs_dim, action_dim, **asdict(config.gaussian)), config.flow
     if config.policy == "gaussian":
-        return GaussianSampler(obs_dim, action_dim, **asdict(config.gaussian))
-    return ImplicitSampler(obs_dim, action_dim, **asdict(config.implicit))
+        return gaussian
+    if flow.kind == "radial":
+        return RadialFlowSampler(gaussian, flows=flow.flows)
+    return SplineFlowSampler(gaussian, obs_dim, flows=flow.flows, bins=flow.bins, hidden_layers=flow.hidden_layers, width=flow.width)
 
 
 def build_entropy(obs_dim: int, action_dim: int, config: SACConfig) -> TractableEntropy | ScoreEntropy:
-    if config.policy == "gaussian":
+    if config.policy != "implicit":
         if config.compile or config.autocast:
-            logger.warning("compile and autocast speed up the score network, which a gaussian policy does not have: ignored.")
+            logger.warning("compile and autocast speed up the score network, which a %s policy does not have: ignored.", config.policy)
         return TractableEntropy()
     score = config.score
     estimator = build_estimator(obs_dim, action_dim, score, autocast=config.autocast)
@@ -95,8 +101,14 @@ def trained_parameters(policy: nn.Module, networks: LearnerNetworks) -> dict[Los
 
 
 def build_optimisers(policy: nn.Module, networks: LearnerNetworks, config: SACConfig) -> dict[LossName, torch.optim.Adam]:
-    """One Adam (0.9, 0.999) per loss."""
+    """One Adam (0.9, 0.999) per loss; the actor's has a second group of parameters, with its own step size, for a flow's."""
     lrs = {"score": config.score_lr, "critic": config.critic_lr, "actor": config.actor_lr, "temperature": config.alpha_lr}
-    return {
-        name: torch.optim.Adam(parameters, lr=lrs[name], fused=True) for name, parameters in trained_parameters(policy, networks).items()
+    groups: dict[LossName, list[dict[str, Any]]] = {
+        name: [{"params": parameters, "lr": lrs[name]}] for name, parameters in trained_parameters(policy, networks).items()
     }
+    if isinstance(policy, RadialFlowSampler | SplineFlowSampler):
+        groups["actor"] = [
+            {"params": list(policy.base.parameters()), "lr": config.actor_lr},
+            {"params": list(policy.flow.parameters()), "lr": config.flow_lr},
+        ]
+    return {name: torch.optim.Adam(parts, fused=True) for name, parts in groups.items()}

@@ -64,6 +64,25 @@ class GaussianPolicyConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FlowPolicyConfig:
+    """The Gaussian of ``gaussian`` made more flexible by ``flows`` invertible maps, its density kept.
+
+    ``kind: radial`` is SAC-NF's: radial maps after the Gaussian, the same for every state. ``kind: spline`` is stronger: a neural spline
+    flow given the state, inside the Gaussian; ``bins``, ``hidden_layers`` and ``width`` are those of its splines, read by no other kind.
+    """
+
+    kind: Literal["radial", "spline"] = "radial"
+    flows: int = 3
+    bins: int = 8
+    hidden_layers: int = 2
+    width: int = 64
+
+    def __post_init__(self) -> None:
+        _positive(self, "flows", "hidden_layers", "width")
+        _check(self.bins >= 2, "bins", "2 or more", self.bins)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CriticConfig:
     """Twin Q-networks with ReLU hidden layers."""
 
@@ -140,14 +159,16 @@ class JacobianClampingConfig:
 class SACConfig:
     """One SAC update: which policy, where its entropy gradient comes from, and every step size.
 
-    ``policy`` picks the sampler and with it the entropy: ``gaussian`` has a density (plain SAC), ``implicit`` has none (SAC-AR-DAE).
+    ``policy`` picks the sampler and with it the entropy: ``gaussian`` (plain SAC) and ``flow`` (SAC-NF) have a density, ``implicit`` has
+    none (SAC-AR-DAE). ``flow_lr`` is the step size of the flow's own parameters; the Gaussian under it moves with ``actor_lr``.
     ``alpha`` is the temperature; ``auto`` tunes it towards ``target_entropy`` (nats; None: minus the action dimension) from
     ``initial_alpha``. ``compile`` runs the score loss through ``torch.compile``; ``autocast`` runs the score network in bfloat16.
     """
 
-    policy: Literal["implicit", "gaussian"] = "implicit"
+    policy: Literal["implicit", "gaussian", "flow"] = "implicit"
     implicit: ImplicitPolicyConfig = field(default_factory=ImplicitPolicyConfig)
     gaussian: GaussianPolicyConfig = field(default_factory=GaussianPolicyConfig)
+    flow: FlowPolicyConfig = field(default_factory=FlowPolicyConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
     jacobian_clamping: JacobianClampingConfig | None = field(default_factory=JacobianClampingConfig)
@@ -157,6 +178,7 @@ class SACConfig:
     gamma: float = 0.99
     tau: float = 0.005
     actor_lr: float = 3e-4
+    flow_lr: float = 3e-4
     critic_lr: float = 3e-4
     score_lr: float = 3e-4
     alpha_lr: float = 3e-4
@@ -168,6 +190,6 @@ class SACConfig:
     def __post_init__(self) -> None:
         if self.alpha != "auto":
             _check(float(self.alpha) >= 0, "alpha", "0 or greater, or 'auto'", self.alpha)
-        _positive(self, "initial_alpha", "actor_lr", "critic_lr", "score_lr", "alpha_lr", "max_non_finite")
+        _positive(self, "initial_alpha", "actor_lr", "flow_lr", "critic_lr", "score_lr", "alpha_lr", "max_non_finite")
         _check(0 <= self.gamma <= 1, "gamma", "between 0 and 1", self.gamma)
         _check(0 < self.tau <= 1, "tau", "in (0, 1]", self.tau)

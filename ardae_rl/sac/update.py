@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ardae_rl.sac.build import LearnerNetworks, LossName, trained_parameters
+from ardae_rl.sac.build import LearnerNetworks, LossName, Policy, trained_parameters
 from ardae_rl.sac.config import SACConfig
-from ardae_rl.samplers import GaussianSampler, ImplicitSampler, clamping_loss, clamping_weight, jacobian_stretch
+from ardae_rl.samplers import ImplicitSampler, clamping_loss, clamping_weight, jacobian_stretch
 from ardae_rl.score.estimator import Normal
 
 Metrics = dict[str, Tensor]
@@ -63,7 +63,7 @@ class SAC:
 
     def __init__(
         self,
-        policy: GaussianSampler | ImplicitSampler,
+        policy: Policy,
         networks: LearnerNetworks,
         optimisers: dict[LossName, torch.optim.Adam],
         config: SACConfig,

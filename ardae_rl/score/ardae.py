@@ -26,20 +26,6 @@ def denoising_loss(network: nn.Module, x: Tensor, context: Tensor | None, sigma:
     return residual.square().sum(-1)
 
 
-def _stratified(z: Tensor) -> Tensor:
-    """Normal draws, one from each of as many equally likely strata, in random order."""
-    ranks = z.flatten().argsort().argsort().to(z)
-    return torch.special.ndtri((ranks + torch.rand_like(ranks)) / len(ranks)).clamp(-6, 6).view(z.shape)
-
-
-_PRIORS: dict[str, Callable[[Tensor], Tensor]] = {  # each with standard deviation one, of a standard normal draw
-    "normal": lambda z: z,
-    "uniform": lambda z: 3**0.5 * torch.erf(z / 2**0.5),
-    "log_symmetric": lambda z: z.sign() * (torch.randn_like(z) - 1).exp(),
-    "stratified": _stratified,
-}
-
-
 class ARDAE(ScoreEstimator):
     """AR-DAE: one network conditioned on sigma, trained under random sigma, used at sigma = 0.
 
@@ -47,6 +33,8 @@ class ARDAE(ScoreEstimator):
     units. ``sigmas_per_sample`` noise draws per sample. ``antithetic``: half as many, each used with u and with -u at the same x and sigma;
     near sigma = 0 the noise of the loss's gradient, of order sigma, cancels within a pair. ``autocast`` runs the network in bfloat16 inside
     the loss, where nearly all the work is; scores and log-densities, few by comparison, are always computed in full precision.
+    ``squared_sigma``: the network sees (sigma / delta)^2 in the place of sigma. Blurring is diffusion for a time of sigma^2 / 2, so f*
+    is even in sigma and near 0 linear in its square; what the network cannot resolve in sigma ends up as bias at 0. None: unless ``fixed``.
     ``network_options`` are those of :class:`.estimator.ScoreEstimator`.
 
     >>> _ = torch.manual_seed(0)
@@ -65,16 +53,19 @@ class ARDAE(ScoreEstimator):
         adaptive_delta: bool = True,
         sigmas_per_sample: int = 1,
         antithetic: bool = True,
-        sigma_prior: str = "normal",
+        squared_sigma: bool | None = None,
         autocast: bool = False,
         **network_options: Any,
     ) -> None:
-        super().__init__(dim, context_dim, **network_options)
         require_positive("delta_scale", delta_scale)
+        fixed = network_options.get("standardisation") == "fixed"
+        if squared_sigma and fixed and adaptive_delta:
+            raise ValueError("squared_sigma needs noise of one size: with standardisation 'fixed' set adaptive_delta=False.")
+        squared = not fixed if squared_sigma is None else squared_sigma
+        super().__init__(dim, context_dim, sigma_unit=delta_scale if squared else None, **network_options)
         if sigmas_per_sample < 1:
             raise ValueError(f"sigmas_per_sample must be at least 1, got {sigmas_per_sample}.")
         self.delta_scale, self.adaptive_delta, self.sigmas_per_sample = delta_scale, adaptive_delta, sigmas_per_sample
-        self.sigma_prior = sigma_prior
         self.antithetic, self.autocast = antithetic, autocast
         self._loss: Callable[..., Tensor] = denoising_loss
 
@@ -87,6 +78,7 @@ class ARDAE(ScoreEstimator):
             "scale": 10_000.0,
             "gaussian_residual": False,
             "antithetic": False,
+            "squared_sigma": False,
         }
         return cls(dim, context_dim, **(settings | options))
 
@@ -105,7 +97,7 @@ class ARDAE(ScoreEstimator):
         delta = self.delta_scale * (frame.spread if self.adaptive_delta else 1.0)
         if self.antithetic:  # as many rows as without: every second one gives way to the twin of its neighbour
             x = x[:, ::2]
-        sigma, u = delta * _PRIORS[self.sigma_prior](draw(*x.shape[:-1], 1)), draw(*x.shape)
+        sigma, u = delta * draw(*x.shape[:-1], 1), draw(*x.shape)
         if self.antithetic:
             x, sigma, u = torch.cat([x, x], 1), torch.cat([sigma, sigma], 1), torch.cat([u, -u], 1)
         with self._precision(x):

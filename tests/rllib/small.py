@@ -7,7 +7,7 @@ import numpy as np
 from ray import tune
 
 from ardae_rl.rllib import SACARDAEConfig
-from ardae_rl.sac import CriticConfig, GaussianPolicyConfig, ImplicitPolicyConfig, ScoreConfig
+from ardae_rl.sac import CriticConfig, FlowPolicyConfig, GaussianPolicyConfig, ImplicitPolicyConfig, ScoreConfig
 
 
 class LineEnv(gym.Env):
@@ -36,9 +36,10 @@ class LineEnv(gym.Env):
 
 
 def small_config(policy: str = "implicit", *, env: Any = "Pendulum-v1", seed: int | None = 0, **training: Any) -> SACARDAEConfig:
-    """Networks and batches of a few units: seconds, not minutes."""
+    """Networks and batches of a few units: seconds, not minutes. ``policy``: a kind of flow stands for the flow policy of that kind."""
     values = {
-        "policy": policy,
+        "policy": "flow" if policy in ("radial", "spline") else policy,
+        "flow": FlowPolicyConfig(kind="spline" if policy == "spline" else "radial", flows=2, bins=4, width=16),
         "alpha": 0.2,
         "implicit": ImplicitPolicyConfig(noise_dim=3, width=16),
         "gaussian": GaussianPolicyConfig(width=16),

@@ -14,7 +14,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from ardae_rl.rllib.algorithm import SACARDAE, transitions_of
-from ardae_rl.rllib.env_runner import SeededEnvRunner, evaluate_returns
+from ardae_rl.rllib.env_runner import SeededEnvRunner, evaluate_returns, time_limit
 from ardae_rl.sac import NonFiniteError
 from tests.rllib.small import LineEnv, small_config
 
@@ -129,12 +129,50 @@ def test_evaluation_counts_the_first_episode_of_every_environment() -> None:
             return obs, 1.0, terminated, truncated, info
 
     algorithm = small_config("gaussian", env=UnevenEnv, episodes=24).build_algo()
-    lengths = evaluate_returns(algorithm.eval_env_runner, 24)
+    lengths = evaluate_returns(algorithm.eval_env_runner, 24, max_episode_steps=1000)
     kept = len(algorithm.eval_env_runner._done_episodes_for_metrics)
     algorithm.stop()
     assert kept == 0, "finished episodes must not pile up in the runner"
     assert len(lengths) == 24 and set(lengths) == {3.0, 150.0}
     assert 4 <= lengths.count(150.0) <= 20  # binomial(24, 1/2): outside with probability 4e-4
+
+
+@pytest.mark.parametrize("limit", [1, 50, 64, 130])
+def test_an_episode_that_never_ends_counts_for_its_first_steps(limit: int) -> None:
+    class EndlessEnv(LineEnv):
+        def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+            return super().step(action)[0], 1.0, False, False, {}
+
+    config = small_config("gaussian", env=EndlessEnv).env_runners(num_envs_per_env_runner=2)
+    runner = SeededEnvRunner(config=config, worker_index=0)
+    assert evaluate_returns(runner, 2, max_episode_steps=limit) == [limit, limit]
+    runner.stop()
+
+
+@pytest.mark.parametrize(("env_config", "limit"), [({}, 200), ({"max_episode_steps": 7}, 7)])
+def test_an_environments_own_time_limit_is_the_one_that_counts(env_config: dict[str, int], limit: int) -> None:
+    config = small_config("gaussian").environment("Pendulum-v1", env_config=env_config).env_runners(num_envs_per_env_runner=2)
+    runner, twin = (SeededEnvRunner(config=config, worker_index=0) for _ in range(2))
+    twin.module.load_state_dict(runner.module.state_dict())
+    assert time_limit(runner.env) == limit
+    assert evaluate_returns(runner, 2, max_episode_steps=1) == evaluate_returns(twin, 2, max_episode_steps=10_000)
+    runner.stop(), twin.stop()
+
+
+def test_an_environment_without_a_time_limit_is_known_as_such() -> None:
+    for env, env_config in (("Pendulum-v1", {"max_episode_steps": -1}), ("ardae_rl/RllabHumanoid-v0", {}), (LineEnv, {})):
+        runner = SeededEnvRunner(config=small_config("gaussian").environment(env, env_config=env_config), worker_index=0)
+        assert time_limit(runner.env) is None
+        runner.stop()
+
+
+def test_this_packages_environments_are_found_by_id_on_remote_runners() -> None:
+    config = small_config("gaussian", env="ardae_rl/MultiGoal-v0", every_env_steps=40)
+    algorithm = config.env_runners(num_env_runners=1, num_envs_per_env_runner=2).build_algo()
+    algorithm.train()
+    size, evaluations = len(algorithm.replay), algorithm.evaluations
+    algorithm.stop()
+    assert size == 40 and len(evaluations[0]["returns"]) == 2
 
 
 def test_evaluation_uses_no_noise() -> None:
@@ -147,6 +185,19 @@ def test_evaluation_uses_no_noise() -> None:
     assert torch.equal(acted[0], acted[1]) and torch.equal(acted[0], module.policy.centre(obs).tanh())
     assert not torch.equal(explored[0], explored[1])
     assert not hasattr(module, "learner_networks"), "critics must stay off the env runners"
+
+
+def test_a_flow_acts_with_the_learners_weights_on_remote_runners() -> None:
+    config = small_config("radial", warmup_env_steps=20, flow_lr=0.05).env_runners(num_env_runners=1, num_envs_per_env_runner=2)
+    algorithm = config.build_algo()
+    started = algorithm.get_weights()
+    for _ in range(2):
+        algorithm.train()
+    learned = module_of(algorithm).policy.state_dict()
+    (acting,) = algorithm.env_runner_group.foreach_env_runner(lambda runner: runner.module.policy.state_dict(), local_env_runner=False)
+    algorithm.stop()
+    assert acting.keys() == learned.keys() and all(torch.equal(acting[name], learned[name]) for name in learned)
+    assert (learned["flow.raw_stretch"] - torch.as_tensor(started[DEFAULT_MODULE_ID]["policy.flow.raw_stretch"])).abs().max() > 0.01
 
 
 def test_a_restored_algorithm_goes_on_where_the_saved_one_stopped(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def weights(learner: SACARDAETorchLearner) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in learner.module[DEFAULT_MODULE_ID].state_dict().items()}
 
 
-@pytest.mark.parametrize("policy", ["gaussian", "implicit"])
+@pytest.mark.parametrize("policy", ["gaussian", "radial", "spline", "implicit"])
 def test_update_save_restore_update_equals_an_uninterrupted_run_bit_for_bit(policy: str, tmp_path: Path) -> None:
     config = small_config(policy, alpha="auto", target_calibration=True)
     straight, first = make_learner(config.copy()), make_learner(config.copy())
@@ -65,6 +65,17 @@ def test_restoring_without_the_noise_generator_would_differ() -> None:
     for learner in (one, other):
         learner.update(batch=batch_of(columns(16, 1)))
     assert not torch.equal(weights(one)["policy.out.weight"], weights(other)["policy.out.weight"])
+
+
+def test_a_flow_keeps_its_own_step_size_through_updates_and_restore(tmp_path: Path) -> None:
+    config = small_config("radial", actor_lr=1e-3, flow_lr=1e-4)
+    learner, restored = make_learner(config.copy()), make_learner(config.copy())
+    learner.update(batch=batch_of(columns(32, 1)))
+    learner.save_to_path(tmp_path / "learner")
+    restored.restore_from_path(tmp_path / "learner")
+    restored.update(batch=batch_of(columns(32, 2)))
+    for each in (learner, restored):
+        assert [group["lr"] for group in each.sac.optimisers["actor"].param_groups] == [1e-3, 1e-4]
 
 
 def test_rllib_holds_one_optimiser_per_loss() -> None:

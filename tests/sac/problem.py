@@ -1,7 +1,7 @@
 """Small SAC objects, mini-batches and snapshots that the tests of this folder share."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from ardae_rl.sac import (
     SAC,
     CriticConfig,
+    FlowPolicyConfig,
     GaussianPolicyConfig,
     ImplicitPolicyConfig,
     LearnerNetworks,
@@ -22,17 +23,19 @@ from ardae_rl.sac import (
 from ardae_rl.score.estimator import Normal
 
 OBS_DIM, ACTION_DIM = 3, 2
-PolicyName = Literal["gaussian", "implicit"]
+PolicyName = Literal["gaussian", "radial", "spline", "implicit"]
+POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 
 
 def make_config(policy: PolicyName = "implicit", **options: Any) -> SACConfig:
     small: dict[str, Any] = {
         "implicit": ImplicitPolicyConfig(noise_dim=4, width=16),
         "gaussian": GaussianPolicyConfig(width=16),
+        "flow": FlowPolicyConfig(kind="spline" if policy == "spline" else "radial", flows=2, bins=4, width=16),
         "critic": CriticConfig(width=16),
         "score": ScoreConfig(layers=2, state_layers=1, action_layers=0, width=16, samples_per_state=6, importance_samples=5),
     }
-    return SACConfig(policy=policy, **(small | options))
+    return SACConfig(policy=policy if policy in ("gaussian", "implicit") else "flow", **(small | options))
 
 
 def make_sac(

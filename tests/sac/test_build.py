@@ -2,9 +2,9 @@
 
 import pytest
 
-from ardae_rl.sac import ImplicitPolicyConfig, ScoreConfig, ScoreEntropy, TractableEntropy, build_policy
+from ardae_rl.sac import FlowPolicyConfig, ImplicitPolicyConfig, ScoreConfig, ScoreEntropy, TractableEntropy, build_policy
 from ardae_rl.sac.build import build_estimator
-from ardae_rl.samplers import GaussianSampler, ImplicitSampler
+from ardae_rl.samplers import GaussianSampler, ImplicitSampler, RadialFlowSampler, SplineFlowSampler
 from ardae_rl.score.networks import GaussianResidual, PotentialNet
 from tests.sac.problem import make_config, make_sac
 
@@ -43,6 +43,29 @@ def test_each_optimiser_has_its_own_step_size() -> None:
     rates = {name: optimiser.param_groups[0]["lr"] for name, optimiser in sac.optimisers.items()}
     assert rates == {"actor": 1e-1, "critic": 1e-2, "score": 1e-3, "temperature": 1e-4}
     assert {optimiser.param_groups[0]["betas"] for optimiser in sac.optimisers.values()} == {(0.9, 0.999)}
+
+
+def test_a_flow_stands_on_the_gaussian_and_has_a_step_size_of_its_own() -> None:
+    sac = make_sac(make_config("radial", actor_lr=1e-1, flow_lr=1e-2))
+    assert isinstance(sac.policy, RadialFlowSampler) and isinstance(sac.entropy, TractableEntropy)
+    rates = {id(p): group["lr"] for group in sac.optimisers["actor"].param_groups for p in group["params"]}
+    assert {name: rates[id(p)] for name, p in sac.policy.named_parameters() if ".layers." not in name} == {
+        "flow.centres": 1e-2,
+        "flow.raw_alpha": 1e-2,
+        "flow.raw_stretch": 1e-2,
+    }
+    assert {rates[id(p)] for p in sac.policy.base.parameters()} == {1e-1}
+
+
+def test_every_flow_setting_reaches_the_policy() -> None:
+    flow = FlowPolicyConfig(kind="spline", flows=4, bins=6, hidden_layers=3, width=24)
+    policy = build_policy(5, 2, make_config("spline", flow=flow))
+    assert isinstance(policy, SplineFlowSampler) and policy.base.body.layers[0].out_features == 16
+    assert len(policy.flow.transforms) == 4
+    widths = [layer.out_features for layer in policy.flow.transforms[0].hyper if hasattr(layer, "out_features")]
+    assert widths == [24, 24, 24, 2 * (6 + 6 + 5)]
+    radial = build_policy(5, 2, make_config("radial", flow=FlowPolicyConfig(flows=5)))
+    assert isinstance(radial, RadialFlowSampler) and radial.flow.centres.shape == (5, 2)
 
 
 def test_less_noise_than_actions_is_refused() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from ardae_rl.sac import (
     CriticConfig,
+    FlowPolicyConfig,
     GaussianPolicyConfig,
     ImplicitPolicyConfig,
     JacobianClampingConfig,
@@ -23,6 +24,8 @@ from ardae_rl.sac import (
         (ImplicitPolicyConfig, {"encoder_layers": 0}, r"encoder_layers must be greater than 0, got 0"),
         (GaussianPolicyConfig, {"width": -1}, r"width must be greater than 0, got -1"),
         (GaussianPolicyConfig, {"log_std_min": 3.0}, r"log_std_min must be below log_std_max = 2\.0, got 3\.0"),
+        (FlowPolicyConfig, {"flows": 0}, r"flows must be greater than 0, got 0"),
+        (FlowPolicyConfig, {"bins": 1}, r"bins must be 2 or more, got 1"),
         (CriticConfig, {"hidden_layers": 0}, r"hidden_layers must be greater than 0, got 0"),
         (ScoreConfig, {"state_layers": -1}, r"state_layers must be 0 or greater, got -1"),
         (ScoreConfig, {"samples_per_state": 1}, r"samples_per_state must be 2 or more .*, got 1"),
@@ -30,6 +33,7 @@ from ardae_rl.sac import (
         (JacobianClampingConfig, {"eta": -0.1}, r"eta must be greater than 0, got -0\.1"),
         (SACConfig, {"alpha": -0.1}, r"alpha must be 0 or greater, or 'auto', got -0\.1"),
         (SACConfig, {"gamma": 1.01}, r"gamma must be between 0 and 1, got 1\.01"),
+        (SACConfig, {"flow_lr": 0.0}, r"flow_lr must be greater than 0, got 0\.0"),
         (SACConfig, {"tau": 0.0}, r"tau must be in \(0, 1\], got 0\.0"),
         (SACConfig, {"max_non_finite": 0}, r"max_non_finite must be greater than 0, got 0"),
     ],

@@ -60,6 +60,7 @@ def learner(policy: PolicyName, *, seed: int = 0) -> SAC:
         gaussian=GaussianPolicyConfig(width=64),
         jacobian_clamping=None,
         actor_lr=3e-3,
+        flow_lr=3e-3,
         critic_lr=3e-3,
         score_lr=3e-3,
     )
@@ -72,7 +73,14 @@ def regret_and_spread(sac: SAC) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(
-    ("policy", "updates"), [("gaussian", 400), pytest.param("implicit", 700, marks=pytest.mark.slow)], ids=["gaussian", "implicit"]
+    ("policy", "updates"),
+    [
+        ("gaussian", 400),
+        ("radial", 400),
+        pytest.param("spline", 400, marks=pytest.mark.slow),
+        pytest.param("implicit", 700, marks=pytest.mark.slow),
+    ],
+    ids=["gaussian", "radial", "spline", "implicit"],
 )
 def test_the_policy_becomes_the_soft_optimal_one(policy: PolicyName, updates: int) -> None:
     """Right in the mean and in the spread: alpha, the tanh correction and the score's scale all have to be right for that.

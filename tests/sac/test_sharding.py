@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ardae_rl.sac import SAC, ShardedNormal, Transitions
-from tests.sac.problem import PolicyName, make_batch, make_config, make_sac, weights
+from tests.sac.problem import POLICIES, PolicyName, make_batch, make_config, make_sac, weights
 
-BOTH = pytest.mark.parametrize("policy", ["gaussian", "implicit"])
+EVERY = pytest.mark.parametrize("policy", POLICIES)
 
 
 class Mean:
@@ -53,7 +53,7 @@ def update_together(learners: list[SAC], batches: list[Transitions]) -> None:
         thread.join(timeout=60)
 
 
-@BOTH
+@EVERY
 @pytest.mark.parametrize("shards", [2, 4])
 def test_learners_on_shards_equal_one_on_the_whole(policy: PolicyName, shards: int, float64: None) -> None:
     config, mean = make_config(policy, alpha="auto", target_calibration=True), Mean(shards)
@@ -99,7 +99,7 @@ def restore(sac: SAC, file: io.BytesIO) -> None:
         optimiser.load_state_dict(state["optimisers"][name])
 
 
-@BOTH
+@EVERY
 @pytest.mark.parametrize("alpha", [0.1, "auto"])
 def test_a_restored_learner_goes_on_bit_for_bit(policy: PolicyName, alpha: float | str) -> None:
     config = make_config(policy, alpha=alpha, target_calibration=True)

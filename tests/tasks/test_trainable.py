@@ -11,23 +11,43 @@ import torch
 from ray.train._internal.storage import StorageContext
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from ardae_rl.tasks.energy.config import EnergySettings, ScoreSettings
+from ardae_rl.tasks.maxent.config import MaxEntSettings
 from ardae_rl.tasks.registry import TASKS, TaskKind
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings
 from ardae_rl.tasks.trainable import CHECKPOINT_FILE, TaskTrial
-from ardae_rl.tasks.vae.config import EvaluationSettings, NetworkSettings, ScoreSettings, VAESettings
+from ardae_rl.tasks.vae import config as vae
 from tests.tasks.counting import CountingSettings
 
 SHORT_SCORE_ERROR = dataclasses.replace(ScoreErrorSettings().smoke(), steps=12, report_every_steps=3, evaluate_every_steps=4)
-SHORT_VAE = VAESettings(
-    network=NetworkSettings(width=16),
-    score=ScoreSettings(width=16, samples_per_image=4),
-    evaluation=EvaluationSettings(samples=20, images=20, test_samples=20, test_images=20),
+SHORT_ENERGY = EnergySettings(
+    width=8,
+    layers=1,
+    score=ScoreSettings(width=8, layers=1, fits_per_step=2),
+    batch_size=16,
+    steps=12,
+    report_every_steps=3,
+    evaluate_every_steps=6,
+    emd_samples=100,
+    final_emd_samples=100,
+)
+SHORT_MAXENT = MaxEntSettings(dim=2, repeats=2, steps=6, report_every_steps=2, evaluate_every_steps=3, emd_samples=100)
+SHORT_VAE = vae.VAESettings(
+    network=vae.NetworkSettings(width=16),
+    score=vae.ScoreSettings(width=16, samples_per_image=4),
+    evaluation=vae.EvaluationSettings(samples=20, images=20, test_samples=20, test_images=20),
     average_decay=0.9,
     steps=12,
     report_every_steps=3,
     evaluate_every_steps=4,
 )
-EXAMPLES = [("counting", CountingSettings()), ("score_error", SHORT_SCORE_ERROR), ("vae", SHORT_VAE)]
+EXAMPLES = [
+    ("counting", CountingSettings()),
+    ("energy", SHORT_ENERGY),
+    ("maxent", SHORT_MAXENT),
+    ("score_error", SHORT_SCORE_ERROR),
+    ("vae", SHORT_VAE),
+]
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 

@@ -1,0 +1,134 @@
+"""How a trained policy does in its environment: the returns of whole episodes, and a film of one.
+
+The episodes of a seed depend on nothing but the policy and the seed, which gives the environment and the policy's noise a stream each.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+import ardae_rl.envs
+from ardae_rl.sac.export import TrainedPolicy
+
+FILM_SUFFIXES = (".mp4", ".gif")
+GIF_MAX_FPS = 25  # players slow faster ones down
+_FALLBACK_FPS = 30
+_OFF_SCREEN = {"MUJOCO_GL": "egl", "SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy"}
+
+gym.register_envs(ardae_rl.envs)
+
+
+class RenderingError(RuntimeError):
+    """The environment cannot be drawn on this machine; says why, and what to do."""
+
+
+def evaluate(
+    policy: TrainedPolicy,
+    *,
+    episodes: int = 10,
+    seeds: Sequence[int] = (0,),
+    deterministic: bool = True,
+    max_episode_steps: int = 1000,
+    film: Path | None = None,
+) -> dict[int, list[float]]:
+    """Undiscounted returns of ``episodes`` episodes for each seed, at zero noise or, not ``deterministic``, with noise.
+
+    An episode in an environment without a time limit of its own ends after ``max_episode_steps`` steps, as in training. ``film`` names an
+    MP4 or GIF file for the first episode of the first seed.
+
+    Raises:
+        RenderingError: a film was asked for and the environment cannot be drawn here.
+    """
+    env = _drawable(policy) if film else gym.make(policy.description.env, **policy.description.env_config)
+    limit = (env.spec and env.spec.max_episode_steps) or max_episode_steps
+    returns: dict[int, list[float]] = {}
+    for seed in seeds:
+        env_seed, noise_seed = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))
+        generator = None if deterministic else torch.Generator().manual_seed(noise_seed)
+        returns[seed] = []
+        for episode in range(episodes):
+            filmed = film if seed == seeds[0] and episode == 0 else None
+            start = env.reset(seed=env_seed if episode == 0 else None)[0]
+            returns[seed].append(_episode(policy, env, start, generator, limit, filmed))
+    env.close()
+    return returns
+
+
+def _episode(
+    policy: TrainedPolicy, env: gym.Env, obs: np.ndarray, generator: torch.Generator | None, limit: int, film: Path | None
+) -> float:
+    total, steps, over = 0.0, 0, False
+    with _Film(film, env) as shoot:
+        shoot()
+        while not over and steps < limit:
+            noise = None if generator is None else torch.randn(1, policy.noise_dim, generator=generator)
+            action = policy(torch.as_tensor(obs, dtype=torch.float32).unsqueeze(0), noise).squeeze(0)
+            obs, reward, terminated, truncated, _ = env.step(action.numpy())
+            total, steps, over = total + float(reward), steps + 1, terminated or truncated
+            shoot()
+    return total
+
+
+def choose_renderer() -> None:
+    """On a machine without a screen draw off-screen: MuJoCo through EGL, Pygame in memory, unless the environment's variables differ.
+
+    Call it before anything imports MuJoCo or Pygame.
+    """
+    if not os.environ.get("DISPLAY"):
+        for name, value in _OFF_SCREEN.items():
+            os.environ.setdefault(name, value)
+
+
+def _drawable(policy: TrainedPolicy) -> gym.Env:
+    """The environment, after one picture of it: what cannot be drawn is known before the first episode."""
+    name = policy.description.env
+    try:
+        env = gym.make(name, render_mode="rgb_array", **policy.description.env_config)
+        env.reset(seed=0)
+        env.render()
+    except Exception as error:  # missing libraries, drivers and render modes each fail in their own way
+        backend = os.environ.get("MUJOCO_GL", "not set")
+        raise RenderingError(
+            f"{name} cannot be drawn here: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}. MuJoCo needs an off-screen "
+            f"OpenGL: MUJOCO_GL=egl (a GPU's driver, or Debian's libegl1) or MUJOCO_GL=osmesa (Debian's libosmesa6); it is {backend}. "
+            "Without a film: leave out --video."
+        ) from error
+    return env
+
+
+class _Film:
+    """Writes the pictures of one episode as they come; entering it gives the shutter. Without a path it takes none."""
+
+    def __init__(self, path: Path | None, env: gym.Env) -> None:
+        self._path, self._env, self._steps = path, env, 0
+
+    def __enter__(self) -> Callable[[], None]:
+        if self._path is None:
+            return lambda: None
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        fps = self._env.metadata.get("render_fps", _FALLBACK_FPS)
+        self._every = -(-fps // GIF_MAX_FPS) if self._path.suffix == ".gif" else 1
+        self._writer = _writer(self._path, fps / self._every)
+        return self._shoot
+
+    def _shoot(self) -> None:
+        if self._steps % self._every == 0:
+            self._writer.append_data(np.asarray(self._env.render()))
+        self._steps += 1
+
+    def __exit__(self, *exception: object) -> None:
+        if self._path is not None:
+            self._writer.close()
+
+
+def _writer(path: Path, fps: float) -> Any:
+    import imageio.v2
+
+    if path.suffix == ".gif":
+        return imageio.v2.get_writer(path, duration=1000 / fps, loop=0)
+    return imageio.v2.get_writer(path, fps=fps, macro_block_size=2)  # a codec's least; 16, the default, would stretch the pictures

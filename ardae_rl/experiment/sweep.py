@@ -1,0 +1,238 @@
+"""Several experiments as one sweep: one cluster for all, a driver process for each, statistics over seeds while they run.
+
+The trials of all experiments wait for room on the same cluster, so seeds, methods and environments run side by side. As many drivers are
+alive as trials have room: each has at least one trial to run, and more could start nothing.
+Not here: running one experiment (``launch.py``), which is what a driver does.
+"""
+
+import ctypes
+import math
+import signal
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from ardae_rl.experiment.launch import available_resources, check_resources, cluster, cluster_address, footprints, say
+from ardae_rl.experiment.plan import concurrent_trials, trial_assignments, trial_name
+from ardae_rl.experiment.preflight import check_folder, has_run
+from ardae_rl.experiment.problems import InvalidExperimentError, Problem
+from ardae_rl.experiment.schema import Experiment
+from ardae_rl.experiment.summary import Evaluation, read_evaluations
+
+LOOK_PERIOD_S = 2.0
+OUTPUT = "output.txt"
+
+
+@dataclass(frozen=True)
+class Population:
+    """The seeds of one grid point so far: how many of ``total`` have got to the evaluation at ``steps``, and their ``values`` there.
+
+    ``steps`` is that of the latest evaluation that every seed with any has made; 0 before the first.
+    """
+
+    name: str
+    total: int
+    steps: int
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values) if self.values else math.nan
+
+    @property
+    def std(self) -> float:
+        return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
+
+
+def populations(experiment: Experiment) -> list[Population]:
+    """One per grid point, from the records its trials have written by now."""
+    groups: dict[str, list[list[Evaluation]]] = {}
+    for assignment in trial_assignments(experiment):
+        point = trial_name({path: value for path, value in assignment.items() if path != "seed"})
+        groups.setdefault(point, []).append(_evaluations(experiment, trial_name(assignment)))
+    return [_population(f"{experiment.name} {point}".strip(), curves) for point, curves in groups.items()]
+
+
+def _evaluations(experiment: Experiment, trial: str) -> list[Evaluation]:
+    try:
+        return read_evaluations(experiment.folder / trial, experiment.reporting)
+    except (TypeError, ValueError):  # a row is being written: the next look will see it whole
+        return []
+
+
+def _population(name: str, curves: Sequence[Sequence[Evaluation]]) -> Population:
+    begun = [curve for curve in curves if curve]
+    if not begun:
+        return Population(name, len(curves), 0, ())
+    shared = min(map(len, begun)) - 1
+    return Population(name, len(curves), begun[0][shared].steps, tuple(curve[shared].value for curve in begun))
+
+
+@dataclass
+class Driver:
+    """One experiment, the command that runs it, and its process once started."""
+
+    experiment: Experiment
+    command: list[str]
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def status(self) -> str:
+        if self.process is None:
+            return "waiting"
+        code = self.process.poll()
+        return "running" if code is None else "finished" if code == 0 else "failed" if code == 1 else f"ended with code {code}"
+
+    @property
+    def output(self) -> Path:
+        return self.experiment.folder / OUTPUT
+
+    def start(self, address: str) -> None:
+        """In a session of its own: signals reach it through the sweep alone, once each; and should the sweep be killed, it stops, too."""
+        self.experiment.folder.mkdir(parents=True, exist_ok=True)
+        with self.output.open("ab") as file:
+            command = [*self.command, "--address", address]
+            self.process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True, preexec_fn=_end_with_parent)
+
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1  # Linux: the signal a process gets when its parent dies
+
+
+def _end_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def check(experiments: Mapping[Path, Experiment], *, resume: bool) -> None:
+    """Find out what is known to fail in any of the files before anything starts. Raises InvalidExperimentError with every mistake."""
+    problems: list[Problem] = []
+    places: dict[Path, Path] = {}
+    for source, experiment in experiments.items():
+        first = places.setdefault(experiment.folder, source)
+        if first != source:
+            problems.append(Problem(str(source), "name", f"{experiment.name!r} is the name in {first}, too; they would share a folder"))
+        try:
+            experiment.check(str(source))
+            check_folder(experiment, resume=resume and has_run(experiment.folder), source=str(source))
+        except InvalidExperimentError as error:
+            problems += error.problems
+    if problems:
+        raise InvalidExperimentError(problems)
+
+
+def run(drivers: Sequence[Driver], *, address: str | None, command: str, console: Console) -> int:
+    """Run all of them, showing the statistics of their seeds; ``command`` is what continues the sweep after an interruption.
+
+    Returns the exit code: 0 if every experiment finished, 1 if one failed, 128 + the signal if it was interrupted.
+    """
+    with cluster(address) as dashboard, _forwarded(drivers) as received:
+        import ray
+
+        for driver in drivers:
+            check_resources(driver.experiment, may_grow=cluster_address(address) is not None, console=console)
+        asked = [footprint for driver in drivers for footprint in footprints(driver.experiment)]
+        at_once = max(1, concurrent_trials(asked, available_resources(), None))
+        say(console, "Sweep", f"{len(drivers)} experiments, {len(asked)} trials, {at_once} at a time")
+        say(console, "Dashboard", f"http://{dashboard}" if dashboard else "not available (pip install 'ray[default]')")
+        for storage in dict.fromkeys(driver.experiment.storage_folder for driver in drivers):
+            say(console, "Results", str(storage))
+        _drive(drivers, ray.get_runtime_context().gcs_address, at_once, received, console)
+    for driver in drivers:
+        say(console, driver.experiment.name, f" {driver.status}; its output: {driver.output}")
+    if received:
+        say(console, "Stopped", f"continue with\n  {command}")
+        return 128 + received[0]
+    return int(any(driver.status != "finished" for driver in drivers))
+
+
+def _drive(drivers: Sequence[Driver], address: str, at_once: int, received: Sequence[int], console: Console) -> None:
+    """Keep ``at_once`` drivers alive until all have ended, or, once a signal was received, those that were started."""
+    with _Show(console) as show:
+        while True:
+            alive = sum(driver.status == "running" for driver in drivers)
+            waiting = [] if received else [driver for driver in drivers if driver.process is None]
+            for driver in waiting[: at_once - alive]:
+                driver.start(address)
+            show(drivers)
+            if not alive and not waiting:
+                return
+            time.sleep(LOOK_PERIOD_S)
+
+
+@contextmanager
+def _forwarded(drivers: Sequence[Driver]) -> Iterator[list[int]]:
+    """Ctrl-C or SIGTERM goes on to every driver, which then stops as it would on its own. Yields the signals received so far."""
+    received: list[int] = []
+
+    def handle(signum: int, frame: object) -> None:
+        received.append(signum)
+        for driver in drivers:
+            if driver.process and driver.process.poll() is None:
+                driver.process.send_signal(signum)
+
+    before = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for driver in drivers:
+            if driver.process and driver.process.poll() is None:
+                driver.process.terminate()
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+class _Show:
+    """A live table on a terminal; elsewhere a line whenever the numbers of a population change."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._shown: dict[str, str] = {}
+
+    def __enter__(self) -> "_Show":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def __call__(self, drivers: Sequence[Driver]) -> None:
+        rows = [(driver, population) for driver in drivers for population in populations(driver.experiment)]
+        if self._live:
+            self._live.update(_table(rows), refresh=True)
+            return
+        for driver, population in rows:
+            line = "  ".join(_cells(driver, population))
+            if self._shown.get(population.name) != line:
+                self._shown[population.name] = line
+                self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _table(rows: Sequence[tuple[Driver, Population]]) -> Table:
+    table = Table("experiment", "status", "steps", "seeds", "evaluation: mean ± std", "range")
+    for driver, population in rows:
+        table.add_row(*_cells(driver, population))
+    return table
+
+
+def _cells(driver: Driver, population: Population) -> tuple[str, ...]:
+    number = driver.experiment.reporting.number
+    low, high = (choose(population.values, default=math.nan) for choose in (min, max))
+    return (
+        population.name,
+        driver.status,
+        f"{population.steps:,} {driver.experiment.reporting.unit}",
+        f"{len(population.values)}/{population.total} seeds",
+        f"{number(population.mean)} ± {number(population.std)}",
+        f"[{number(low)}, {number(high)}]",
+    )

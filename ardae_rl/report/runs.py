@@ -1,0 +1,149 @@
+"""The runs of a continuous-control study, read from the folders of its experiments: what is there, and what is not.
+
+Notation: a *run* is one seed of one method on one environment. Only finished runs count: comparing one that is half-way with one that
+ended would favour the latter.
+"""
+
+import json
+from collections.abc import Sequence
+from itertools import takewhile
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ardae_rl.experiment.plan import trial_name
+from ardae_rl.experiment.preflight import RECORD
+from ardae_rl.experiment.problems import InvalidExperimentError, Problem
+from ardae_rl.report.records import EVALUATIONS, PARAMS
+
+RUN = ["env", "method", "seed"]
+_COLUMNS = ["seed", "env_steps", "updates", "return_mean", "returns"]
+METHODS = ("SAC", "SAC-NF", "SAC-NSF", *(f"SAC-AR-DAE{plus}{clamping}" for plus in ("", " plus") for clamping in (" without clamping", "")))
+_PRECISION = 1e-4  # of the returns in a record, six digits, as compared with their mean
+
+
+def read_runs(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[pd.DataFrame, list[Problem]]:
+    """All evaluations of all finished runs of these (folder, experiment file), and a problem for everything left out.
+
+    Columns: ``env``, ``method`` (:func:`method_name`, told apart where needed), ``seed``, ``experiment``, ``env_steps``, ``updates``,
+    ``return_mean``, ``returns``; a row per evaluation. Raises InvalidExperimentError, with all problems, where no run is finished.
+    """
+    trials: list[pd.DataFrame] = []
+    problems: list[Problem] = []
+    for folder, experiment in experiments:
+        try:
+            found, wrong = _read_experiment(folder, experiment)
+        except (AttributeError, KeyError, TypeError) as error:
+            found, wrong = [], [Problem(str(folder / RECORD), "", f"is damaged, {type(error).__name__}: {error}: left out")]
+        trials, problems = trials + found, problems + wrong
+    if not trials:
+        raise InvalidExperimentError(problems or [Problem("", "", "there is nothing to report")])
+    rows = _with_methods(pd.concat(trials, ignore_index=True))
+    repeated = rows.duplicated([*RUN, "env_steps"])
+    for (env, method, seed), twice in rows[repeated].groupby(RUN):
+        message = f"a second run of {method} on {env} with this seed: left out. Give runs of the same method different seeds"
+        problems.append(Problem(twice["experiment"].iloc[0], f"seed {seed}", message))
+    order = rows["base"].map(METHODS.index)
+    kept = rows[~repeated].assign(order=order).sort_values(["env", "order", *RUN[1:], "env_steps"], kind="stable")
+    return kept[[*RUN, "experiment", "env_steps", "updates", "return_mean", "returns"]].reset_index(drop=True), problems
+
+
+def method_name(sac: dict[str, Any]) -> str:
+    """What the field calls the algorithm with these ``config.sac`` settings; "plus": other coordinates of the score than the paper's."""
+    if sac["policy"] == "gaussian":
+        return "SAC"
+    if sac["policy"] == "flow":
+        return "SAC-NF" if sac["flow"]["kind"] == "radial" else "SAC-NSF"
+    name = "SAC-AR-DAE" if sac["score"]["standardisation"] == "fixed" else "SAC-AR-DAE plus"
+    return name if sac["jacobian_clamping"] else f"{name} without clamping"
+
+
+def _read_experiment(folder: Path, experiment: dict[str, Any]) -> tuple[list[pd.DataFrame], list[Problem]]:
+    trials, problems = [], []
+    folders = sorted({path.parent for name in (EVALUATIONS, PARAMS) for path in folder.glob(f"*/{name}")})
+    for trial in folders:
+        try:
+            trials.append(_read_trial(trial, experiment))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            what = f"has no {error} in {PARAMS}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+            problems.append(Problem(str(trial), "", f"{what}: left out"))
+    seeds = experiment["seeds"]
+    expected = (seeds if isinstance(seeds, int) else len(seeds)) * prod(map(len, experiment["grid_search"].values()))
+    if len(folders) < expected:
+        problems.append(Problem(str(folder), "", f"{expected - len(folders)} of {expected} trials have not started: left out"))
+    return trials, problems
+
+
+def _read_trial(folder: Path, experiment: dict[str, Any]) -> pd.DataFrame:
+    params = json.loads((folder / PARAMS).read_text(encoding="utf-8"))
+    settings = params["settings"]
+    rows = _read_evaluations(folder / EVALUATIONS)
+    _check_finished(rows, experiment["stop"], settings["evaluation"]["every_env_steps"])
+    point = {path: _at(settings, path) for path in experiment["grid_search"]}
+    labels = {"env": params["env"], "experiment": experiment["name"], "base": method_name(settings["sac"]), "point": trial_name(point)}
+    return rows.assign(**labels)
+
+
+def _read_evaluations(path: Path) -> pd.DataFrame:
+    """The records of one trial. Raises ValueError for a file that says less, or other, than was measured."""
+    if not path.is_file():
+        raise ValueError(f"no {EVALUATIONS} yet")
+    rows = pd.read_csv(path)
+    absent = [name for name in _COLUMNS if name not in rows]
+    if absent:
+        raise ValueError(f"{path.name} has no column {', '.join(absent)}")
+    for number, row in enumerate(rows.itertuples(), 2):
+        if not _is_sound(row):
+            raise ValueError(f"line {number} of {path.name} is damaged: its return_mean is not the mean of its returns")
+    return rows[_COLUMNS]
+
+
+def _is_sound(row: Any) -> bool:
+    try:
+        returns = [float(value) for value in str(row.returns).split()]
+        steps, mean = int(row.env_steps), float(row.return_mean)
+    except ValueError:
+        return False
+    scale = float(np.abs(returns).max(initial=1.0))
+    return steps > 0 and bool(returns) and bool(abs(np.mean(returns) - mean) <= _PRECISION * scale)
+
+
+def _check_finished(rows: pd.DataFrame, stop: dict[str, Any], every: int) -> None:
+    steps, goal = int(rows["env_steps"].max()) if len(rows) else 0, stop.get("evaluation_return_mean")
+    reached = goal is not None and rows["return_mean"].max() >= goal
+    if not reached and steps + every <= stop["env_steps"]:
+        raise ValueError(f"evaluated up to {steps:,} of {stop['env_steps']:,} env steps")
+
+
+def _at(data: Any, path: str) -> Any:
+    for name in path.split("."):
+        data = data[name]
+    return data
+
+
+def _with_methods(rows: pd.DataFrame) -> pd.DataFrame:
+    """Column ``method``: ``base``, and in brackets what tells two apart that would share it: grid values, or how experiments are named."""
+    names = {}
+    for (_, base), members in rows.groupby(["env", "base"]):
+        kinds = sorted(set(zip(members["experiment"], members["point"], strict=True)))
+        experiments = sorted(set(members["experiment"]))
+        start = _common_start(experiments)
+        for experiment, point in kinds:
+            several = sum(other == experiment for other, _ in kinds) > 1
+            details = [experiment[start:].strip("_-."), point if several else ""]
+            names[members["env"].iloc[0], base, experiment, point] = _bracketed(base, [detail for detail in details if detail])
+    keys = zip(rows["env"], rows["base"], rows["experiment"], rows["point"], strict=True)
+    return rows.assign(method=[names[key] for key in keys])
+
+
+def _common_start(names: Sequence[str]) -> int:
+    """How many first letters all of them share."""
+    alike = (len(set(letters)) == 1 for letters in zip(*names, strict=False))
+    return sum(takewhile(bool, alike))
+
+
+def _bracketed(base: str, details: list[str]) -> str:
+    return f"{base} ({', '.join(details)})" if details else base

@@ -1,0 +1,106 @@
+"""Fit a sampler to an energy: minimise alpha E[U(x)] - H(x), which for alpha = 1 is KL(q || p) - log Z.
+
+Notation: N samples, D dimension; x (N, D).
+Metrics: see ``metrics.py``. ``final_emd*`` are ``emd*`` once more at the end, of more samples.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ardae_rl.tasks.descent import Descent
+from ardae_rl.tasks.energy.config import EnergySettings
+from ardae_rl.tasks.energy.methods import adam, method
+from ardae_rl.tasks.energy.metrics import coverage, distances, divergence, final_emd
+from ardae_rl.tasks.energy.potentials import Target, target
+from ardae_rl.tasks.task import Metrics
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EVALUATION_SAMPLES, CHUNK = 200_000, 20_000
+# Streams of their own for what would otherwise all start from the trial's seed.
+_DRAWS_SEED, _EVALUATION_SEED = 500_009, 1_000_003
+
+
+class EnergyTask:
+    headline = "emd_over_floor"
+
+    def __init__(self, settings: EnergySettings, *, seed: int, device: str = "cpu") -> None:
+        torch.manual_seed(seed)
+        self.settings, self.device = settings, device
+        self.target: Target = target(settings.target)
+        self.method = method(settings, self.target.dim, device)
+        self.descents = {
+            "sampler": Descent("sampler", adam(self.method.moved(), settings.lr, settings)),
+            **self.method.descents,
+        }
+        self.draws = torch.Generator(device).manual_seed(_DRAWS_SEED + seed)
+        self.evaluation_seed = _EVALUATION_SEED + seed
+        self.steps_done = 0
+
+    def step(self) -> Metrics:
+        """Fit the score to the sampler where there is one to fit, then move the sampler once."""
+        alpha = self._alpha()
+        for group in self.descents["sampler"].optimiser.param_groups:
+            group["lr"] = self._lr()
+        fitted = self.method.fit(self._normal)
+        x, entropy = self.method.draw_with_entropy(self._normal(self.settings.batch_size, self.method.sampler.noise_dim))
+        energy = self.target.energy(x).mean()
+        self.descents["sampler"].step(alpha * energy - entropy)
+        self.steps_done += 1
+        skipped = sum(descent.skipped for descent in self.descents.values())
+        return {"energy": float(energy.detach()), "alpha": alpha, "skipped_steps": float(skipped), **fitted}
+
+    def _alpha(self) -> float:
+        """Linear from ``alpha_start`` to 1 over the first ``anneal`` of the run."""
+        rise = self.settings.anneal * self.settings.steps
+        share = min(1.0, self.steps_done / rise) if rise else 1.0
+        return self.settings.alpha_start + (1 - self.settings.alpha_start) * share
+
+    def _lr(self) -> float:
+        return self.settings.lr * 0.5 ** (self.steps_done * self.settings.lr_halvings // self.settings.steps)
+
+    def _normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.draws, device=self.device)
+
+    def evaluate(self) -> Metrics:
+        """Distances to exact samples, reverse KL and coverage; the distances of many samples at the end only."""
+        x, name, ended = self._samples(EVALUATION_SAMPLES), self.settings.target, self.steps_done >= self.settings.steps
+        return {
+            **distances(name, x, self.settings.emd_samples),
+            **final_emd(name, x if ended else None, self.settings.final_emd_samples),
+            **divergence(self.target, x),
+            **coverage(self.target, x),
+        }
+
+    @torch.no_grad()
+    def _samples(self, count: int) -> Tensor:
+        """The sampler's, (count, D), always from the same noise."""
+        generator = torch.Generator().manual_seed(self.evaluation_seed)
+        sampler = self.method.sampler
+        noise = (torch.randn(min(CHUNK, count - start), sampler.noise_dim, generator=generator) for start in range(0, count, CHUNK))
+        return torch.cat([sampler(part.to(self.device)).cpu() for part in noise])
+
+    def figures(self) -> "dict[str, Figure]":
+        """A million samples of the sampler and of the target, as pictures of 256 x 256 counts and nothing else."""
+        from ardae_rl.tasks.energy.figures import SAMPLES, pictures
+
+        exact = self.target.sample(SAMPLES, torch.Generator().manual_seed(self.evaluation_seed))
+        return pictures(self._samples(SAMPLES) @ self.target.plane, exact @ self.target.plane)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "networks": self.method.networks.state_dict(),
+            "descents": {name: descent.state_dict() for name, descent in self.descents.items()},
+            "draws": self.draws.get_state(),
+            "steps_done": self.steps_done,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.method.networks.load_state_dict(state["networks"])
+        for name, descent in self.descents.items():
+            descent.load_state_dict(state["descents"][name])
+        self.draws.set_state(state["draws"])
+        self.steps_done = state["steps_done"]

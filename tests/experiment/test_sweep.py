@@ -1,0 +1,105 @@
+"""Several experiments as one sweep: statistics over seeds against numbers worked by hand, and a real one, interrupted and resumed."""
+
+import csv
+import math
+import signal
+from pathlib import Path
+
+import pytest
+
+from ardae_rl.experiment.control import ControlExperiment, ControlStop
+from ardae_rl.experiment.problems import InvalidExperimentError
+from ardae_rl.experiment.schema import Experiment
+from ardae_rl.experiment.sweep import check, populations
+from ardae_rl.records import RecordFile
+from ardae_rl.rllib.records import EVALUATION_COLUMNS, evaluation_row
+from tests.experiment.conftest import Launch
+from tests.experiment.test_cli import refused
+
+STEPS, EVALUATE_EVERY = 3000, 40
+TASK = """\
+name: %s
+run: score_error
+seeds: 1
+config: {network: {layers: 1, width: 8}, steps: 3000, report_every_steps: 20, evaluate_every_steps: 40}
+checkpoint: {every_steps: 40}
+"""
+
+
+def experiment(tmp_path: Path, **values: object) -> ControlExperiment:
+    base = {"name": "e", "run": "SAC-AR-DAE", "env": "Pendulum-v1", "stop": ControlStop(env_steps=3000), "storage_path": str(tmp_path)}
+    return ControlExperiment(**(base | values))  # type: ignore[arg-type]
+
+
+def evaluate(folder: Path, *means: float) -> Path:
+    folder.mkdir(parents=True)
+    records = [{"env_steps": 1000 * number, "num_updates": 0, "returns": [mean]} for number, mean in enumerate(means, 1)]
+    RecordFile(folder / "evaluations.csv", EVALUATION_COLUMNS, steps="env_steps").append([evaluation_row(0, record) for record in records])
+    return folder / "evaluations.csv"
+
+
+def test_seeds_are_compared_at_the_latest_evaluation_all_of_them_have_made(tmp_path: Path) -> None:
+    sweep = experiment(tmp_path, seeds=4, grid_search={"sac.alpha": [0.1, 0.2]})
+    for seed, means in enumerate([(1.0, 2.0, 9.0), (3.0, 6.0), (5.0, 10.0, 9.0)]):
+        evaluate(sweep.folder / f"alpha=0.1_seed={seed}", *means)
+    begun, waiting = populations(sweep)
+    assert (begun.name, begun.total, begun.steps, begun.values) == ("e alpha=0.1", 4, 2000, (2.0, 6.0, 10.0))
+    assert (begun.mean, begun.std) == (6.0, 4.0)
+    assert (waiting.name, waiting.steps, waiting.values) == ("e alpha=0.2", 0, ()) and math.isnan(waiting.mean)
+
+
+def test_a_row_that_is_being_written_is_left_for_the_next_look(tmp_path: Path) -> None:
+    sweep = experiment(tmp_path, seeds=2)
+    evaluate(sweep.folder / "seed=0", 1.0, 2.0)
+    half = evaluate(sweep.folder / "seed=1", 3.0, 4.0)
+    half.write_text(half.read_text()[: half.read_text().rindex(",4.0,0.0") - 3])
+    assert populations(sweep)[0].values == (2.0,)
+
+
+def test_experiments_of_a_sweep_need_names_of_their_own(tmp_path: Path) -> None:
+    files: dict[Path, Experiment] = {Path("a.yaml"): experiment(tmp_path), Path("b.yaml"): experiment(tmp_path)}
+    with pytest.raises(InvalidExperimentError, match=r"b\.yaml: name: 'e' is the name in a\.yaml, too"):
+        check(files, resume=False)
+
+
+def test_the_mistakes_of_all_files_are_reported_at_once_and_nothing_is_written(tmp_path: Path) -> None:
+    folder, results = tmp_path / "configs", tmp_path / "results"
+    folder.mkdir()
+    assert f"{folder}: there is no *.yaml file in it" in refused(folder)
+    for name, mistake in (("a", "config: {lr: x}"), ("b", "seeds: 0"), ("c", "")):
+        (folder / f"{name}.yaml").write_text(f"name: {name}\nrun: score_error\n{mistake}")
+    message = refused(folder, "--storage-path", results)
+    assert f"{folder}/a.yaml:3: config.lr: expected a number" in message and f"{folder}/b.yaml:3: seeds: must be between 1" in message
+    assert not results.exists()
+
+
+def evaluated(folder: Path) -> list[int]:
+    path = folder / "evaluations.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [int(row["steps"]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.timeout(900)  # of a crowded machine; a quiet one takes a minute
+def test_a_sweep_runs_its_experiments_side_by_side_stops_together_and_resumes(launch: Launch, tmp_path: Path) -> None:
+    folder, results = tmp_path / "configs", tmp_path / "results"
+    folder.mkdir()
+    for name in ("first", "second"):
+        (folder / f"{name}.yaml").write_text(TASK % name)
+    trials = [results / name / "seed=0" for name in ("first", "second")]
+    arguments = ["scripts/tune.py", str(folder), "--storage-path", str(results)]
+    run = launch(arguments=arguments)
+    run.wait_until(lambda: all(list(trial.glob("checkpoint_*")) for trial in trials), 250)
+    run.process.send_signal(signal.SIGINT)
+    assert run.finish(250) == 130, run.output
+    assert "Sweep:       2 experiments, 2 trials, " in run.output and "continue with" in run.output
+    assert sum(map(len, map(evaluated, trials))) < 2 * STEPS // EVALUATE_EVERY, "it was stopped before the end"
+    again = launch(arguments=[*arguments, "--resume"])
+    assert again.finish(400) == 0, again.output
+    expected = list(range(EVALUATE_EVERY, STEPS + 1, EVALUATE_EVERY))
+    assert [evaluated(trial) for trial in trials] == [expected] * 2
+    for name in ("first", "second"):
+        assert f"{name}  finished  {STEPS:,} steps  1/1 seeds  " in again.output
+        assert "Curves:" in (results / name / "output.txt").read_text()
+    assert "python scripts/report.py " in again.output

@@ -1,0 +1,49 @@
+"""Folders as ``scripts/tune.py`` leaves them, made with the code that writes records, of returns that a test chooses."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ardae_rl.records import RecordFile
+from ardae_rl.rllib.records import EVALUATION_COLUMNS, evaluation_row
+from ardae_rl.rllib.settings import EvaluationSettings, TrainingSettings
+from ardae_rl.sac import SACConfig, ScoreConfig
+
+EVERY = 1000
+SAC, SAC_NF, PLUS = SACConfig(policy="gaussian"), SACConfig(policy="flow"), SACConfig()
+PAPERS = SACConfig(score=ScoreConfig(standardisation="fixed"))
+UNCLAMPED = dataclasses.replace(PAPERS, jacobian_clamping=None)
+
+
+def write_experiment(
+    root: Path, name: str, env: str, sac: SACConfig, curves: Mapping[int, Sequence[float]], *, stop: int | None = None, **more: Any
+) -> Path:
+    """One experiment without a grid: ``curves`` holds the evaluations of each seed, one every thousand steps up to ``stop``."""
+    folder = root / name
+    for seed, curve in curves.items():
+        write_trial(folder / f"seed={seed}", env, sac, seed, curve)
+    steps = stop or EVERY * max(map(len, curves.values()))
+    record = {"name": name, "run": "SAC-AR-DAE", "env": env, "seeds": list(curves), "stop": {"env_steps": steps}, "grid_search": {}, **more}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(record))
+    (folder / "provenance.jsonl").write_text(
+        json.dumps({"command": "python scripts/tune.py <x>.yaml", "git_commit": "0123456789abcdef"}) + "\n"
+    )
+    return folder
+
+
+def write_trial(folder: Path, env: str, sac: SACConfig, seed: int, curve: Sequence[float]) -> None:
+    """Episodes at both sides of each evaluation's mean."""
+    folder.mkdir(parents=True)
+    settings = TrainingSettings(sac=sac, evaluation=EvaluationSettings(every_env_steps=EVERY))
+    (folder / "params.json").write_text(json.dumps({"env": env, "settings": dataclasses.asdict(settings), "seed": seed}))
+    records = [
+        {"env_steps": EVERY * number, "num_updates": 0, "returns": [mean - 1.5, mean, mean + 1.5]} for number, mean in enumerate(curve, 1)
+    ]
+    RecordFile(folder / "evaluations.csv", EVALUATION_COLUMNS, steps="env_steps").append(
+        [evaluation_row(seed, record) for record in records]
+    )

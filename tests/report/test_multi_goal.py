@@ -1,0 +1,74 @@
+"""Goal entropy of policies whose goals are known, and a figure that shows them."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ardae_rl.envs.multi_goal import GOALS
+from ardae_rl.report.multi_goal import Rollouts, figure, first_actions, rollouts
+
+
+class Headings:
+    """At the origin heads for one of ``headings``, as the noise says; elsewhere for the nearest goal."""
+
+    dim = noise_dim = 2
+
+    def __init__(self, headings: list[int]) -> None:
+        self.goals = torch.tensor(GOALS[headings], dtype=torch.float32)
+
+    def draw(self, context: Tensor, noise: Tensor) -> Tensor:
+        angle = (torch.atan2(noise[..., 0], noise[..., 1]) / (2 * math.pi)) % 1
+        chosen = self.goals[(angle * len(self.goals)).long()]
+        goals = torch.tensor(GOALS, dtype=torch.float32)
+        nearest = goals[torch.cdist(context, goals).argmin(1)].unsqueeze(1)
+        target = torch.where(context.norm(dim=1)[:, None, None] < 0.5, chosen, nearest)
+        return ((target - context.unsqueeze(1)) / 4).clamp(-0.9, 0.9).atanh()
+
+    def centre(self, context: Tensor) -> Tensor:
+        return self.draw(context, torch.zeros(len(context), 1, 2)).squeeze(1)
+
+
+class Still(Headings):
+    def draw(self, context: Tensor, noise: Tensor) -> Tensor:
+        return torch.zeros_like(noise)
+
+
+@pytest.mark.parametrize("headings", [[0], [1], [0, 2], [0, 1, 2, 3]])
+def test_goal_entropy_of_a_policy_that_heads_for_k_goals(headings: list[int]) -> None:
+    drawn = rollouts(Headings(headings), count=400)
+    assert set(drawn.goals) == set(headings) and drawn.success == 1
+    assert drawn.goal_entropy == pytest.approx(math.log(len(headings)), abs=0.03)
+
+
+def test_goal_entropy_by_hand() -> None:
+    assert Rollouts([], [0, 0, 1, 3]).goal_entropy == pytest.approx(1.5 * math.log(2))
+    assert Rollouts([], [0, 0, -1, -1]).goal_entropy == 0
+    assert Rollouts([], [0, 0, -1, -1]).success == 0.5
+
+
+def test_a_policy_that_stays_reaches_no_goal() -> None:
+    drawn = rollouts(Still([0]), count=10)
+    assert (drawn.success, drawn.goal_entropy) == (0, 0) and {len(path) for path in drawn.paths} == {31}
+
+
+def test_rollouts_start_at_the_origin_and_repeat_with_their_seed() -> None:
+    one, same, other = (rollouts(Headings([0, 1, 2, 3]), count=20, seed=seed) for seed in (0, 0, 1))
+    assert all((path[0] == 0).all() for path in one.paths)
+    assert all(np.array_equal(a, b) for a, b in zip(one.paths, same.paths, strict=True))
+    assert one.goals != other.goals
+
+
+def test_first_actions_are_those_of_the_squashed_policy() -> None:
+    actions = first_actions(Headings([0]), np.zeros(2), 5, torch.Generator())
+    np.testing.assert_allclose(actions, [[0.9, 0]] * 5, atol=1e-6)
+
+
+def test_the_figure_names_the_number_and_is_written(tmp_path: Path) -> None:
+    made = figure(Headings([0, 1, 2, 3]), title="all four", count=50)
+    assert made.get_suptitle().startswith("all four: goal entropy 1.3") and "100% arrive" in made.get_suptitle()
+    made.savefig(tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000

@@ -1,0 +1,107 @@
+"""An exported policy is the policy: the same actions, bit for bit, from two files that need neither Ray nor a pickle to be read."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ardae_rl.sac import FlowPolicyConfig, GaussianPolicyConfig, ImplicitPolicyConfig, SACConfig
+from ardae_rl.sac.export import FORMAT, PolicyDescription, TrainedPolicy, load_policy, save_policy
+
+ROOT = Path(__file__).parents[2]
+GAUSSIAN = GaussianPolicyConfig(width=8)
+CONFIGS = {
+    "gaussian": SACConfig(policy="gaussian", gaussian=GAUSSIAN),
+    "radial": SACConfig(policy="flow", gaussian=GAUSSIAN, flow=FlowPolicyConfig(flows=2)),
+    "spline": SACConfig(policy="flow", gaussian=GAUSSIAN, flow=FlowPolicyConfig(kind="spline", flows=2, bins=4, width=8)),
+    "implicit": SACConfig(implicit=ImplicitPolicyConfig(noise_dim=4, encoder_layers=2, width=8, activation="tanh")),
+}
+KINDS = pytest.mark.parametrize("kind", CONFIGS)
+
+
+def policy_of(kind: str) -> TrainedPolicy:
+    description = PolicyDescription(
+        env="Hopper-v5",
+        env_config={"max_episode_steps": 7},
+        env_steps=1234,
+        obs_dim=3,
+        action_low=[-0.4000000059604645, -1.0],
+        action_high=[0.4000000059604645, 2.0],
+        sac=CONFIGS[kind],
+    )
+    policy = TrainedPolicy(description)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))  # far from how it starts
+    return policy.eval()
+
+
+@KINDS
+def test_the_loaded_policy_acts_as_the_saved_one(kind: str, tmp_path: Path) -> None:
+    policy, path = policy_of(kind), tmp_path / "exports" / "policy.safetensors"
+    assert save_policy(policy, path) == path.with_suffix(".json")
+    loaded = load_policy(path)
+    obs, noise = torch.randn(64, 3), torch.randn(64, policy.noise_dim)
+    assert torch.equal(loaded(obs), policy(obs)) and torch.equal(loaded(obs, noise), policy(obs, noise))
+    assert not torch.equal(loaded(obs, noise), loaded(obs))
+    assert (loaded.description.env, loaded.description.env_config, loaded.description.env_steps) == (
+        "Hopper-v5",
+        {"max_episode_steps": 7},
+        1234,
+    )
+
+
+@KINDS
+def test_actions_are_the_samplers_squashed_into_the_bounds(kind: str) -> None:
+    policy, obs = policy_of(kind), 3 * torch.randn(500, 3)
+    low, high = torch.tensor([-0.4, -1.0]), torch.tensor([0.4, 2.0])
+    torch.testing.assert_close(policy(obs), (low + high) / 2 + (high - low) / 2 * policy.sampler.centre(obs).tanh())
+    noise = torch.randn(500, policy.noise_dim)
+    drawn = policy.sampler.draw(obs, noise.unsqueeze(1)).squeeze(1)
+    torch.testing.assert_close(policy(obs, noise), (low + high) / 2 + (high - low) / 2 * drawn.tanh())
+    one_by_one = torch.cat([policy(obs[row : row + 1], noise[row : row + 1]) for row in range(500)])
+    torch.testing.assert_close(policy(obs, noise), one_by_one)
+    assert ((one_by_one >= low - 1e-6) & (one_by_one <= high + 1e-6)).all()
+
+
+def test_the_description_says_what_the_weights_belong_to(tmp_path: Path) -> None:
+    described = json.loads(save_policy(policy_of("implicit"), tmp_path / "p.safetensors").read_text())
+    assert described["format"] == FORMAT
+    assert (described["env"], described["obs_dim"], described["noise_dim"]) == ("Hopper-v5", 3, 4)
+    assert described["action_high"] == [0.4000000059604645, 2.0]
+    assert described["sac"].keys() == {"policy", "implicit", "gaussian", "flow"} and described["sac"]["implicit"]["encoder_layers"] == 2
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "radial", "implicit"])
+def test_loading_needs_torch_and_safetensors_only(kind: str, tmp_path: Path) -> None:
+    policy, path = policy_of(kind), tmp_path / "p.safetensors"
+    save_policy(policy, path)
+    script = f"""
+import sys
+for name in ("ray", "gymnasium", "mujoco", "zuko", "scipy", "pandas", "sklearn", "matplotlib", "pydantic", "yaml", "typer", "rich"):
+    sys.modules[name] = None  # importing it is an error
+from pathlib import Path
+import torch
+from ardae_rl.sac.export import load_policy
+print(load_policy(Path({str(path)!r}))(torch.ones(1, 3)).tolist())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    torch.testing.assert_close(torch.tensor(json.loads(done.stdout)), policy(torch.ones(1, 3)))
+
+
+def test_files_that_are_missing_or_of_another_format_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    with pytest.raises(FileNotFoundError, match=r"p\.json"):
+        load_policy(path)
+    described: dict[str, Any] = json.loads(save_policy(policy_of("gaussian"), path).read_text())
+    path.with_suffix(".json").write_text(json.dumps({**described, "format": "another"}))
+    with pytest.raises(ValueError, match="format must be 'ardae-rl policy 1'"):
+        load_policy(path)

@@ -1,0 +1,300 @@
+"""The task fits what it says, by every method; its schedules, its measurements, its guard, and that it resumes exactly."""
+
+import copy
+import dataclasses
+import math
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ardae_rl.samplers import ImplicitMLP
+from ardae_rl.samplers.spline_flow import SplineFlow
+from ardae_rl.tasks.descent import IMPATIENCE, Descent
+from ardae_rl.tasks.energy import metrics
+from ardae_rl.tasks.energy.config import EnergySettings, MethodName, ScoreSettings, TargetName
+from ardae_rl.tasks.energy.methods import ScoreMethod
+from ardae_rl.tasks.energy.potentials import target
+from ardae_rl.tasks.energy.task import EnergyTask
+
+METHODS, TARGETS = get_args(MethodName), get_args(TargetName)
+SMALL_SCORE = ScoreSettings(width=16, layers=1, sigmas_per_sample=2, fits_per_step=2)
+
+
+def settings(**changes: Any) -> EnergySettings:
+    small = {"width": 16, "layers": 2, "batch_size": 32, "steps": 20, "emd_samples": 100, "final_emd_samples": 120, "score": SMALL_SCORE}
+    return EnergySettings(**{**small, **changes})
+
+
+def trained(chosen: EnergySettings, steps: int, seed: int = 0) -> EnergyTask:
+    task = EnergyTask(chosen, seed=seed)
+    for _ in range(steps):
+        task.step()
+    return task
+
+
+@pytest.fixture(autouse=True)
+def _few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ardae_rl.tasks.energy.task.EVALUATION_SAMPLES", 10_000)
+    monkeypatch.setattr("ardae_rl.tasks.energy.figures.SAMPLES", 20_000)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_runs_on_every_target_and_measures_the_same(method: str, name: str) -> None:
+    task = trained(settings(method=method, target=name, noise_dim=32), 2)
+    early = task.evaluate()
+    task.steps_done = 20
+    late = task.evaluate()
+    assert early.keys() == late.keys() and EnergyTask.headline in early
+    final = {key for key in early if key.startswith("final_")}
+    planar = name.startswith("potential")
+    missing = {key for key, value in early.items() if math.isnan(value)}
+    assert missing == (final if planar else final | {"reverse_kl"})
+    assert {key for key, value in late.items() if math.isnan(value)} == missing - final
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_resuming_equals_running_through(method: str) -> None:
+    chosen = settings(method=method)
+    through = trained(chosen, 8)
+    state = copy.deepcopy(trained(chosen, 5).state_dict())
+    resumed = EnergyTask(chosen, seed=0)
+    resumed.load_state_dict(state)
+    torch.randn(3)
+    reports = [resumed.step() for _ in range(3)]
+    again = trained(chosen, 7)
+    assert reports[-1] == again.step()
+    assert resumed.evaluate() == pytest.approx(through.evaluate(), nan_ok=True, abs=0, rel=0)
+
+
+def test_evaluating_and_drawing_disturb_nothing() -> None:
+    watched = EnergyTask(settings(), seed=0)
+    for _ in range(4):
+        watched.evaluate()
+        watched.figures()
+        watched.step()
+    assert watched.evaluate() == pytest.approx(trained(settings(), 4).evaluate(), nan_ok=True, abs=0, rel=0)
+
+
+def test_alpha_rises_linearly_and_the_learning_rate_is_halved_at_equal_distances() -> None:
+    task = EnergyTask(settings(steps=100, anneal=0.2, lr=1e-3, lr_halvings=4, alpha_start=0.01), seed=0)
+    alphas, rates = [], []
+    for step in range(100):
+        task.steps_done = step
+        alphas.append(task._alpha())
+        rates.append(task._lr())
+    assert alphas[:3] == pytest.approx([0.01, 0.01 + 0.99 / 20, 0.01 + 2 * 0.99 / 20])
+    assert alphas[19] < 1 == alphas[20] == alphas[99]
+    assert [rates.index(1e-3 / 2**k) for k in range(4)] == [0, 25, 50, 75] and rates[99] == 1e-3 / 8
+    assert EnergyTask(settings(anneal=0.0), seed=0)._alpha() == 1.0
+
+
+def test_the_step_of_the_sampler_uses_the_scheduled_rate() -> None:
+    task = trained(settings(lr_halvings=20, steps=20), 3)
+    assert task.descents["sampler"].optimiser.param_groups[0]["lr"] == pytest.approx(1e-3 / 4)
+    assert task.descents["score"].optimiser.param_groups[0]["lr"] == 1e-3
+
+
+class KnownScore(nn.Module):
+    """Stands in for the score network: the score of N(0, A A^T), exactly."""
+
+    def __init__(self, factor: Tensor) -> None:
+        super().__init__()
+        self.precision = torch.linalg.inv(factor @ factor.T)
+
+    def forward(self, x: Tensor, context: Tensor | None, sigma: Tensor | None = None) -> Tensor:
+        return -x @ self.precision
+
+
+def test_the_gradient_through_the_score_is_the_exact_gradient_for_a_gaussian_sampler(float64: None) -> None:
+    """x = A z: H = log |det A| + const, so dH/dA = A^-T; the path derivative has it as its mean over z."""
+    method = ScoreMethod(ImplicitMLP(2, 2, width=4, layers=1), settings(), "cpu")
+    factor = torch.tensor([[1.5, 0.3], [-0.4, 0.8]], requires_grad=True)
+    method.sampler.forward = lambda noise: noise @ factor.T  # type: ignore[method-assign]
+    method.estimator.network = KnownScore(factor.detach())
+    count = 400_000
+    noise = torch.randn(count, 2)
+    (gradient,) = torch.autograd.grad(method.draw_with_entropy(noise)[1], factor)
+    per_sample = (noise @ factor.detach().T @ torch.linalg.inv(factor.detach() @ factor.detach().T)).unsqueeze(-1) * noise.unsqueeze(1)
+    error = gradient - torch.linalg.inv(factor.detach()).T
+    assert (error.abs() < 4 * per_sample.std(0) / count**0.5).all()
+
+
+def test_fitting_the_score_leaves_the_sampler_alone_and_the_other_way_round() -> None:
+    task = EnergyTask(settings(), seed=0)
+    before = copy.deepcopy(task.method.networks.state_dict())
+    task.method.fit(task._normal)
+    after = task.method.networks.state_dict()
+    assert {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])} == {"estimator"}
+    x, entropy = task.method.draw_with_entropy(torch.randn(16, 10))
+    (task.target.energy(x).mean() - entropy).backward()
+    assert all(parameter.grad is not None for parameter in task.method.sampler.parameters())
+
+
+def test_the_number_of_fits_and_of_noise_levels_is_as_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = EnergyTask(settings(score=dataclasses.replace(SMALL_SCORE, fits_per_step=3, sigmas_per_sample=4)), seed=0)
+    draw, seen = task._normal, []
+
+    def watched(*shape: int) -> Tensor:
+        seen.append(shape)
+        return draw(*shape)
+
+    monkeypatch.setattr(task, "_normal", watched)
+    task.step()
+    one_fit = [(32, 10), (1, 32 * 4, 1), (1, 32 * 4, 2)]
+    assert seen == [*one_fit * 3, (32, 10)]
+
+
+def test_the_flow_is_as_large_as_the_implicit_sampler() -> None:
+    task = EnergyTask(settings(method="flow", target="funnel_10d", noise_dim=10, width=128), seed=0)
+    assert isinstance(task.method.sampler, SplineFlow)
+    implicit = sum(parameter.numel() for parameter in ImplicitMLP(10, 10, 128, 2).parameters())
+    assert 0.95 * implicit < task.method.sampler.effective_parameters() <= implicit
+
+
+def test_the_flow_learns_the_funnel() -> None:
+    task = EnergyTask(
+        settings(method="flow", target="funnel_10d", noise_dim=10, width=64, batch_size=256, steps=200, lr=5e-3, lr_halvings=4), seed=0
+    )
+    before = task.evaluate()["energy_distance"]
+    for _ in range(200):
+        task.step()
+    assert task.evaluate()["energy_distance"] < 0.35 * before
+
+
+def test_the_auxiliary_method_learns_a_potential() -> None:
+    small = {"target": "potential_2", "width": 64, "batch_size": 256, "steps": 300, "lr": 5e-3, "lr_halvings": 4}
+    task = EnergyTask(settings(method="hierarchical_auxiliary", **small), seed=0)
+    before = task.evaluate()
+    for _ in range(300):
+        task.step()
+    after = task.evaluate()
+    assert after["reverse_kl"] < 0.4 * before["reverse_kl"] and after["sliced_w2"] < 0.5 * before["sliced_w2"]
+
+
+def test_losses_that_are_not_finite_are_skipped_and_counted() -> None:
+    task = trained(settings(), 2)
+    parameters = copy.deepcopy(task.method.networks.state_dict())
+    task.target = copy.copy(task.target)
+    task.target.energy = lambda x: x.sum(-1) * math.inf  # type: ignore[method-assign]
+    report = task.step()
+    assert report["skipped_steps"] == 1
+    now = task.method.networks["sampler"].state_dict()
+    assert all(torch.equal(now[name], parameters[f"sampler.{name}"]) for name in now)
+
+
+def test_a_hundred_lost_steps_in_a_row_end_the_run_with_their_name() -> None:
+    weight = nn.Parameter(torch.ones(()))
+    descent = Descent("score network", torch.optim.Adam([weight], lr=0.1))
+    descent.step(weight.square())
+    for _ in range(IMPATIENCE - 1):
+        descent.step(weight * math.nan)
+    descent.step(weight.square())  # the count starts again
+    assert (descent.skipped, descent.skipped_in_a_row) == (99, 0)
+    with pytest.raises(
+        FloatingPointError, match="loss of the score network was not finite 100 times in a row, last finite at its step 101"
+    ):
+        for _ in range(IMPATIENCE):
+            descent.step(weight * math.nan)
+
+
+def test_a_sampler_that_diverged_measures_nan_and_does_not_crash() -> None:
+    task = trained(settings(), 1)
+    with torch.no_grad():
+        task.method.sampler.out.bias.fill_(math.nan)
+    task.steps_done = 20
+    measured = task.evaluate()
+    assert math.isnan(measured["emd"]) and math.isnan(measured["reverse_kl"]) and math.isnan(measured["final_emd"])
+    assert measured["emd_floor"] > 0
+
+
+@pytest.mark.parametrize("name", ["potential_1", "potential_4"])
+def test_exact_samples_are_at_the_floor(name: str) -> None:
+    """An independent exact set: its ratio spreads around one by the chance of two sets."""
+    x = metrics.reference(name, 10_000, another=77)
+    measured = metrics.distances(name, x, 500)
+    assert 0.6 < measured["emd_over_floor"] < 1.6
+    assert 0.4 < measured["sliced_w2"] / measured["sliced_w2_floor"] < 2
+    assert abs(measured["energy_distance"]) < 0.02
+    assert metrics.coverage(target(name), x)["worst_region"] > 0.9
+
+
+def test_the_floor_falls_with_the_number_of_samples_and_is_the_same_every_time() -> None:
+    assert metrics.emd_floor("potential_1", 400) < 0.8 * metrics.emd_floor("potential_1", 100)
+    value = metrics.emd_floor("potential_1", 100)
+    metrics.emd_floor.cache_clear()
+    assert metrics.emd_floor("potential_1", 100) == value
+
+
+def test_a_missing_mode_is_seen() -> None:
+    law = target("potential_1")
+    x = metrics.reference("potential_1", 10_000)
+    x[:, 0] = x[:, 0].abs()
+    assert metrics.coverage(law, x) == {"coverage": 0.5, "worst_region": 0.0}
+    thin = torch.cat([x, -x[:1200]])  # a tenth of the mass, a fifth of its share: 1200 / 11200 / 0.5
+    assert metrics.coverage(law, thin)["coverage"] == 1.0
+    assert metrics.coverage(law, thin)["worst_region"] == pytest.approx(2 * 1200 / 11_200, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["potential_1", "mixture_32d"])
+def test_pictures_are_counts_of_256_bins_and_nothing_else(name: str) -> None:
+    figures = trained(settings(target=name, noise_dim=32), 1).figures()
+    assert list(figures) == ["samples", "target"]
+    for figure in figures.values():
+        assert tuple(figure.get_size_inches() * figure.dpi) == (256, 256)
+        (axes,) = figure.axes
+        assert axes.images[0].get_array().shape == (256, 256)  # type: ignore[union-attr]
+        assert not axes.axison and axes.get_position().bounds == (0, 0, 1, 1)
+    counts = figures["target"].axes[0].images[0].get_array()
+    assert 19_000 < counts.sum() <= 20_000  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps must be greater than 0, got 0"),
+        ({"emd_samples": 99}, r"emd_samples must be at least 100 \(the distance of fewer is mostly chance\), got 99"),
+        ({"final_emd_samples": 0}, "final_emd_samples must be at least 100"),
+        ({"anneal": 1.5}, "anneal must be between 0 and 1, the share of the run over which alpha rises, got 1.5"),
+        ({"beta1": 1.0}, "beta1 must be at least 0 and below 1, got 1.0"),
+        ({"lr_halvings": -1}, "lr_halvings must be at least 0, got -1"),
+        ({"batch_size": 1}, "batch_size must be at least 2, got 1"),
+    ],
+)
+def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        settings(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fits_per_step": 0}, "fits_per_step must be greater than 0, got 0"),
+        ({"gaussian_residual": True}, "gaussian_residual must be false or null with standardisation fixed, got true"),
+    ],
+)
+def test_impossible_settings_of_the_score_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ScoreSettings(**changes)
+
+
+def test_defaults_are_those_of_appendix_e() -> None:
+    chosen = EnergySettings()
+    assert (chosen.steps, chosen.batch_size, chosen.lr, chosen.beta1, chosen.noise_dim) == (100_000, 1024, 1e-3, 0.5, 10)
+    assert (chosen.anneal * chosen.steps, chosen.steps / chosen.lr_halvings, chosen.alpha_start) == (20_000, 5000, 0.01)
+    score = chosen.score
+    assert (score.fits_per_step, score.sigmas_per_sample, score.delta, score.lr) == (5, 10, 0.1, 1e-3)
+    method = EnergyTask(settings(score=score), seed=0).method
+    assert isinstance(method, ScoreMethod)
+    shapes = [tuple(parameter.shape) for name, parameter in method.estimator.network.named_parameters() if name.endswith("weight")]
+    assert shapes == [(256, 2), (256, 256), (256, 256), (2, 256)]
+
+
+def test_a_smoke_run_is_the_same_experiment_but_short() -> None:
+    chosen = EnergySettings(target="potential_3", method="hierarchical_ardae")
+    short = chosen.smoke()
+    assert short.steps < 100
+    changed = {"steps", "report_every_steps", "evaluate_every_steps", "emd_samples", "final_emd_samples"}
+    assert {f.name for f in dataclasses.fields(chosen) if getattr(short, f.name) != getattr(chosen, f.name)} <= changed
