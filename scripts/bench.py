@@ -62,6 +62,15 @@ def score(json: JsonFile = None, repeats: Repeats = 3) -> None:
     _finish("AR-DAE on a state-conditional Gaussian sampler", rows, json, seeds=range(repeats), threads=[CORES])
 
 
+@app.command()
+def vae(json: JsonFile = None, repeats: Repeats = 3) -> None:
+    """Seconds per training step of an implicit autoencoder at the paper's MNIST settings and per image for log p(x), against naive ones."""
+    from ardae_rl.bench import vae
+
+    rows = vae.run(repeats=repeats, seed=0, threads=CORES)
+    _finish("An implicit autoencoder", rows, json, seeds=range(repeats), threads=[CORES])
+
+
 def _finish(title: str, rows: Sequence[report.Row], json: Path | None, *, seeds: Sequence[int], threads: Sequence[int]) -> None:
     rich.print(report.table(title, rows))
     if json is not None:

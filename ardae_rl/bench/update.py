@@ -70,7 +70,7 @@ def _rows(timings: dict[str, list[Timing]]) -> list[Row]:
 
 
 def time_naive(*, flush_denormal: bool, seed: int, threads: int, updates: int) -> Timing:
-    _prepare(seed, threads, flush_denormal=flush_denormal)
+    prepare(seed, threads, flush_denormal=flush_denormal)
     naive = NaiveUpdate(NaiveConfig())
     batch = synthetic_batch()
     columns = {
@@ -80,14 +80,14 @@ def time_naive(*, flush_denormal: bool, seed: int, threads: int, updates: int) -
         "new_obs": batch.next_obs,
         "terminateds": batch.terminateds,
     }
-    return Timing(seconds=_median_seconds(lambda: naive.update(columns), warmup=1, updates=max(2, updates // 2)))
+    return Timing(seconds=median_seconds(lambda: naive.update(columns), warmup=1, updates=max(2, updates // 2)))
 
 
 def time_ours(*, compiled: bool, autocast: bool, seed: int, threads: int, updates: int, score: ScoreConfig = SCORE) -> Timing:
-    _prepare(seed, threads, flush_denormal=True)
+    prepare(seed, threads, flush_denormal=True)
     sac = build_sac(SACConfig(policy="implicit", score=score, compile=compiled, autocast=autocast), seed)
     batch = synthetic_batch()
-    seconds = _median_seconds(lambda: sac.update(batch), warmup=4, updates=updates)
+    seconds = median_seconds(lambda: sac.update(batch), warmup=4, updates=updates)
     return Timing(seconds=seconds, score_difference=_score_difference(sac, batch.obs) if autocast else None)
 
 
@@ -108,14 +108,14 @@ def synthetic_batch() -> Transitions:
     )
 
 
-def _prepare(seed: int, threads: int, *, flush_denormal: bool) -> None:
+def prepare(seed: int, threads: int, *, flush_denormal: bool) -> None:
     """Before any work: worker threads of torch inherit the flushing mode of the thread that starts them."""
     torch.set_flush_denormal(flush_denormal)
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
 
 
-def _median_seconds(update: Callable[[], object], *, warmup: int, updates: int) -> float:
+def median_seconds(update: Callable[[], object], *, warmup: int, updates: int) -> float:
     for _ in range(warmup):
         update()
     seconds = []
