@@ -104,7 +104,8 @@ def test_variants_differ_in_what_they_are_named_for(env: str) -> None:
     calibration = {"config.sac.target_calibration": False} if env == "hopper" else {}
     assert differences(f"{env}_sac", env) == {"config.sac.policy": "gaussian", **calibration}
     assert differences(f"{env}_no_clamping", env) == {"config.sac.jacobian_clamping": None}
-    assert differences(f"{env}_plus", env) == {"config.sac.score.standardisation": "amortised"}
+    changed = {"config.sac.score.standardisation": "amortised", "config.sac.score.antithetic": True}
+    assert differences(f"{env}_plus", env) == changed
     policy = {"config.sac.policy": "flow", "config.sac.flow.flows": flows}
     assert differences(f"{env}_sac_nf", f"{env}_sac") == {key: v for key, v in policy.items() if (key, v) != ("config.sac.flow.flows", 3)}
     assert load(f"{env}_sac_nf").config.sac.flow.kind == "radial" and load(f"{env}_sac_nf").config.sac.flow.flows == flows
