@@ -41,6 +41,15 @@ def test_a_task_needs_a_name_and_its_run_and_nothing_else(write: Write) -> None:
     assert experiment.total_steps({}) == ScoreErrorSettings().steps
 
 
+def test_data_that_is_missing_is_reported_before_anything_starts(write: Write, tmp_path: Path) -> None:
+    """In any grid point, with the command that gets it; a grid point that needs no file does not hide it."""
+    grid = "config: {data_folder: " + str(tmp_path) + "}\ngrid_search: {data: [digits, dbmnist]}\n"
+    experiment = load_experiment(write(grid, base="name: tiny\nrun: vae\n"))
+    with pytest.raises(InvalidExperimentError, match=r"tiny\.yaml: config: there is no .*mnist\.npz; run: python scripts/fetch_data\.py mnist"):
+        experiment.check("tiny.yaml")
+    load_experiment(write("config: {data: toy}\n", base="name: tiny\nrun: vae\n")).check("tiny.yaml")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
