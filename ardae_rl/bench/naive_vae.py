@@ -122,5 +122,5 @@ class NaiveVAE:
         covariance = torch.cov(draws.double().T) + 1e-5 * torch.eye(self.config.latent_dim)
         proposal = MultivariateNormal(draws.double().mean(0), covariance)
         z = proposal.sample((len(x),))
-        log_weights = self.log_joint(x, z.float()) - proposal.log_prob(z)
+        log_weights = self.log_joint(x, z.to(x.dtype)) - proposal.log_prob(z)
         return torch.logsumexp(log_weights, 0) - torch.tensor(float(len(x))).log()

@@ -41,6 +41,7 @@ DATA = {
     "sbmnist": "MNIST, statically binarised (Larochelle & Murray)",
     "sbmnist_seeded": "MNIST, binarised once from a fixed seed: not Larochelle's images, so not comparable with published numbers",
 }
+FIXED_SIGMA = "score.fixed_sigma"
 CONFIDENCE, WIDTH_IN = 0.95, 12
 
 
@@ -51,13 +52,13 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
     ``samples.png`` and ``reconstructions.png``.
     """
     grid_paths = list(experiment["grid_search"])
-    evaluations = read_evaluations(folder, experiment["grid_search"])
+    evaluations = named(read_evaluations(folder, experiment["grid_search"]))
     output.mkdir(parents=True, exist_ok=True)
     evaluations.to_csv(output / "evaluations.csv", index=False)
     (output / "table.md").write_text(table(final(evaluations, grid_paths), grid_paths, experiment["config"]), encoding="utf-8")
     figures = {"curves.png": curves(evaluations, grid_paths)}
     for name in ("planes", "samples", "reconstructions"):
-        pictures = read_figures(folder, experiment["grid_search"], name)
+        pictures = named(read_figures(folder, experiment["grid_search"], name))
         if len(pictures):
             figures[f"{name}.png"] = gallery(pictures, grid_paths, columns=1 if name == "planes" else 3)
     for name, figure in figures.items():
@@ -65,6 +66,13 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
     for name in (RECORD, PROVENANCE):
         shutil.copy(folder / name, output / name)
     return [output / name for name in ("evaluations.csv", "table.md", RECORD, PROVENANCE, *figures)]
+
+
+def named(rows: pd.DataFrame) -> pd.DataFrame:
+    """A noise level that varies, as text; AR-DAE where there is none."""
+    if FIXED_SIGMA in rows:
+        rows[FIXED_SIGMA] = ["AR-DAE" if pd.isna(sigma) else f"sigma = {sigma:g}" for sigma in rows[FIXED_SIGMA]]
+    return rows
 
 
 def table(rows: pd.DataFrame, grid_paths: list[str], config: dict[str, Any]) -> str:

@@ -45,7 +45,9 @@ def test_data_that_is_missing_is_reported_before_anything_starts(write: Write, t
     """In any grid point, with the command that gets it; a grid point that needs no file does not hide it."""
     grid = "config: {data_folder: " + str(tmp_path) + "}\ngrid_search: {data: [digits, dbmnist]}\n"
     experiment = load_experiment(write(grid, base="name: tiny\nrun: vae\n"))
-    with pytest.raises(InvalidExperimentError, match=r"tiny\.yaml: config: there is no .*mnist\.npz; run: python scripts/fetch_data\.py mnist"):
+    with pytest.raises(
+        InvalidExperimentError, match=r"tiny\.yaml: config: there is no .*mnist\.npz; run: python scripts/fetch_data\.py mnist"
+    ):
         experiment.check("tiny.yaml")
     load_experiment(write("config: {data: toy}\n", base="name: tiny\nrun: vae\n")).check("tiny.yaml")
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from matplotlib.image import imread
 
-from ardae_rl.report.vae import curves, differences, interval, table, write
+from ardae_rl.report.vae import curves, differences, interval, named, table, write
 from ardae_rl.tasks.vae.config import EvaluationSettings, NetworkSettings, ScoreSettings, VAESettings
 from ardae_rl.tasks.vae.task import VAETask
 
@@ -87,6 +87,12 @@ def test_seeded_binarisation_is_named_in_the_table() -> None:
     config: dict[str, Any] = dataclasses.asdict(dataclasses.replace(TINY, data="sbmnist_seeded"))
     assert "not Larochelle's images" in table(rows({"gaussian": [80.0, 81.0]}), ["posterior"], config)
     assert "Larochelle & Murray" in table(rows({"gaussian": [80.0]}), ["posterior"], config | {"data": "sbmnist"})
+
+
+def test_a_noise_level_is_named() -> None:
+    frame = named(pd.DataFrame({"score.fixed_sigma": [None, 0.5, 0.01], "seed": [0, 1, 2]}))
+    assert list(frame["score.fixed_sigma"]) == ["AR-DAE", "sigma = 0.5", "sigma = 0.01"]
+    assert list(named(frame[["seed"]]).columns) == ["seed"]
 
 
 def test_curves_have_a_point_per_evaluation() -> None:

@@ -5,6 +5,7 @@ import os
 import pickle
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,8 @@ def test_damaged_data_is_reported_with_the_command(tmp_path: Path, monkeypatch: 
     path = store(tmp_path, files.MNIST_FILE, small_mnist(monkeypatch))
     whole = path.read_bytes()
     arrays = {name: np.zeros(shape, np.uint8) for name, shape in files.MNIST_SHAPES.items()}
-    for content in (whole[: len(whole) // 2], b"", b"not a file of arrays", None):
+    middle = len(whole) // 2
+    for content in (whole[:middle], whole[:100] + bytes(200) + whole[300:], b"", b"not a file of arrays", None):
         if content is None:
             np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
         else:
@@ -166,6 +168,18 @@ def test_an_idx_file_cut_short_or_of_labels_is_refused(tmp_path: Path) -> None:
         mnist_from_idx(tmp_path)
     path.write_bytes(struct.pack(">2i", 2049, 5) + bytes(13))
     with pytest.raises(ValueError, match="no whole IDX file of 28 x 28 images: header 2049"):
+        mnist_from_idx(tmp_path)
+    path.write_bytes(b"IDX")
+    with pytest.raises(ValueError, match="is no IDX file of images: it has 3 bytes"):
+        mnist_from_idx(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [lambda packed: packed[:-20], lambda packed: packed[:20] + bytes(50) + packed[70:]])
+def test_a_damaged_gzip_file_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    write_idx(path, np.random.default_rng(0).integers(0, 256, (5, 784), np.uint8), compressed=True)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte\.gz is damaged"):
         mnist_from_idx(tmp_path)
 
 

@@ -105,7 +105,16 @@ def test_statistics_of_latents_are_those_of_the_posterior() -> None:
 
 
 def test_a_unit_is_active_when_its_mean_moves() -> None:
-    assert active_units(torch.randn(1000, 3) * torch.tensor([1.0, 0.12, 0.08])) == 2
+    assert active_units(torch.randn(1000, 3) * torch.tensor([1.0, 0.12, 0.08]), torch.zeros(1000, 3), samples=64) == 2
+
+
+def test_a_unit_that_equals_the_prior_is_not_active() -> None:
+    """Three of four units have q = N(0, 1) for every image: means of 64 draws vary by 1 / 64 > 0.01 all the same."""
+    draws = torch.randn(1000, 64, 4)
+    draws[..., 0] = 0.5 * draws[..., 0] + torch.randn(1000, 1)
+    means, variances = draws.mean(1), draws.var(1)
+    assert (means.var(0) > evaluate.ACTIVE).all()
+    assert active_units(means, variances, samples=64) == 1
 
 
 @pytest.mark.parametrize("dim", [2, 8])

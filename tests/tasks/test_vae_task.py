@@ -179,6 +179,7 @@ def test_there_are_pictures(data: str, names: list[str]) -> None:
     [
         ({"steps": 0}, "steps must be greater than 0, got 0"),
         ({"noise_dim": 1}, "noise_dim must be at least latent_dim, 2, got 1"),
+        ({"beta1": 1.0}, "beta1 must be at least 0 and less than 1, got 1.0"),
         ({"beta_start": 2.0}, "beta_start must be between 0 and 1, got 2.0"),
         ({"average_decay": 1.0}, "average_decay must be between 0 and 1, or null, got 1.0"),
         ({"data_folder": "data"}, "data_folder must be absolute or begin with ~ .* got 'data'"),
@@ -191,9 +192,16 @@ def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) 
         settings(**changes)
 
 
+def test_a_gaussian_needs_samples_of_unit_scale() -> None:
+    with pytest.raises(ValueError, match=r"^gaussian_residual must be null or false with standardisation 'fixed', got true"):
+        ScoreSettings(standardisation="fixed", gaussian_residual=True)
+
+
 def test_a_smoke_run_is_the_same_experiment_but_short() -> None:
-    chosen = settings(steps=5000)
+    chosen = settings(steps=5000, batch_size=128, score=score(samples_per_image=625, width=512))
     short = chosen.smoke()
-    assert short.steps < 100 and short.evaluation.test_images == 50
-    kept = {f.name for f in dataclasses.fields(chosen)} - {"steps", "report_every_steps", "evaluate_every_steps", "evaluation"}
+    assert short.steps * short.batch_size * short.score.samples_per_image < 10_000 and short.evaluation.test_images == 20
+    changed = {"steps", "batch_size", "report_every_steps", "evaluate_every_steps", "evaluation", "score"}
+    kept = {f.name for f in dataclasses.fields(chosen)} - changed
     assert all(getattr(short, name) == getattr(chosen, name) for name in kept)
+    assert dataclasses.replace(short.score, samples_per_image=625) == chosen.score

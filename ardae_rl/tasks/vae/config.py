@@ -70,6 +70,10 @@ class ScoreSettings:
         _at_least(self, 0, "context_layers", "input_layers", "momentum")
         if self.fixed_sigma is not None:
             _positive(self, "fixed_sigma")
+        if self.gaussian_residual and self.standardisation == "fixed":
+            raise ValueError(
+                "gaussian_residual must be null or false with standardisation 'fixed', got true: it needs samples of unit scale"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +130,10 @@ class VAESettings:
 
     def __post_init__(self) -> None:
         _positive(self, "latent_dim", "batch_size", "lr", "steps", "report_every_steps", "evaluate_every_steps")
-        _at_least(self, 0, "beta1", "anneal_steps", "average_from_step")
+        _at_least(self, 0, "anneal_steps", "average_from_step")
         self._check_dimensions()
+        if not 0 <= self.beta1 < 1:
+            raise ValueError(f"beta1 must be at least 0 and less than 1, got {self.beta1!r}")
         if not 0 <= self.beta_start <= 1:
             raise ValueError(f"beta_start must be between 0 and 1, got {self.beta_start!r}")
         if self.average_decay is not None and not 0 < self.average_decay < 1:
@@ -158,9 +164,11 @@ class VAESettings:
             files.load_static(self.data_folder) if self.data == "sbmnist" else files.load_mnist(self.data_folder)
 
     def smoke(self) -> "VAESettings":
-        """Twenty steps and one evaluation, of a few images."""
-        evaluation = dataclasses.replace(self.evaluation, images=50, test_samples=self.evaluation.samples, test_images=50)
-        return dataclasses.replace(self, steps=20, report_every_steps=10, evaluate_every_steps=20, evaluation=evaluation)
+        """Twenty steps with a few images and latents each, and one evaluation."""
+        evaluation = dataclasses.replace(self.evaluation, images=20, test_samples=self.evaluation.samples, test_images=20)
+        score = dataclasses.replace(self.score, samples_per_image=min(self.score.samples_per_image, 16))
+        few = {"batch_size": min(self.batch_size, 16), "steps": 20, "report_every_steps": 10, "evaluate_every_steps": 20}
+        return dataclasses.replace(self, score=score, evaluation=evaluation, **few)
 
 
 def _positive(owner: object, *names: str) -> None:

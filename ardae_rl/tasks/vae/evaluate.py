@@ -16,7 +16,7 @@ from ardae_rl.score.estimator import Normal
 from ardae_rl.tasks.vae.model import VAE
 from ardae_rl.tasks.vae.posteriors import Posterior
 
-ROWS = 2**14  # latents that go through a network at once: what bounds the memory
+ROWS = 2**13  # latents that go through a network at once: what bounds the memory
 JITTER, ROUNDING = 1e-5, 1e-10  # added to variances: in units of z, and relative to them
 ACTIVE = 0.01
 
@@ -35,8 +35,13 @@ def log_likelihood(vae: VAE, x: Tensor, *, samples: int, normal: Normal) -> LogL
     Many images at once, or few with many samples each, in memory that depends on neither. ``normal(*shape)`` supplies the noise.
     """
     together = max(1, ROWS // samples)
-    groups = [_log_weights(vae, images, samples, normal) for images in x.split(together)]
-    log_weights = torch.cat(groups)
+    groups = [_averaged(_log_weights(vae, images, samples, normal)) for images in x.split(together)]
+    return LogLikelihood(*(torch.cat(columns) for columns in zip(*groups, strict=True)))
+
+
+def _averaged(log_weights: Tensor) -> LogLikelihood:
+    """Of weights (B, S)."""
+    samples = log_weights.shape[-1]
     total = torch.logsumexp(log_weights, -1)
     log_ess = 2 * total - torch.logsumexp(2 * log_weights, -1)
     return LogLikelihood(total - math.log(samples), log_ess.exp() / samples)
@@ -106,9 +111,13 @@ def latents(posterior: Posterior, x: Tensor, *, samples: int, normal: Normal) ->
     return Latents(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 
-def active_units(means: Tensor) -> int:
-    """Latent dimensions whose posterior mean (B, D) varies over images with variance above 0.01."""
-    return int((means.var(0) > ACTIVE).sum())
+def active_units(means: Tensor, variances: Tensor, samples: int) -> int:
+    """Latent dimensions whose posterior mean varies over images with variance above 0.01.
+
+    ``means`` and ``variances`` (B, D) are of ``samples`` draws. Means of draws vary by variance / samples on their own account, which is
+    taken off: with 64 draws it alone would make a unit that equals the prior pass for active.
+    """
+    return int((means.var(0) - variances.mean(0) / samples > ACTIVE).sum())
 
 
 def mmd_squared(z: Tensor) -> float:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def _load(path: Path, shapes: dict[str, tuple[int, int]]) -> dict[str, Array]:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in shapes}
         check(arrays, shapes)
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is damaged ({error}); delete it and {repair}") from None
     return arrays
 
@@ -139,12 +140,24 @@ def _idx(folder: Path, name: str) -> Array:
     found = sorted(folder.glob(f"{name}*idx3-ubyte*"))
     if not found:
         raise FileNotFoundError(f"there is no {name}-idx3-ubyte or {name}-idx3-ubyte.gz in {folder}")
-    data = found[0].read_bytes()
-    data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    data = _decompressed(found[0])
+    if len(data) < 16:
+        raise ValueError(f"{found[0]} is no IDX file of images: it has {len(data)} bytes")
     magic, count, *size = np.frombuffer(data, ">i4", 4).tolist()
     if (magic, size) != (2051, [28, 28]) or len(data) != 16 + count * 784:
         raise ValueError(f"{found[0]} is no whole IDX file of 28 x 28 images: header {magic}, {count} of {size}, {len(data)} bytes")
     return np.frombuffer(data, np.uint8, offset=16).reshape(count, 784)
+
+
+def _decompressed(path: Path) -> bytes:
+    """The file's bytes, unpacked if they are a gzip file's. Raises ValueError for one that is cut short or damaged."""
+    data = path.read_bytes()
+    if data[:2] != b"\x1f\x8b":
+        return data
+    try:
+        return gzip.decompress(data)
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
 
 
 def static_from_amat(folder: Path) -> dict[str, Array]:

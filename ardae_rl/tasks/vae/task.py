@@ -83,7 +83,7 @@ class VAETask:
             "validation_nll": float(-estimate.log_p.mean()),
             "ess_fraction": float(estimate.ess_fraction.mean()),
             **self._bound(x, normal),
-            "active_units": float(active_units(known.means)),
+            "active_units": float(active_units(known.means, known.variances, LATENT_SAMPLES)),
             "posterior_log_variance": float(known.variances.log().mean()),
             "mmd_squared": mmd_squared(known.z),
             **self._coverage(normal),
