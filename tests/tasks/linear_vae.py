@@ -6,7 +6,7 @@ from torch.distributions import MultivariateNormal
 
 from ardae_rl.tasks.vae.config import NetworkSettings
 from ardae_rl.tasks.vae.model import VAE, GaussianDecoder
-from ardae_rl.tasks.vae.networks import Architecture, Joint
+from ardae_rl.tasks.vae.networks import Architecture, Joint, Mixer
 from ardae_rl.tasks.vae.posteriors import AuxiliaryModel, GaussianPosterior, HierarchicalPosterior, ImplicitPosterior, Posterior
 
 PIXELS, DIM, AUXILIARY = 3, 2, 2
@@ -23,8 +23,9 @@ def linear(posterior: Posterior) -> Posterior:
     for head in ("head", "first_head"):
         if hasattr(posterior, head):
             setattr(posterior, head, nn.Identity())
-    if hasattr(posterior, "mixer"):
-        posterior.mixer = Joint(PIXELS, posterior.mixer.joint.layer.in_features - PIXELS, PIXELS)  # type: ignore[union-attr]
+    mixer = getattr(posterior, "mixer", None)
+    if isinstance(mixer, Mixer):
+        posterior.mixer = Joint(PIXELS, mixer.joint.layer.in_features - PIXELS, PIXELS)
     return posterior
 
 

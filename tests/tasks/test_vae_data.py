@@ -205,7 +205,7 @@ class Malicious:
 
 
 def test_a_pickle_that_is_more_than_arrays_is_refused() -> None:
-    arrays = (np.arange(6, dtype=np.float32).reshape(2, 3), np.arange(2))
+    arrays: tuple[Any, ...] = (np.arange(6, dtype=np.float32).reshape(2, 3), np.arange(2))
     read = ArrayUnpickler(pickle.dumps(arrays, protocol=3)).load()
     assert all(np.array_equal(a, b) for a, b in zip(read, arrays, strict=True))
     with pytest.raises(pickle.UnpicklingError, match=r"only numpy arrays are read, and this pickle asks for (posix|nt)\.system"):

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from ardae_rl.tasks.vae import evaluate
 from ardae_rl.tasks.vae.evaluate import active_units, gaussian_fit, latents, log_likelihood, mmd_squared, mode_coverage
-from tests.tasks.linear_vae import DIM, PIXELS, exact_log_p, law_of, linear_vae
+from ardae_rl.tasks.vae.posteriors import GaussianPosterior
+from tests.tasks.linear_vae import DIM, PIXELS, body_of, exact_log_p, law_of, linear_vae
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -31,14 +32,15 @@ def test_log_p_is_right_whatever_the_posterior(posterior: str) -> None:
 
 def test_the_true_posterior_makes_every_weight_the_same() -> None:
     vae, x = linear_vae("gaussian"), torch.randn(4, PIXELS)
-    body = vae.decoder.body
+    body, posterior = body_of(vae), vae.posterior
+    assert isinstance(posterior, GaussianPosterior)
     with torch.no_grad():  # orthogonal columns: the true posterior is diagonal
-        body.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]]))  # type: ignore[union-attr]
-        precision = 1 + body.weight.square().T @ (-body.log_variance).exp()  # type: ignore[union-attr, operator]
-        gain = (body.weight.T / body.log_variance.exp()) / precision.unsqueeze(-1)  # type: ignore[union-attr, operator]
-        out = vae.posterior.out
-        out.mean.weight.copy_(gain), out.mean.bias.copy_(-gain @ body.bias)  # type: ignore[union-attr, operator]
-        out.log_variance.bias.copy_(-precision.log())  # type: ignore[union-attr, operator]
+        body.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]]))
+        precision = 1 + body.weight.square().T @ (-body.log_variance).exp()
+        gain = (body.weight.T / body.log_variance.exp()) / precision.unsqueeze(-1)
+        out = posterior.out
+        out.mean.weight.copy_(gain), out.mean.bias.copy_(-gain @ body.bias)
+        out.log_variance.bias.copy_(-precision.log())
         estimate = log_likelihood(vae, x, samples=5000, normal=normal)
         assert (estimate.log_p - exact_log_p(vae, x)).abs().max() < 3e-3
     assert estimate.ess_fraction.min() > 0.99

@@ -33,10 +33,10 @@ class ExactScore(ARDAE):
 
     def __init__(self, vae: VAE, x: Tensor) -> None:
         super().__init__(DIM, DIM, width=4, layers=1, whitener_width=4)
-        self.known = [vae, x]
+        self.known: tuple[VAE, Tensor] = (vae, x)
 
     def score(self, x: Tensor, context: Tensor | None = None, *, frame: Frame | None = None) -> Tensor:
-        law = law_of(self.known[0].posterior, self.known[1])  # type: ignore[attr-defined]
+        law = law_of(self.known[0].posterior, self.known[1])
         return -(x - law.mean.unsqueeze(1)) @ law.precision_matrix
 
 

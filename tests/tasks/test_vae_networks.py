@@ -19,15 +19,16 @@ CONV = NetworkSettings(architecture="conv", width=800)
 RESCONV = NetworkSettings(architecture="resconv", width=450, activation="elu")
 TOY = NetworkSettings(width=256, head_layers=2, decoder_layers=2, activation="relu")
 
-CONV_TRUNK = [(16, 1, 5, 5), (32, 16, 5, 5), (32, 32, 5, 5)]
-CONV_DECODER = [(300, 32), (512, 300), (32, 32, 5, 5), (32, 16, 5, 5), (16, 1, 5, 5)]
+Shapes = list[tuple[int, ...]]
+CONV_TRUNK: Shapes = [(16, 1, 5, 5), (32, 16, 5, 5), (32, 32, 5, 5)]
+CONV_DECODER: Shapes = [(300, 32), (512, 300), (32, 32, 5, 5), (32, 16, 5, 5), (16, 1, 5, 5)]
 
 
-def residual_conv(inputs: int, outputs: int) -> list[tuple[int, ...]]:
+def residual_conv(inputs: int, outputs: int) -> Shapes:
     return [(outputs, inputs, 3, 3), (outputs, outputs, 3, 3), (outputs, inputs, 3, 3)]
 
 
-def residual(inputs: int, outputs: int) -> list[tuple[int, ...]]:
+def residual(inputs: int, outputs: int) -> Shapes:
     return [(outputs, inputs), (outputs, outputs), (outputs, inputs)]
 
 
@@ -38,7 +39,7 @@ RESCONV_DECODER = [
 ]
 
 # (architecture, posterior): shapes of its encoder's weights, those of h(z0 | z, x) included, as Table 5 has them
-ENCODERS: dict[tuple[str, str], list[tuple[int, ...]]] = {
+ENCODERS: dict[tuple[str, str], Shapes] = {
     ("mlp", "gaussian"): [(300, 784), (32, 300), (32, 300)],
     ("mlp", "ivi_ardae"): [(300, 784), (300, 400), (32, 300)],
     ("mlp", "hvi_ardae"): [(300, 784), (100, 300), (100, 300), (300, 400), (32, 300), (32, 300)],
@@ -49,12 +50,12 @@ ENCODERS: dict[tuple[str, str], list[tuple[int, ...]]] = {
     ("resconv", "ivi_ardae"): [*RESCONV_TRUNK, *residual(550, 450), *residual(450, 32)],
     ("resconv", "hvi_ardae"): [*RESCONV_TRUNK, (100, 450), (100, 450), (450, 550), (32, 450), (32, 450)],
 }
-AUXILIARY = {
+AUXILIARY: dict[str, Shapes] = {
     "mlp": [(300, 332), (100, 300), (100, 300)],
     "conv": [(800, 544), (100, 800), (100, 800)],
     "resconv": [(450, 482), (100, 450), (100, 450)],
 }
-DECODERS = {"mlp": [(300, 32), (784, 300)], "conv": CONV_DECODER, "resconv": RESCONV_DECODER}
+DECODERS: dict[str, Shapes] = {"mlp": [(300, 32), (784, 300)], "conv": CONV_DECODER, "resconv": RESCONV_DECODER}
 NETWORKS = {"mlp": MLP, "conv": CONV, "resconv": RESCONV}
 
 
@@ -151,6 +152,7 @@ def test_a_residual_mixer_is_a_residual_layer_on_the_concatenation() -> None:
 
 def test_normalised_weights_start_with_rows_of_length_one() -> None:
     layer = ResidualLinear(8, 5, "elu").first
+    assert isinstance(layer.weight, Tensor)
     torch.testing.assert_close(layer.weight.norm(dim=1), torch.ones(5))
 
 

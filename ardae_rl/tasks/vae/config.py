@@ -167,8 +167,8 @@ class VAESettings:
         """Twenty steps with a few images and latents each, and one evaluation."""
         evaluation = dataclasses.replace(self.evaluation, images=20, test_samples=self.evaluation.samples, test_images=20)
         score = dataclasses.replace(self.score, samples_per_image=min(self.score.samples_per_image, 16))
-        few = {"batch_size": min(self.batch_size, 16), "steps": 20, "report_every_steps": 10, "evaluate_every_steps": 20}
-        return dataclasses.replace(self, score=score, evaluation=evaluation, **few)
+        few = dataclasses.replace(self, batch_size=min(self.batch_size, 16), score=score, evaluation=evaluation)
+        return dataclasses.replace(few, steps=20, report_every_steps=10, evaluate_every_steps=20)
 
 
 def _positive(owner: object, *names: str) -> None:

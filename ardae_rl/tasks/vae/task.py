@@ -26,6 +26,7 @@ from ardae_rl.tasks.vae.methods import BoundMethod
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Parameters = tuple[Tensor, ...] | list[Tensor]
 LATENT_SAMPLES, GENERATED = 64, 10_000
 # Streams of their own for what would otherwise all start from the trial's seed.
 _DRAWS_SEED, _EVALUATION_SEED = 500_009, 1_000_003
@@ -172,7 +173,7 @@ def _averaged(model: nn.Module, decay: float | None) -> AveragedModel | None:
     if decay is None:
         return None
 
-    def update(averaged: list[Tensor], current: list[Tensor], averaged_so_far: Tensor) -> None:
+    def update(averaged: Parameters, current: Parameters, averaged_so_far: Tensor | int) -> None:
         count = int(averaged_so_far) + 1
         torch._foreach_lerp_(averaged, current, (1 - decay) / (1 - decay**count))
 
