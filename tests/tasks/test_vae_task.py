@@ -67,7 +67,7 @@ def test_every_network_moves(posterior: str) -> None:
     ("changes", "kind"),
     [
         ({}, ARDAE),
-        ({"score": score(fixed_sigma=0.5, standardisation="fixed", scale=1.0)}, ResidualDAE),
+        ({"score": score(fixed_sigma=0.5)}, ResidualDAE),
         ({"posterior": "ivi_avb"}, AdversarialScore),
         ({"posterior": "hvi_ardae", "score": score(form="residual", optimiser="rmsprop", context="hidden")}, ARDAE),
     ],
@@ -78,7 +78,7 @@ def test_the_estimator_is_the_one_asked_for(changes: dict[str, Any], kind: type)
     chosen = task.settings.score
     optimiser = task.descents["score"].optimiser
     if kind is ResidualDAE:
-        assert (task.method.estimator.sigma, task.method.estimator.scale) == (0.5, 1.0)
+        assert (task.method.estimator.sigma, task.method.estimator.scale) == (1.0, 2.0)
     if chosen.optimiser == "rmsprop":
         group = optimiser.param_groups[0]
         assert isinstance(optimiser, torch.optim.RMSprop) and (group["alpha"], group["momentum"], group["lr"]) == (0.99, 0.5, chosen.lr)

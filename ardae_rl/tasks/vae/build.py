@@ -51,7 +51,7 @@ def build_estimator(settings: VAESettings, posterior: Posterior, pixels: int) ->
         return AdversarialScore(dim, context_dim, **body)
     coordinates: dict[str, Any] = {name: getattr(score, name) for name in ("form", "standardisation", "scale", "gaussian_residual")}
     if score.fixed_sigma is not None:
-        return ResidualDAE(dim, context_dim, sigma=score.fixed_sigma, **body, **coordinates)
+        return ResidualDAE(dim, context_dim, sigma=1.0, form=score.form, standardisation="fixed", scale=1 / score.fixed_sigma, **body)
     noise: dict[str, Any] = {name: getattr(score, name) for name in ("delta_scale", "antithetic", "autocast")}
     estimator = ARDAE(dim, context_dim, **noise, **body, **coordinates)
     if score.compile:

@@ -1,6 +1,7 @@
 """Settings of the ``vae`` task. Plain data: no torch, no Ray."""
 
 import dataclasses
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -38,8 +39,9 @@ class ScoreSettings:
 
     ``context``: what f is told of x: ``centre`` b(x) = g(0, x), ``hidden``: the last hidden layer there, or ``data``: x.
     ``fits_per_step`` (N_d) steps of f, each on ``samples_per_image`` (n_z) fresh latents, before every step of the model.
-    ``fixed_sigma``: a number trains an ordinary residual denoising autoencoder at that one noise level, in standardised units, in the place
-    of AR-DAE (Figure 5). ``ivi_avb`` has a discriminator of the same size for f, and coordinates of its own (adaptive contrast).
+    ``fixed_sigma``: a number trains an ordinary residual denoising autoencoder at that one noise level, in units of z and whatever the
+    posterior's width, in the place of AR-DAE (Figure 5); f sees z in units of it.
+    ``ivi_avb`` has a discriminator of the same size for f, and coordinates of its own (adaptive contrast).
     ``momentum`` is read by ``rmsprop``, the paper's optimiser, only.
     """
 
@@ -158,10 +160,8 @@ class VAESettings:
 
     def check(self) -> None:
         """Raise FileNotFoundError or ValueError, with the command that repairs it, where a file of the data set is missing or damaged."""
-        from ardae_rl.tasks.vae import files
-
         if self.data in MNIST:
-            files.load_static(self.data_folder) if self.data == "sbmnist" else files.load_mnist(self.data_folder)
+            _read(self.data == "sbmnist", self.data_folder)
 
     def smoke(self) -> "VAESettings":
         """Twenty steps with a few images and latents each, and one evaluation."""
@@ -169,6 +169,14 @@ class VAESettings:
         score = dataclasses.replace(self.score, samples_per_image=min(self.score.samples_per_image, 16))
         few = dataclasses.replace(self, batch_size=min(self.batch_size, 16), score=score, evaluation=evaluation)
         return dataclasses.replace(few, steps=20, report_every_steps=10, evaluate_every_steps=20)
+
+
+@functools.cache
+def _read(static: bool, folder: str) -> None:
+    """Once for all points of a grid: it takes a second."""
+    from ardae_rl.tasks.vae import files
+
+    files.load_static(folder) if static else files.load_mnist(folder)
 
 
 def _positive(owner: object, *names: str) -> None:
