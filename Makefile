@@ -27,6 +27,7 @@ bench: $(VENV)/.installed-bench
 	$(VENV)/bin/python scripts/bench.py rl
 	$(VENV)/bin/python scripts/bench.py update
 	$(VENV)/bin/python scripts/bench.py score
+	$(VENV)/bin/python scripts/bench.py vae
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \

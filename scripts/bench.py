@@ -64,11 +64,20 @@ def score(json: JsonFile = None, repeats: Repeats = 3) -> None:
 
 @app.command()
 def energy(json: JsonFile = None, repeats: Repeats = 3) -> None:
-    """Seconds per step of fitting an implicit sampler to an energy at the paper's settings, against the same mathematics written naively."""
+    """Seconds per step of fitting an implicit sampler to an energy at the paper's settings, against the same written naively."""
     from ardae_rl.bench import energy
 
     rows = energy.run(repeats=repeats, seed=0, threads=CORES)
     _finish("Fitting an energy", rows, json, seeds=range(repeats), threads=[CORES])
+
+
+@app.command()
+def vae(json: JsonFile = None, repeats: Repeats = 3) -> None:
+    """Seconds per training step of an implicit autoencoder at the paper's MNIST settings and per image for log p(x), against naive ones."""
+    from ardae_rl.bench import vae
+
+    rows = vae.run(repeats=repeats, seed=0, threads=CORES)
+    _finish("An implicit autoencoder", rows, json, seeds=range(repeats), threads=[CORES])
 
 
 def _finish(title: str, rows: Sequence[report.Row], json: Path | None, *, seeds: Sequence[int], threads: Sequence[int]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
 from typing import Any, ClassVar
 
+from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.schema import CheckpointSettings, Experiment, Reporting, ResourceSettings, require
 from ardae_rl.tasks.registry import TASKS
 
@@ -102,6 +103,15 @@ class TaskExperiment(Experiment):
         from ardae_rl.tasks.trainable import TaskTrial
 
         return tune.with_resources(TaskTrial, {"CPU": self.resources.cpus_per_trial, "GPU": self.resources.gpus_per_trial})
+
+    def check(self, source: str) -> None:
+        """Ask the settings of every grid point that have something to check, such as data on disk."""
+        for point in self.grid_points():
+            settings = self.settings(point)
+            try:
+                getattr(settings, "check", lambda: None)()
+            except (OSError, ValueError) as error:
+                raise InvalidExperimentError([Problem(source, "config", str(error))]) from None
 
     def smoke(self) -> "TaskExperiment":
         return dataclasses.replace(self, stop=None, config=self.settings(next(self.grid_points())).smoke())

@@ -1,5 +1,6 @@
 """Score estimation: grad log p of any sampler. Plain torch; imports nothing else of the package."""
 
+from ardae_rl.score.adversarial import AdversarialScore
 from ardae_rl.score.ardae import ARDAE, denoising_loss
 from ardae_rl.score.denoising import ReconstructionDAE, ResidualDAE
 from ardae_rl.score.entropy import entropy_surrogate
@@ -11,6 +12,7 @@ from ardae_rl.score.standardise import Frame, frame_of
 
 __all__ = [
     "ARDAE",
+    "AdversarialScore",
     "Frame",
     "ImplicitScoreMatching",
     "KernelDensityScore",

@@ -6,6 +6,7 @@ from importlib import import_module
 from ardae_rl.tasks.energy.config import EnergySettings
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings
 from ardae_rl.tasks.task import Task
+from ardae_rl.tasks.vae.config import VAESettings
 
 
 @dataclass(frozen=True)
@@ -24,4 +25,5 @@ class TaskKind:
 TASKS: dict[str, TaskKind] = {
     "energy": TaskKind(EnergySettings, "ardae_rl.tasks.energy.task:EnergyTask"),
     "score_error": TaskKind(ScoreErrorSettings, "ardae_rl.tasks.score_error.task:ScoreErrorTask"),
+    "vae": TaskKind(VAESettings, "ardae_rl.tasks.vae.task:VAETask"),
 }

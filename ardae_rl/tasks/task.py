@@ -13,7 +13,11 @@ Metrics = dict[str, float]
 
 
 class TaskSettings(Protocol):
-    """A frozen dataclass, validated on construction: the ``config:`` section of the task's YAML files."""
+    """A frozen dataclass, validated on construction: the ``config:`` section of the task's YAML files.
+
+    It may have a method ``check()`` that raises OSError or ValueError where something outside of it is amiss, such as a file of data; it
+    is called before anything starts.
+    """
 
     @property
     def steps(self) -> int:

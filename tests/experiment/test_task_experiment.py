@@ -41,6 +41,17 @@ def test_a_task_needs_a_name_and_its_run_and_nothing_else(write: Write) -> None:
     assert experiment.total_steps({}) == ScoreErrorSettings().steps
 
 
+def test_data_that_is_missing_is_reported_before_anything_starts(write: Write, tmp_path: Path) -> None:
+    """In any grid point, with the command that gets it; a grid point that needs no file does not hide it."""
+    grid = "config: {data_folder: " + str(tmp_path) + "}\ngrid_search: {data: [digits, dbmnist]}\n"
+    experiment = load_experiment(write(grid, base="name: tiny\nrun: vae\n"))
+    with pytest.raises(
+        InvalidExperimentError, match=r"tiny\.yaml: config: there is no .*mnist\.npz; run: python scripts/fetch_data\.py mnist"
+    ):
+        experiment.check("tiny.yaml")
+    load_experiment(write("config: {data: toy}\n", base="name: tiny\nrun: vae\n")).check("tiny.yaml")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -68,7 +79,7 @@ def test_a_mistake_is_named_with_place_key_and_repair(mistakes: Callable[..., li
 
 
 def test_an_unknown_run_names_the_nearest_and_all_there_are(mistakes: Callable[..., list[str]]) -> None:
-    kinds = "'SAC-AR-DAE' or 'energy' or 'score_error'"
+    kinds = "'SAC-AR-DAE' or 'energy' or 'score_error' or 'vae'"
     near = mistakes("config: {stepz: 5}", base="name: tiny\nrun: score_eror\n")
     assert near[0] == f"2: run: expected {kinds}, got the text 'score_eror'; did you mean 'score_error'?"
     assert near[1:] == ["3: config.stepz: unknown key; did you mean 'steps'?"], "the rest is read as the nearest kind"
@@ -76,7 +87,7 @@ def test_an_unknown_run_names_the_nearest_and_all_there_are(mistakes: Callable[.
         f"2: run: expected {kinds}, got the text 'SAC-ARDAE'; did you mean 'SAC-AR-DAE'?"
     ]
     (far,) = mistakes("bogus: 1", base="name: tiny\nrun: PPO\n")
-    assert far == f"2: run: expected {kinds}, got the text 'PPO'; valid names: SAC-AR-DAE, energy, score_error"
+    assert far == f"2: run: expected {kinds}, got the text 'PPO'; valid names: SAC-AR-DAE, energy, score_error, vae"
     (number,) = mistakes(base="name: tiny\nrun: 3\n")
     assert number == f"2: run: expected {kinds}, got 3"
 

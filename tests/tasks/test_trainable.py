@@ -15,6 +15,7 @@ from ardae_rl.tasks.energy.config import EnergySettings, ScoreSettings
 from ardae_rl.tasks.registry import TASKS, TaskKind
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings
 from ardae_rl.tasks.trainable import CHECKPOINT_FILE, TaskTrial
+from ardae_rl.tasks.vae import config as vae
 from tests.tasks.counting import CountingSettings
 
 SHORT_SCORE_ERROR = dataclasses.replace(ScoreErrorSettings().smoke(), steps=12, report_every_steps=3, evaluate_every_steps=4)
@@ -29,7 +30,21 @@ SHORT_ENERGY = EnergySettings(
     emd_samples=100,
     final_emd_samples=100,
 )
-EXAMPLES = [("counting", CountingSettings()), ("energy", SHORT_ENERGY), ("score_error", SHORT_SCORE_ERROR)]
+SHORT_VAE = vae.VAESettings(
+    network=vae.NetworkSettings(width=16),
+    score=vae.ScoreSettings(width=16, samples_per_image=4),
+    evaluation=vae.EvaluationSettings(samples=20, images=20, test_samples=20, test_images=20),
+    average_decay=0.9,
+    steps=12,
+    report_every_steps=3,
+    evaluate_every_steps=4,
+)
+EXAMPLES = [
+    ("counting", CountingSettings()),
+    ("energy", SHORT_ENERGY),
+    ("score_error", SHORT_SCORE_ERROR),
+    ("vae", SHORT_VAE),
+]
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 

@@ -1,0 +1,59 @@
+"""From settings to networks: every choice of posterior, architecture and estimator in one place."""
+
+from typing import Any
+
+from ardae_rl.score import ARDAE, AdversarialScore, ResidualDAE, ScoreEstimator
+from ardae_rl.score.estimator import Normal
+from ardae_rl.tasks.vae.config import VAESettings
+from ardae_rl.tasks.vae.data import Data
+from ardae_rl.tasks.vae.methods import AuxiliaryMethod, GaussianMethod, Method, ScoreMethod
+from ardae_rl.tasks.vae.model import VAE, BernoulliDecoder, GaussianDecoder
+from ardae_rl.tasks.vae.networks import ARCHITECTURES, Architecture
+from ardae_rl.tasks.vae.posteriors import AuxiliaryModel, GaussianPosterior, HierarchicalPosterior, ImplicitPosterior, Posterior
+
+
+def build_method(settings: VAESettings, data: Data, normal: Normal, device: str) -> Method:
+    """The model, what it is trained by, and all their weights on ``device``; weights come from torch's global generator."""
+    parts = ARCHITECTURES[settings.network.architecture](settings.network, data.pixels, centred=data.side is not None)
+    vae = VAE(_posterior(settings, parts), _decoder(settings, parts, data)).to(device)
+    match settings.posterior:
+        case "gaussian":
+            return GaussianMethod(vae, None, normal)
+        case "hvi_auxiliary":
+            return AuxiliaryMethod(vae, AuxiliaryModel(parts, settings.latent_dim, settings.noise_dim).to(device), normal)
+        case _:
+            return ScoreMethod(vae, build_estimator(settings, vae.posterior, data.pixels).to(device), settings.score, normal)
+
+
+def _posterior(settings: VAESettings, parts: Architecture) -> Posterior:
+    floor = settings.network.log_variance_floor
+    match settings.posterior:
+        case "gaussian":
+            return GaussianPosterior(parts, settings.latent_dim, floor=floor)
+        case "hvi_auxiliary" | "hvi_ardae":
+            return HierarchicalPosterior(parts, settings.latent_dim, settings.noise_dim, floor=floor)
+        case "ivi_ardae" | "ivi_avb":
+            return ImplicitPosterior(parts, settings.latent_dim, settings.noise_dim)
+
+
+def _decoder(settings: VAESettings, parts: Architecture, data: Data) -> BernoulliDecoder | GaussianDecoder:
+    if data.side is None:
+        return GaussianDecoder(parts.decoder(settings.latent_dim, 2 * data.pixels))
+    return BernoulliDecoder(parts.decoder(settings.latent_dim, data.pixels))
+
+
+def build_estimator(settings: VAESettings, posterior: Posterior, pixels: int) -> ScoreEstimator:
+    """The estimator of the posterior's score that the settings name."""
+    score, dim = settings.score, posterior.dim
+    context_dim = {"centre": posterior.dim, "hidden": posterior.hidden_dim, "data": pixels}[score.context]
+    body: dict[str, Any] = {name: getattr(score, name) for name in ("layers", "context_layers", "input_layers", "width", "activation")}
+    if settings.posterior == "ivi_avb":
+        return AdversarialScore(dim, context_dim, **body)
+    coordinates: dict[str, Any] = {name: getattr(score, name) for name in ("form", "standardisation", "scale", "gaussian_residual")}
+    if score.fixed_sigma is not None:
+        return ResidualDAE(dim, context_dim, sigma=1.0, form=score.form, standardisation="fixed", scale=1 / score.fixed_sigma, **body)
+    noise: dict[str, Any] = {name: getattr(score, name) for name in ("delta_scale", "antithetic", "autocast")}
+    estimator = ARDAE(dim, context_dim, **noise, **body, **coordinates)
+    if score.compile:
+        estimator.compile()
+    return estimator

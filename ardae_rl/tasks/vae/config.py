@@ -1,0 +1,193 @@
+"""Settings of the ``vae`` task. Plain data: no torch, no Ray."""
+
+import dataclasses
+import functools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+DataName = Literal["toy", "digits", "dbmnist", "sbmnist", "sbmnist_seeded"]
+PosteriorName = Literal["gaussian", "hvi_auxiliary", "hvi_ardae", "ivi_ardae", "ivi_avb"]
+MNIST = ("dbmnist", "sbmnist", "sbmnist_seeded")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings:
+    """Encoder and decoder, as alike over posteriors as Table 5 has them.
+
+    ``mlp``: ``encoder_layers`` hidden layers see x; ``head_layers`` more where noise or another latent joins (one fewer where nothing
+    joins); ``decoder_layers`` hidden layers; all of ``width`` and with ``activation``. ``conv`` and ``resconv``: the 28 x 28 networks of
+    Table 5, of which only ``width`` (800 and 450 in the paper) and ``head_layers`` are free.
+    ``log_variance_floor``: K of the soft floor softplus(l + K) - K under the log-variances l of posteriors; null: none.
+    """
+
+    architecture: Literal["mlp", "conv", "resconv"] = "mlp"
+    width: int = 300
+    encoder_layers: int = 1
+    head_layers: int = 1
+    decoder_layers: int = 1
+    activation: Literal["relu", "softplus", "elu"] = "softplus"
+    log_variance_floor: float | None = None
+
+    def __post_init__(self) -> None:
+        _positive(self, "width", "encoder_layers", "head_layers", "decoder_layers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSettings:
+    """The estimate of the posterior's score; network and coordinates as in :class:`ardae_rl.score.ARDAE`.
+
+    ``context``: what f is told of x: ``centre`` b(x) = g(0, x), ``hidden``: the last hidden layer there, or ``data``: x.
+    ``fits_per_step`` (N_d) steps of f, each on ``samples_per_image`` (n_z) fresh latents, before every step of the model.
+    ``fixed_sigma``: a number trains an ordinary residual denoising autoencoder at that one noise level, in units of z and whatever the
+    posterior's width, in the place of AR-DAE (Figure 5); f sees z in units of it.
+    ``ivi_avb`` has a discriminator of the same size for f, and coordinates of its own (adaptive contrast).
+    ``momentum`` is read by ``rmsprop``, the paper's optimiser, only.
+    """
+
+    context: Literal["centre", "hidden", "data"] = "centre"
+    samples_per_image: int = 32
+    fits_per_step: int = 1
+    form: Literal["gradient", "residual"] = "gradient"
+    layers: int = 3
+    context_layers: int = 3
+    input_layers: int = 0
+    width: int = 128
+    activation: Literal["elu", "softplus", "tanh", "silu"] = "softplus"
+    standardisation: Literal["fixed", "per_context", "amortised"] = "amortised"
+    scale: float = 1e4
+    gaussian_residual: bool | None = None
+    delta_scale: float = 0.1
+    antithetic: bool = True
+    fixed_sigma: float | None = None
+    optimiser: Literal["adam", "rmsprop"] = "adam"
+    lr: float = 1e-3
+    momentum: float = 0.5
+    compile: bool = False
+    autocast: bool = False
+
+    def __post_init__(self) -> None:
+        _positive(self, "fits_per_step", "layers", "width", "scale", "delta_scale", "lr")
+        _at_least(self, 2, "samples_per_image")
+        _at_least(self, 0, "context_layers", "input_layers", "momentum")
+        if self.fixed_sigma is not None:
+            _positive(self, "fixed_sigma")
+        if self.gaussian_residual and self.standardisation == "fixed":
+            raise ValueError(
+                "gaussian_residual must be null or false with standardisation 'fixed', got true: it needs samples of unit scale"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """log p(x) by importance sampling: ``samples`` per image on ``images`` validation images (null: all), as often as the run evaluates;
+    ``test_samples`` on ``test_images`` test images at the end, with the weights that did best on validation.
+    """
+
+    samples: int = 256
+    images: int | None = None
+    test_samples: int = 2000
+    test_images: int | None = None
+
+    def __post_init__(self) -> None:
+        _positive(self, "samples", "test_samples")
+        for name in ("images", "test_images"):
+            if getattr(self, name) is not None:
+                _positive(self, name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VAESettings:
+    """A variational autoencoder with prior N(0, I). Defaults: the embedded digits.
+
+    ``posterior``: ``gaussian``; ``hvi_auxiliary`` and ``hvi_ardae``, hierarchical, by the auxiliary bound and by AR-DAE; ``ivi_ardae`` and
+    ``ivi_avb``, implicit, by AR-DAE and by adversarial variational Bayes with adaptive contrast.
+    ``noise_dim``: numbers of noise an implicit posterior gets, and of the auxiliary latent of a hierarchical one.
+    ``beta_start`` and ``anneal_steps``: the weight of all but the reconstruction rises linearly to 1; no annealing with 0 steps.
+    ``average_decay``: measure bias-corrected averages of the weights, from step ``average_from_step`` on; null: the weights themselves.
+    ``train_on_validation``: on training and validation data together. Nothing is left to choose weights by: the last are tested, so set
+    ``steps`` to the ``best_step`` of a run that had validation data.
+    ``data_folder``: where scripts/fetch_data.py put MNIST.
+    """
+
+    data: DataName = "digits"
+    data_folder: str = "~/.cache/ardae-rl"
+    posterior: PosteriorName = "ivi_ardae"
+    latent_dim: int = 8
+    noise_dim: int = 32
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    score: ScoreSettings = field(default_factory=ScoreSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    batch_size: int = 128
+    lr: float = 1e-3
+    beta1: float = 0.5
+    beta_start: float = 1e-4
+    anneal_steps: int = 0
+    average_decay: float | None = None
+    average_from_step: int = 0
+    train_on_validation: bool = False
+    steps: int = 20_000
+    report_every_steps: int = 200
+    evaluate_every_steps: int = 1000
+
+    def __post_init__(self) -> None:
+        _positive(self, "latent_dim", "batch_size", "lr", "steps", "report_every_steps", "evaluate_every_steps")
+        _at_least(self, 0, "anneal_steps", "average_from_step")
+        self._check_dimensions()
+        if not 0 <= self.beta1 < 1:
+            raise ValueError(f"beta1 must be at least 0 and less than 1, got {self.beta1!r}")
+        if not 0 <= self.beta_start <= 1:
+            raise ValueError(f"beta_start must be between 0 and 1, got {self.beta_start!r}")
+        if self.average_decay is not None and not 0 < self.average_decay < 1:
+            raise ValueError(f"average_decay must be between 0 and 1, or null, got {self.average_decay!r}")
+        if not Path(self.data_folder).expanduser().is_absolute():
+            raise ValueError(f"data_folder must be absolute or begin with ~ (trials run in folders of their own), got {self.data_folder!r}")
+        if self.network.architecture != "mlp" and self.data not in MNIST:
+            raise ValueError(
+                f"network.architecture must be 'mlp' for {self.data}, got {self.network.architecture!r}: it is made for 28 x 28 images"
+            )
+
+    def _check_dimensions(self) -> None:
+        if self.noise_dim < self.latent_dim:
+            raise ValueError(
+                f"noise_dim must be at least latent_dim, {self.latent_dim}, got {self.noise_dim}: with less noise there is no density"
+            )
+        fewest = min(self.evaluation.samples, self.evaluation.test_samples)
+        if fewest < 2 * self.latent_dim:
+            raise ValueError(
+                f"evaluation must draw at least twice latent_dim samples, {2 * self.latent_dim}, to fit a covariance to, got {fewest}"
+            )
+
+    def check(self) -> None:
+        """Raise FileNotFoundError or ValueError, with the command that repairs it, where a file of the data set is missing or damaged."""
+        if self.data in MNIST:
+            _read(self.data == "sbmnist", self.data_folder)
+
+    def smoke(self) -> "VAESettings":
+        """Twenty steps with a few images and latents each, and one evaluation."""
+        evaluation = dataclasses.replace(self.evaluation, images=20, test_samples=self.evaluation.samples, test_images=20)
+        score = dataclasses.replace(self.score, samples_per_image=min(self.score.samples_per_image, 16))
+        few = dataclasses.replace(self, batch_size=min(self.batch_size, 16), score=score, evaluation=evaluation)
+        return dataclasses.replace(few, steps=20, report_every_steps=10, evaluate_every_steps=20)
+
+
+@functools.cache
+def _read(static: bool, folder: str) -> None:
+    """Once for all points of a grid: it takes a second."""
+    from ardae_rl.tasks.vae import files
+
+    files.load_static(folder) if static else files.load_mnist(folder)
+
+
+def _positive(owner: object, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        if not value > 0:
+            raise ValueError(f"{name} must be greater than 0, got {value!r}")
+
+
+def _at_least(owner: object, least: int, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        if not value >= least:
+            raise ValueError(f"{name} must be {least} or greater, got {value!r}")

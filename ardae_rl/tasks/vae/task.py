@@ -1,0 +1,195 @@
+"""Train a variational autoencoder and measure log p(x).
+
+Notation: B images, P pixels, D latent dimension; x (B, P), z (B, D).
+Metrics: docs/metrics.md. The weights measured are the averaged ones where there are any, and for ``test_*`` those best on validation.
+Reference: [Lim2020] arXiv:2006.05164, section 6.2 and Appendix F.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from ardae_rl.score.estimator import Normal
+from ardae_rl.tasks.descent import Descent
+from ardae_rl.tasks.task import Metrics
+from ardae_rl.tasks.vae.build import build_method
+from ardae_rl.tasks.vae.config import VAESettings
+from ardae_rl.tasks.vae.data import TOY_STD, Data, Toy, load_data
+from ardae_rl.tasks.vae.evaluate import active_units, latents, log_likelihood, mmd_squared, mode_coverage
+from ardae_rl.tasks.vae.methods import BoundMethod
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Parameters = tuple[Tensor, ...] | list[Tensor]
+LATENT_SAMPLES, GENERATED = 64, 10_000
+# Streams of their own for what would otherwise all start from the trial's seed.
+_DRAWS_SEED, _EVALUATION_SEED = 500_009, 1_000_003
+
+
+class VAETask:
+    headline = "validation_nll"
+
+    def __init__(self, settings: VAESettings, *, seed: int, device: str = "cpu") -> None:
+        torch.manual_seed(seed)
+        self.settings, self.device = settings, device
+        self.data: Data = load_data(settings, device)
+        self.draws = torch.Generator(device).manual_seed(_DRAWS_SEED + seed)
+        self.evaluation_seed = _EVALUATION_SEED + seed
+        self.method = build_method(settings, self.data, _normal(self.draws), device)
+        self.model = self.method.model
+        optimiser = torch.optim.Adam(self.model.parameters(), lr=settings.lr, betas=(settings.beta1, 0.999), fused=True)
+        self.descents = {"model": Descent("model", optimiser), **self.method.descents}
+        self.average = _averaged(self.model, settings.average_decay)
+        self.best: dict[str, Any] = {"step": 0, "nll": math.inf, "weights": {}}
+        self.steps_done = 0
+
+    def step(self) -> Metrics:
+        """One mini-batch: the estimator's steps, where there is one, and one of encoder and decoder."""
+        settings = self.settings
+        x = self.data.batch(settings.batch_size, self.draws, with_validation=settings.train_on_validation)
+        loss, metrics = self.method.loss(x, beta := self._beta())
+        self.descents["model"].step(loss)
+        self.steps_done += 1
+        if self.average is not None and self.steps_done > settings.average_from_step:
+            self.average.update_parameters(self.model)
+        skipped = sum(descent.skipped for descent in self.descents.values())
+        return {"loss": float(loss.detach()), "beta": beta, "non_finite_skipped": float(skipped), **metrics}
+
+    def _beta(self) -> float:
+        start, steps = self.settings.beta_start, self.settings.anneal_steps
+        return start + (1 - start) * min(1.0, self.steps_done / steps) if steps else 1.0
+
+    @torch.no_grad()
+    def evaluate(self) -> Metrics:
+        """On validation data, always with the same noise; on test data at the end."""
+        normal = _normal(torch.Generator(self.device).manual_seed(self.evaluation_seed))
+        with self._measured():
+            metrics = self._validate(normal)
+            if self._selects() and metrics["validation_nll"] < self.best["nll"]:
+                self.best = {"step": self.steps_done, "nll": metrics["validation_nll"], "weights": _copied(self.model.state_dict())}
+        return {**metrics, "best_validation_nll": self.best["nll"], "best_step": float(self.best["step"]), **self._test(normal)}
+
+    def _validate(self, normal: Normal) -> Metrics:
+        chosen = self.settings.evaluation
+        vae, x = self.method.vae, self.data.validation[: chosen.images]
+        estimate = log_likelihood(vae, x, samples=chosen.samples, normal=normal)
+        known = latents(vae.posterior, x, samples=LATENT_SAMPLES, normal=normal)
+        return {
+            "validation_nll": float(-estimate.log_p.mean()),
+            "ess_fraction": float(estimate.ess_fraction.mean()),
+            **self._bound(x, normal),
+            "active_units": float(active_units(known.means, known.variances, LATENT_SAMPLES)),
+            "posterior_log_variance": float(known.variances.log().mean()),
+            "mmd_squared": mmd_squared(known.z),
+            **self._coverage(normal),
+        }
+
+    def _bound(self, x: Tensor, normal: Normal) -> Metrics:
+        """The negative evidence lower bound, of posteriors that have one."""
+        if not isinstance(self.method, BoundMethod):
+            return {}
+        reconstruction, divergence = self.method.bound(x, LATENT_SAMPLES, normal)
+        return {"negative_elbo": float((reconstruction + divergence).mean())}
+
+    def _coverage(self, normal: Normal) -> Metrics:
+        """Of the 25 modes by what the model generates."""
+        if not isinstance(self.data, Toy):
+            return {}
+        coverage = mode_coverage(self._generated(GENERATED, normal), self.data.means, TOY_STD)
+        return {"modes_covered": float(coverage.modes), "share_on_modes": coverage.share}
+
+    def _generated(self, count: int, normal: Normal) -> Tensor:
+        z = normal(count, self.settings.latent_dim)
+        return self.method.vae.decoder.sample(z, normal(count, self.data.pixels))
+
+    def _test(self, normal: Normal) -> Metrics:
+        if self.steps_done < self.settings.steps:
+            return dict.fromkeys(("test_nll", "test_nll_sem", "test_ess_fraction"), math.nan)
+        chosen = self.settings.evaluation
+        with self._chosen():
+            x = self.data.test[: chosen.test_images]
+            estimate = log_likelihood(self.method.vae, x, samples=chosen.test_samples, normal=normal)
+        return {
+            "test_nll": float(-estimate.log_p.mean()),
+            "test_nll_sem": float(estimate.log_p.std() / len(x) ** 0.5),
+            "test_ess_fraction": float(estimate.ess_fraction.mean()),
+        }
+
+    def _selects(self) -> bool:
+        """Validation images that are trained on cannot tell which weights are best."""
+        return not self.settings.train_on_validation
+
+    def _measured(self) -> Any:
+        """With the averaged weights in place, where there are any."""
+        averaged = self.average is not None and int(self.average.n_averaged) > 0
+        return _swapped(self.model, self.average.module.state_dict()) if averaged else nullcontext()  # type: ignore[union-attr]
+
+    def _chosen(self) -> Any:
+        """With the weights in place that are tested: the best on validation, else as measured."""
+        return _swapped(self.model, self.best["weights"]) if self.best["weights"] else self._measured()
+
+    @torch.no_grad()
+    def figures(self) -> "dict[str, Figure]":
+        """The toy's histograms, or reconstructions and samples of images; of the weights that are tested."""
+        from ardae_rl.tasks.vae.figures import pictures, planes
+
+        normal = _normal(torch.Generator(self.device).manual_seed(self.evaluation_seed))
+        with self._chosen():
+            return planes(self.method.vae, self.data, normal) if self.data.side is None else pictures(self.method.vae, self.data, normal)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "networks": self.method.networks.state_dict(),
+            "descents": {name: descent.state_dict() for name, descent in self.descents.items()},
+            "average": {} if self.average is None else self.average.state_dict(),
+            "best": self.best,
+            "draws": self.draws.get_state(),
+            "steps_done": self.steps_done,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.method.networks.load_state_dict(state["networks"])
+        for name, descent in self.descents.items():
+            descent.load_state_dict(state["descents"][name])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.best = state["best"]
+        self.draws.set_state(state["draws"].cpu())
+        self.steps_done = state["steps_done"]
+
+
+def _normal(generator: torch.Generator) -> Normal:
+    return lambda *shape: torch.randn(shape, generator=generator, device=generator.device)
+
+
+def _averaged(model: nn.Module, decay: float | None) -> AveragedModel | None:
+    """Exponential moving average without the bias towards its start: step n has weight (1 - decay) / (1 - decay^n)."""
+    if decay is None:
+        return None
+
+    def update(averaged: Parameters, current: Parameters, averaged_so_far: Tensor | int) -> None:
+        count = int(averaged_so_far) + 1
+        torch._foreach_lerp_(averaged, current, (1 - decay) / (1 - decay**count))
+
+    return AveragedModel(model, multi_avg_fn=update)
+
+
+def _copied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in weights.items()}
+
+
+@contextmanager
+def _swapped(module: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """``weights`` in the place of the module's own for as long as this lasts."""
+    own = _copied(module.state_dict())
+    module.load_state_dict(weights)
+    try:
+        yield
+    finally:
+        module.load_state_dict(own)

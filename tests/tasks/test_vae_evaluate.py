@@ -1,0 +1,144 @@
+"""log p(x), MMD, active units and mode coverage against closed forms."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ardae_rl.tasks.vae import evaluate
+from ardae_rl.tasks.vae.evaluate import active_units, gaussian_fit, latents, log_likelihood, mmd_squared, mode_coverage
+from ardae_rl.tasks.vae.posteriors import GaussianPosterior
+from tests.tasks.linear_vae import DIM, PIXELS, body_of, exact_log_p, law_of, linear_vae
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def normal(*shape: int) -> Tensor:
+    return torch.randn(shape)
+
+
+@pytest.mark.parametrize("posterior", ["gaussian", "hierarchical", "implicit"])
+def test_log_p_is_right_whatever_the_posterior(posterior: str) -> None:
+    """The posteriors are random, not the true one: importance weights must make up for it. Unbiased in p, so p is what is averaged."""
+    vae, x = linear_vae(posterior), torch.randn(5, PIXELS)
+    with torch.no_grad():
+        truth = exact_log_p(vae, x)
+        repeats = torch.stack([log_likelihood(vae, x, samples=2000, normal=normal).log_p for _ in range(20)])
+    ratio = (repeats - truth).exp()
+    assert ((ratio.mean(0) - 1).abs() < 4 * ratio.std(0) / len(repeats) ** 0.5 + 1e-9).all()
+    assert (repeats.mean(0) - truth).abs().max() < 0.5
+
+
+def test_the_true_posterior_makes_every_weight_the_same() -> None:
+    vae, x = linear_vae("gaussian"), torch.randn(4, PIXELS)
+    body, posterior = body_of(vae), vae.posterior
+    assert isinstance(posterior, GaussianPosterior)
+    with torch.no_grad():  # orthogonal columns: the true posterior is diagonal
+        body.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]]))
+        precision = 1 + body.weight.square().T @ (-body.log_variance).exp()
+        gain = (body.weight.T / body.log_variance.exp()) / precision.unsqueeze(-1)
+        out = posterior.out
+        out.mean.weight.copy_(gain), out.mean.bias.copy_(-gain @ body.bias)
+        out.log_variance.bias.copy_(-precision.log())
+        estimate = log_likelihood(vae, x, samples=5000, normal=normal)
+        assert (estimate.log_p - exact_log_p(vae, x)).abs().max() < 3e-3
+    assert estimate.ess_fraction.min() > 0.99
+
+
+def test_the_proposal_has_the_mean_and_the_covariance_of_the_posterior() -> None:
+    vae, x, samples = linear_vae("implicit"), torch.randn(3, PIXELS), 40_000
+    with torch.no_grad():
+        proposal, law = gaussian_fit(vae.posterior, x, samples, normal), law_of(vae.posterior, x)
+    covariance = proposal.factor @ proposal.factor.mT - evaluate.JITTER * torch.eye(DIM)  # what rounding adds is below the error
+    error = 4 * law.covariance_matrix.abs().amax((-2, -1)) * math.sqrt(2 / samples)
+    assert ((covariance - law.covariance_matrix).abs().amax((-2, -1)) < error).all()
+    assert ((proposal.mean - law.mean).abs() < 4 * law.stddev / samples**0.5).all()
+
+
+def test_a_collapsed_posterior_still_has_a_proposal() -> None:
+    vae, x = linear_vae("implicit"), torch.randn(3, PIXELS)
+    nn.init.zeros_(vae.posterior.mixer.layer.weight)  # type: ignore[union-attr, arg-type]
+    with torch.no_grad():
+        assert log_likelihood(vae, x, samples=100, normal=normal).log_p.isfinite().all()
+
+
+def test_a_huge_and_flat_posterior_has_one_too() -> None:
+    """All draws on a line, a million wide: the covariance has rank one up to rounding."""
+    vae, x = linear_vae("implicit"), torch.randn(3, PIXELS)
+    with torch.no_grad():
+        vae.posterior.out.weight.copy_(1e6 * torch.ones(DIM, PIXELS))  # type: ignore[union-attr, operator]
+        assert log_likelihood(vae, x, samples=100, normal=normal).log_p.isfinite().all()
+
+
+def test_of_a_diverged_model_log_p_is_not_a_number() -> None:
+    vae, x = linear_vae("implicit"), torch.randn(3, PIXELS)
+    nn.init.constant_(vae.posterior.out.weight, math.nan)  # type: ignore[union-attr, arg-type]
+    assert log_likelihood(vae, x, samples=100, normal=normal).log_p.isnan().all()
+
+
+@pytest.mark.parametrize("rows", [7, 64, 10_000])
+def test_how_it_is_cut_into_chunks_does_not_show(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """Whatever goes through the networks at once, the largest batch stays below it, and the estimate is the same within its error."""
+    vae, x, largest = linear_vae("implicit"), torch.randn(6, PIXELS), [0]
+    monkeypatch.setattr(evaluate, "ROWS", rows)
+    push = vae.posterior.push
+
+    def watched(features: Tensor, noise: Tensor) -> Tensor:
+        largest[0] = max(largest[0], noise.shape[0] * noise.shape[1])
+        return push(features, noise)
+
+    monkeypatch.setattr(vae.posterior, "push", watched)
+    with torch.no_grad():
+        estimate = log_likelihood(vae, x, samples=500, normal=normal)
+        assert (estimate.log_p - exact_log_p(vae, x)).abs().max() < 0.5
+    assert largest[0] <= rows
+    assert estimate.log_p.shape == (6,)
+
+
+def test_statistics_of_latents_are_those_of_the_posterior() -> None:
+    vae, x, samples = linear_vae("implicit"), torch.randn(40, PIXELS), 2000
+    with torch.no_grad():
+        found, law = latents(vae.posterior, x, samples=samples, normal=normal), law_of(vae.posterior, x)
+    assert ((found.means - law.mean).abs() < 4.5 * law.stddev / samples**0.5).all()
+    assert ((found.variances / law.variance - 1).abs() < 4.5 * (2 / samples) ** 0.5).all()
+    standard = (found.z - law.mean) / law.stddev
+    assert abs(standard.mean()) < 4 / standard.numel() ** 0.5
+
+
+def test_a_unit_is_active_when_its_mean_moves() -> None:
+    assert active_units(torch.randn(1000, 3) * torch.tensor([1.0, 0.12, 0.08]), torch.zeros(1000, 3), samples=64) == 2
+
+
+def test_a_unit_that_equals_the_prior_is_not_active() -> None:
+    """Three of four units have q = N(0, 1) for every image: means of 64 draws vary by 1 / 64 > 0.01 all the same."""
+    draws = torch.randn(1000, 64, 4)
+    draws[..., 0] = 0.5 * draws[..., 0] + torch.randn(1000, 1)
+    means, variances = draws.mean(1), draws.var(1)
+    assert (means.var(0) > evaluate.ACTIVE).all()
+    assert active_units(means, variances, samples=64) == 1
+
+
+@pytest.mark.parametrize("dim", [2, 8])
+def test_mmd_of_a_gaussian_is_the_closed_form(dim: int) -> None:
+    """z ~ N(m, s^2 I): every expectation of a Gaussian kernel is known."""
+    shift, std, count = 0.5, 0.7, 1000
+    expected = 0.0
+    for variance in (dim / 4, dim, 4 * dim):
+        own, other = variance + 2 * std**2, variance + std**2 + 1
+        mixed = (variance / other) ** (dim / 2) * math.exp(-dim * shift**2 / (2 * other))
+        expected += ((variance / own) ** (dim / 2) - 2 * mixed + (variance / (variance + 2)) ** (dim / 2)) / 3
+    found = torch.tensor([mmd_squared(shift + std * torch.randn(count, dim)) for _ in range(10)])
+    assert abs(found.mean() - expected) < 4 * found.std() / len(found) ** 0.5
+    assert abs(found.mean() - expected) < 0.2 * expected
+    null = torch.tensor([mmd_squared(torch.randn(count, dim)) for _ in range(10)])
+    assert abs(null.mean()) < 4 * null.std() / len(null) ** 0.5 and null.abs().max() < 0.1 * expected
+
+
+def test_a_mode_counts_from_a_fifth_of_its_share() -> None:
+    """Two modes: the second gets 9% of the samples at first, then 11%; a tenth is a fifth of its half. The far point belongs to none."""
+    means = torch.tensor([[0.0, 0.0], [10.0, 0.0]])
+    for seconds, modes in ((9, 1), (11, 2)):
+        x = means[torch.tensor([0] * (99 - seconds) + [1] * seconds)] + 0.01
+        coverage = mode_coverage(torch.cat([x, torch.tensor([[5.0, 0.0]])]), means, 0.1)
+        assert coverage.modes == modes and coverage.share == pytest.approx(0.99)

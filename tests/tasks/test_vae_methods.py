@@ -1,0 +1,193 @@
+"""Every way of training a posterior against exact gradients and bounds, where everything is linear and Gaussian."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ardae_rl.score import ARDAE, Frame
+from ardae_rl.tasks.vae.config import ScoreSettings
+from ardae_rl.tasks.vae.methods import AuxiliaryMethod, BoundMethod, GaussianMethod, ScoreMethod
+from ardae_rl.tasks.vae.model import VAE
+from ardae_rl.tasks.vae.networks import Joint
+from ardae_rl.tasks.vae.posteriors import HierarchicalPosterior
+from tests.tasks.linear_vae import (
+    DIM,
+    PIXELS,
+    auxiliary_model,
+    exact_log_p,
+    exact_negative_elbo,
+    exact_posterior,
+    law_of,
+    linear_vae,
+)
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def normal(*shape: int) -> Tensor:
+    return torch.randn(shape)
+
+
+class ExactScore(ARDAE):
+    """The score of the posterior at hand in closed form, in the place of a trained one; ``x`` are the images it is asked about."""
+
+    def __init__(self, vae: VAE, x: Tensor) -> None:
+        super().__init__(DIM, DIM, width=4, layers=1, whitener_width=4)
+        self.known: tuple[VAE, Tensor] = (vae, x)
+
+    def score(self, x: Tensor, context: Tensor | None = None, *, frame: Frame | None = None) -> Tensor:
+        law = law_of(self.known[0].posterior, self.known[1])
+        return -(x - law.mean.unsqueeze(1)) @ law.precision_matrix
+
+
+def method_of(posterior: str, vae: VAE, x: Tensor) -> BoundMethod | ScoreMethod:
+    """The closed-form bound of a Gaussian posterior, the exact score of the others."""
+    if posterior == "gaussian":
+        return GaussianMethod(vae, None, normal)
+    return ScoreMethod(vae, ExactScore(vae, x), ScoreSettings(samples_per_image=2), normal)
+
+
+def gradient(loss: Tensor, vae: VAE) -> Tensor:
+    parts = torch.autograd.grad(loss, list(vae.parameters()), allow_unused=True)
+    return torch.cat([torch.zeros_like(p).flatten() if g is None else g.flatten() for p, g in zip(vae.parameters(), parts, strict=True)])
+
+
+@pytest.mark.parametrize("posterior", ["gaussian", "hierarchical", "implicit"])
+def test_with_the_true_score_the_gradient_of_the_loss_is_that_of_the_bound(posterior: str) -> None:
+    """Encoder and decoder, the average over noise: within four standard errors, and not by being noisy."""
+    vae, x = linear_vae(posterior), torch.randn(4, PIXELS).repeat(100, 1)
+    method = method_of(posterior, vae, x)
+    exact = gradient(exact_negative_elbo(vae, x).mean(), vae)
+    draws = torch.stack([gradient(method.loss(x, 1.0)[0], vae) for _ in range(30)])
+    error = draws.std(0) / len(draws) ** 0.5
+    assert ((draws.mean(0) - exact).abs() < 4 * error + 1e-9).all()
+    assert (draws.mean(0) - exact).norm() < 0.15 * exact.norm()
+
+
+@pytest.mark.parametrize("posterior", ["gaussian", "hierarchical", "implicit"])
+def test_beta_weighs_all_but_the_reconstruction(posterior: str) -> None:
+    vae, x = linear_vae(posterior), torch.randn(4, PIXELS)
+    method = method_of(posterior, vae, x)
+    gradients, losses = [], []
+    for beta in (0.0, 0.5, 1.0):
+        torch.manual_seed(1)
+        loss, metrics = method.loss(x, beta)
+        losses.append(float(loss.detach()))
+        gradients.append(gradient(loss, vae))
+    assert losses[0] == pytest.approx(metrics["reconstruction"]) != pytest.approx(losses[2])
+    torch.testing.assert_close(gradients[1], (gradients[0] + gradients[2]) / 2)
+    decoder = slice(-sum(p.numel() for p in vae.decoder.parameters()), None)
+    torch.testing.assert_close(gradients[0][decoder], gradients[2][decoder])
+
+
+def test_the_score_network_learns_nothing_from_the_model_and_the_model_nothing_from_it() -> None:
+    vae, x = linear_vae("implicit"), torch.randn(4, PIXELS)
+    method = ScoreMethod(vae, ARDAE(DIM, DIM, width=8, layers=1, whitener_width=8), ScoreSettings(samples_per_image=4), normal)
+    before = [p.detach().clone() for p in vae.parameters()]
+    loss, _ = method.loss(x, 1.0)
+    assert all(torch.equal(a, b) for a, b in zip(before, vae.parameters(), strict=True)), "training the estimator moved the model"
+    assert all(p.grad is None for p in vae.parameters())
+    for p in method.estimator.parameters():
+        p.grad = None
+    loss.backward()
+    assert all(p.grad is None for p in method.estimator.parameters())
+    assert all(p.grad is not None for p in vae.parameters())
+
+
+@pytest.mark.parametrize("context", ["centre", "hidden", "data"])
+def test_ardae_learns_the_gradient_of_the_encoder(context: str) -> None:
+    """A few hundred steps of the estimator at a fixed encoder: the averaged gradient points where the exact one does."""
+    vae, x = linear_vae("implicit"), torch.randn(16, PIXELS)
+    sizes = {"centre": DIM, "hidden": PIXELS, "data": PIXELS}
+    settings = ScoreSettings(samples_per_image=32, context=context, lr=3e-3)  # type: ignore[arg-type]
+    method = ScoreMethod(vae, ARDAE(DIM, sizes[context], width=16, layers=1, whitener_width=32), settings, normal)
+    for _ in range(400):
+        method.fit(x, vae.posterior.encode(x).detach())
+    exact = gradient(exact_negative_elbo(vae, x).mean(), vae)
+    found = torch.stack([gradient(method.loss(x, 1.0)[0], vae) for _ in range(100)]).mean(0)
+    assert torch.nn.functional.cosine_similarity(exact, found, 0) > 0.97
+    assert (found - exact).norm() < 0.25 * exact.norm()
+
+
+def set_linear(joint: nn.Module, out: nn.Module, *, of_x: Tensor, of_other: Tensor, bias: Tensor) -> None:
+    """out(joint(x, other)) = of_x x + of_other other + bias, two numbers through three."""
+    assert isinstance(joint, Joint) and isinstance(out, nn.Linear)
+    joint.layer.weight.copy_(torch.cat([torch.cat([of_x, of_other], 1), torch.zeros(1, joint.layer.in_features)]))
+    joint.layer.bias.zero_()
+    out.weight.copy_(torch.eye(2, 3))
+    out.bias.copy_(bias)
+
+
+def optimal_hierarchy(vae: VAE) -> tuple[AuxiliaryMethod, float]:
+    """A hierarchical posterior that is the true one, N(A x + c, S), the h that closes the auxiliary bound, and I(z0; z | x) in nats.
+
+    z0 ~ N(G x, I), z = A x + c + M (z0 - G x) + r eps with M M^T + r^2 I = S; then z0 | z, x ~ N(G x + M^T S^-1 (z - A x - c), D).
+    M = U (L - r^2)^(1/2) with S = U L U^T makes D = r^2 / L diagonal.
+    """
+    posterior, auxiliary = vae.posterior, auxiliary_model()
+    assert isinstance(posterior, HierarchicalPosterior)
+    with torch.no_grad():
+        origin, unit = exact_posterior(vae, torch.zeros(1, PIXELS)), exact_posterior(vae, torch.eye(PIXELS))
+        gain, offset = (unit.mean - origin.mean).T, origin.mean[0]
+        levels, rotation = torch.linalg.eigh(origin.covariance_matrix[0])
+        variance = 0.3 * levels.min()
+        mixing = rotation @ torch.diag((levels - variance).sqrt())
+        first = posterior.first_out.mean.weight
+        posterior.first_out.mean.bias.zero_(), posterior.first_out.log_variance.bias.zero_()
+        set_linear(posterior.mixer, posterior.out.mean, of_x=gain - mixing @ first, of_other=mixing, bias=offset)
+        posterior.out.log_variance.bias.fill_(variance.log())
+        back = mixing.T @ rotation @ torch.diag(1 / levels) @ rotation.T
+        set_linear(auxiliary.mixer, auxiliary.out.mean, of_x=first - back @ gain, of_other=back, bias=-back @ offset)
+        auxiliary.out.log_variance.bias.copy_((variance / levels).log())
+    return AuxiliaryMethod(vae, auxiliary, normal), float(-0.5 * (variance / levels).log().sum())
+
+
+def auxiliary_bound(method: AuxiliaryMethod, x: Tensor, samples: int = 20_000) -> tuple[Tensor, Tensor]:
+    """The bound on log p(x) of each image and its standard error, (B,) each."""
+    with torch.no_grad():
+        reconstruction, divergence = method.bound(x, samples, normal)
+    draws = -(reconstruction + divergence)
+    return draws.mean(1), draws.std(1) / samples**0.5
+
+
+def test_the_auxiliary_bound_is_tight_at_its_optimum() -> None:
+    vae, x = linear_vae("hierarchical"), torch.randn(4, PIXELS)
+    method, _ = optimal_hierarchy(vae)
+    with torch.no_grad():
+        torch.testing.assert_close(law_of(vae.posterior, x).mean, exact_posterior(vae, x).mean)
+    bound, error = auxiliary_bound(method, x)
+    assert ((bound - exact_log_p(vae, x)).abs() < 4 * error).all() and error.max() < 0.05
+
+
+def test_an_h_that_ignores_z_loses_what_z_tells_about_z0() -> None:
+    """h = q(z0 | x), the optimum of a bound that integrates z0 afresh: the gap is the mutual information I(z0; z | x)."""
+    vae, x = linear_vae("hierarchical"), torch.randn(4, PIXELS)
+    method, information = optimal_hierarchy(vae)
+    posterior, auxiliary = vae.posterior, method.auxiliary
+    assert isinstance(posterior, HierarchicalPosterior) and auxiliary is not None
+    with torch.no_grad():
+        set_linear(
+            auxiliary.mixer, auxiliary.out.mean, of_x=posterior.first_out.mean.weight, of_other=torch.zeros(2, 2), bias=torch.zeros(2)
+        )
+        auxiliary.out.log_variance.bias.zero_()
+    bound, error = auxiliary_bound(method, x)
+    assert information > 0.5
+    assert ((exact_log_p(vae, x) - bound - information).abs() < 4 * error).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_auxiliary_bound_is_below_log_p(seed: int) -> None:
+    torch.manual_seed(seed)
+    vae, x = linear_vae("hierarchical"), torch.randn(4, PIXELS)
+    bound, error = auxiliary_bound(AuxiliaryMethod(vae, auxiliary_model(), normal), x, samples=4000)
+    assert (bound < exact_log_p(vae, x) + 4 * error).all()
+
+
+def test_the_closed_form_bound_is_below_log_p() -> None:
+    vae, x = linear_vae("gaussian"), torch.randn(4, PIXELS)
+    with torch.no_grad():
+        reconstruction, kl = GaussianMethod(vae, None, normal).bound(x, 20_000, normal)
+        draws = -(reconstruction + kl)
+        error = draws.std(1) / 20_000**0.5
+        assert ((draws.mean(1) + exact_negative_elbo(vae, x)).abs() < 4 * error).all()
+        assert (draws.mean(1) < exact_log_p(vae, x) + 4 * error).all()

@@ -1,0 +1,174 @@
+"""Layer shapes are Table 5's, for every architecture and posterior; noise joins as if it had been concatenated."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ardae_rl.tasks.vae.build import build_method
+from ardae_rl.tasks.vae.config import NetworkSettings, ScoreSettings, VAESettings
+from ardae_rl.tasks.vae.data import Data, Images, Toy
+from ardae_rl.tasks.vae.networks import ARCHITECTURES, Joint, Mixer, ResidualLinear, ResidualMixer
+from ardae_rl.tasks.vae.posteriors import AuxiliaryModel, HierarchicalPosterior, Posterior
+
+MLP = NetworkSettings(architecture="mlp", width=300)
+CONV = NetworkSettings(architecture="conv", width=800)
+RESCONV = NetworkSettings(architecture="resconv", width=450, activation="elu")
+TOY = NetworkSettings(width=256, head_layers=2, decoder_layers=2, activation="relu")
+
+Shapes = list[tuple[int, ...]]
+CONV_TRUNK: Shapes = [(16, 1, 5, 5), (32, 16, 5, 5), (32, 32, 5, 5)]
+CONV_DECODER: Shapes = [(300, 32), (512, 300), (32, 32, 5, 5), (32, 16, 5, 5), (16, 1, 5, 5)]
+
+
+def residual_conv(inputs: int, outputs: int) -> Shapes:
+    return [(outputs, inputs, 3, 3), (outputs, outputs, 3, 3), (outputs, inputs, 3, 3)]
+
+
+def residual(inputs: int, outputs: int) -> Shapes:
+    return [(outputs, inputs), (outputs, outputs), (outputs, inputs)]
+
+
+RESCONV_TRUNK = [shape for pair in ((1, 16), (16, 16), (16, 32), (32, 32), (32, 32)) for shape in residual_conv(*pair)] + residual(512, 450)
+RESCONV_DECODER = [
+    *(residual(32, 450) + residual(450, 512)),
+    *(shape for pair in ((32, 32), (32, 32), (32, 16), (16, 16), (16, 1)) for shape in residual_conv(*pair)),
+]
+
+# (architecture, posterior): shapes of its encoder's weights, those of h(z0 | z, x) included, as Table 5 has them
+ENCODERS: dict[tuple[str, str], Shapes] = {
+    ("mlp", "gaussian"): [(300, 784), (32, 300), (32, 300)],
+    ("mlp", "ivi_ardae"): [(300, 784), (300, 400), (32, 300)],
+    ("mlp", "hvi_ardae"): [(300, 784), (100, 300), (100, 300), (300, 400), (32, 300), (32, 300)],
+    ("conv", "gaussian"): [*CONV_TRUNK, (800, 512), (32, 800), (32, 800)],
+    ("conv", "ivi_ardae"): [*CONV_TRUNK, (800, 612), (32, 800)],
+    ("conv", "hvi_ardae"): [*CONV_TRUNK, (800, 512), (100, 800), (100, 800), (800, 612), (32, 800), (32, 800)],
+    ("resconv", "gaussian"): [*RESCONV_TRUNK, (32, 450), (32, 450)],
+    ("resconv", "ivi_ardae"): [*RESCONV_TRUNK, *residual(550, 450), *residual(450, 32)],
+    ("resconv", "hvi_ardae"): [*RESCONV_TRUNK, (100, 450), (100, 450), (450, 550), (32, 450), (32, 450)],
+}
+AUXILIARY: dict[str, Shapes] = {
+    "mlp": [(300, 332), (100, 300), (100, 300)],
+    "conv": [(800, 544), (100, 800), (100, 800)],
+    "resconv": [(450, 482), (100, 450), (100, 450)],
+}
+DECODERS: dict[str, Shapes] = {"mlp": [(300, 32), (784, 300)], "conv": CONV_DECODER, "resconv": RESCONV_DECODER}
+NETWORKS = {"mlp": MLP, "conv": CONV, "resconv": RESCONV}
+
+
+def images() -> Data:
+    blank = torch.zeros(2, 784)
+    return Images(blank, blank, blank, dynamic=True, device="cpu")
+
+
+def normal(*shape: int) -> Tensor:
+    return torch.randn(shape)
+
+
+def built(network: str, posterior: str) -> Any:
+    settings = VAESettings(
+        data="dbmnist",
+        posterior=posterior,  # type: ignore[arg-type]
+        latent_dim=32,
+        noise_dim=100,
+        network=NETWORKS[network],
+        score=ScoreSettings(width=8, layers=1),
+    )
+    return build_method(settings, images(), normal, "cpu")
+
+
+def shapes(module: nn.Module) -> Counter[tuple[int, ...]]:
+    """Of all weights; of a normalised one that of its direction."""
+    weights = {name: value for name, value in module.named_parameters() if value.dim() > 1 and not name.endswith("original0")}
+    return Counter(tuple(value.shape) for value in weights.values())
+
+
+@pytest.mark.parametrize(("network", "posterior"), ENCODERS)
+def test_an_encoder_has_the_layers_of_table_5(network: str, posterior: str) -> None:
+    vae = built(network, posterior).vae
+    assert shapes(vae.posterior) == Counter(ENCODERS[network, posterior])
+    assert shapes(vae.decoder) == Counter(DECODERS[network])
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_methods_differ_in_nothing_but_what_they_are_trained_by(network: str) -> None:
+    auxiliary = built(network, "hvi_auxiliary")
+    assert shapes(auxiliary.auxiliary) == Counter(AUXILIARY[network])
+    assert shapes(auxiliary.vae) == shapes(built(network, "hvi_ardae").vae)
+    assert shapes(built(network, "ivi_avb").vae) == shapes(built(network, "ivi_ardae").vae)
+
+
+def test_the_toy_has_the_layers_of_appendix_f() -> None:
+    settings = VAESettings(data="toy", latent_dim=2, noise_dim=10, network=TOY, score=ScoreSettings(width=8, layers=1))
+    vae = build_method(settings, Toy("cpu"), normal, "cpu").vae
+    assert shapes(vae.posterior) == Counter([(256, 2), (256, 266), (256, 256), (2, 256)])
+    assert shapes(vae.decoder) == Counter([(256, 2), (256, 256), (4, 256)])
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("posterior", ["gaussian", "hvi_ardae", "ivi_ardae"])
+def test_what_goes_in_and_out(network: str, posterior: str) -> None:
+    vae, x = built(network, posterior).vae, torch.rand(3, 784).round()
+    z = vae.posterior.draw(x, torch.randn(3, 5, vae.posterior.noise_dim))
+    assert z.shape == (3, 5, 32) and vae.posterior.centre(x).shape == (3, 32)
+    assert vae.posterior.hidden(vae.posterior.encode(x)).shape == (3, vae.posterior.hidden_dim)
+    assert vae.log_joint(x, z).shape == (3, 5)
+    assert vae.decoder.mean(z[:, 0]).shape == (3, 784)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("posterior", ["gaussian", "hvi_ardae", "ivi_ardae"])
+def test_draws_do_not_depend_on_what_is_drawn_along(network: str, posterior: str) -> None:
+    q: Posterior = built(network, posterior).vae.posterior
+    x, noise = torch.rand(3, 784).round(), torch.randn(3, 4, q.noise_dim)
+    together = q.draw(x, noise)
+    torch.testing.assert_close(q.draw(x[1:2], noise[1:2, 2:3]), together[1:2, 2:3])
+    torch.testing.assert_close(q.draw(x, torch.zeros_like(noise))[:, 0], q.centre(x))
+
+
+@pytest.mark.usefixtures("float64")
+def test_noise_joins_as_if_concatenated() -> None:
+    features, extra = torch.randn(3, 6), torch.randn(3, 4, 2)
+    joined = torch.cat([features.unsqueeze(1).expand(-1, 4, -1), extra], -1)
+    joint = Joint(6, 2, 5)
+    torch.testing.assert_close(joint(features, extra), functional.linear(joined, joint.layer.weight, joint.layer.bias))
+    mixer = Mixer(6, 2, 5, 2, "softplus")
+    first = functional.softplus(functional.linear(joined, mixer.joint.layer.weight, mixer.joint.layer.bias))
+    torch.testing.assert_close(mixer(features, extra), mixer.hidden(first))
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_residual_mixer_is_a_residual_layer_on_the_concatenation() -> None:
+    features, extra = torch.randn(3, 6), torch.randn(3, 4, 2)
+    mixer, plain = ResidualMixer(6, 2, 5, "elu"), ResidualLinear(8, 5, "elu")
+    plain.first, plain.skip, plain.second = mixer.first.layer, mixer.skip.layer, mixer.second
+    joined = torch.cat([features.unsqueeze(1).expand(-1, 4, -1), extra], -1)
+    torch.testing.assert_close(mixer(features, extra), functional.elu(plain(joined)))
+
+
+def test_normalised_weights_start_with_rows_of_length_one() -> None:
+    layer = ResidualLinear(8, 5, "elu").first
+    assert isinstance(layer.weight, Tensor)
+    torch.testing.assert_close(layer.weight.norm(dim=1), torch.ones(5))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_pixels_are_centred_for_every_architecture(network: str) -> None:
+    """The trunk of pixels x is the trunk's network of 2 x - 1."""
+    trunk = ARCHITECTURES[network](NETWORKS[network], 784, centred=True).trunk()
+    x = torch.rand(2, 784)
+    torch.testing.assert_close(trunk(x), trunk.network(2 * x - 1))  # type: ignore[operator]
+
+
+def test_the_floor_under_log_variances_is_soft() -> None:
+    floored = HierarchicalPosterior(ARCHITECTURES["mlp"](MLP, 784, centred=True), 32, 100, floor=4.0)
+    with torch.no_grad():
+        floored.out.log_variance.bias.fill_(-50.0)
+        floored.first_out.log_variance.bias.fill_(50.0)
+        drawn = floored.through(floored.encode(torch.rand(2, 784)), torch.zeros(2, 1, 132))
+    assert (drawn.second.log_variance + 4).abs().max() < 1e-3 and (drawn.first.log_variance - 50).abs().max() < 5
+    assert AuxiliaryModel(ARCHITECTURES["mlp"](MLP, 784, centred=True), 32, 100).out.floor is None

@@ -1,0 +1,207 @@
+"""The task trains every posterior, selects by validation, measures without disturbing, and refuses what makes no sense."""
+
+import dataclasses
+import math
+from typing import Any, get_args
+
+import pytest
+import torch
+
+from ardae_rl.score import ARDAE, AdversarialScore, ResidualDAE
+from ardae_rl.tasks.vae.config import EvaluationSettings, NetworkSettings, PosteriorName, ScoreSettings, VAESettings
+from ardae_rl.tasks.vae.methods import ScoreMethod
+from ardae_rl.tasks.vae.task import VAETask
+
+POSTERIORS = get_args(PosteriorName)
+SMALL: dict[str, Any] = {
+    "latent_dim": 2,
+    "noise_dim": 3,
+    "batch_size": 16,
+    "network": NetworkSettings(width=16),
+    "score": ScoreSettings(width=16, layers=1, context_layers=1, samples_per_image=8),
+    "evaluation": EvaluationSettings(samples=20, images=30, test_samples=20, test_images=40),
+    "steps": 6,
+}
+
+
+def settings(**changes: Any) -> VAESettings:
+    return VAESettings(**(SMALL | changes))
+
+
+def score(**changes: Any) -> ScoreSettings:
+    return dataclasses.replace(SMALL["score"], **changes)
+
+
+def trained(chosen: VAESettings, steps: int, seed: int = 0) -> VAETask:
+    task = VAETask(chosen, seed=seed)
+    for _ in range(steps):
+        task.step()
+    return task
+
+
+@pytest.mark.parametrize("data", ["toy", "digits"])
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_every_posterior_trains_on_every_kind_of_data(posterior: str, data: str) -> None:
+    task = trained(settings(posterior=posterior, data=data), 2)
+    metrics, progress = task.evaluate(), task.step()
+    assert all(math.isfinite(value) for value in progress.values()) and progress["non_finite_skipped"] == 0
+    finite = {name for name, value in metrics.items() if math.isfinite(value)}
+    assert {"validation_nll", "best_validation_nll", "ess_fraction", "active_units", "mmd_squared", "posterior_log_variance"} <= finite
+    assert ("negative_elbo" in metrics) == (posterior in ("gaussian", "hvi_auxiliary"))
+    assert ("modes_covered" in metrics) == (data == "toy")
+    assert ("score_loss" in progress) == (posterior not in ("gaussian", "hvi_auxiliary"))
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_every_network_moves(posterior: str) -> None:
+    task = VAETask(settings(posterior=posterior), seed=0)
+    unused = ("from_sigma",) if posterior == "ivi_avb" else ("network.network.out.bias",)  # AR-DAE: a constant in a potential
+    before = {name: value.clone() for name, value in task.method.networks.named_parameters()}
+    for _ in range(3):  # a potential that starts at zero hides the layers below it for a step
+        task.step()
+    still = [name for name, value in task.method.networks.named_parameters() if torch.equal(value, before[name])]
+    assert not [name for name in still if not name.endswith(unused)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({}, ARDAE),
+        ({"score": score(fixed_sigma=0.5)}, ResidualDAE),
+        ({"posterior": "ivi_avb"}, AdversarialScore),
+        ({"posterior": "hvi_ardae", "score": score(form="residual", optimiser="rmsprop", context="hidden")}, ARDAE),
+    ],
+)
+def test_the_estimator_is_the_one_asked_for(changes: dict[str, Any], kind: type) -> None:
+    task = trained(settings(**changes), 1)
+    assert isinstance(task.method, ScoreMethod) and type(task.method.estimator) is kind
+    chosen = task.settings.score
+    optimiser = task.descents["score"].optimiser
+    if kind is ResidualDAE:
+        assert (task.method.estimator.sigma, task.method.estimator.scale) == (1.0, 2.0)
+    if chosen.optimiser == "rmsprop":
+        group = optimiser.param_groups[0]
+        assert isinstance(optimiser, torch.optim.RMSprop) and (group["alpha"], group["momentum"], group["lr"]) == (0.99, 0.5, chosen.lr)
+
+
+def test_the_estimator_makes_as_many_steps_as_asked_for() -> None:
+    task = trained(settings(score=score(fits_per_step=3)), 2)
+    assert (task.descents["score"].steps, task.descents["model"].steps) == (6, 2)
+
+
+def test_evaluating_disturbs_no_training() -> None:
+    watched = VAETask(settings(average_decay=0.9, steps=10), seed=0)
+    for _ in range(4):
+        watched.evaluate()
+        watched.figures()
+        watched.step()
+    undisturbed = trained(settings(average_decay=0.9, steps=10), 4)
+    for name, value in undisturbed.method.networks.state_dict().items():
+        assert torch.equal(value, watched.method.networks.state_dict()[name]), name
+    assert undisturbed.evaluate()["validation_nll"] == watched.evaluate()["validation_nll"]
+
+
+def test_beta_rises_linearly_to_one() -> None:
+    task = VAETask(settings(beta_start=0.2, anneal_steps=4), seed=0)
+    assert [task.step()["beta"] for _ in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
+    assert VAETask(settings(beta_start=0.2, anneal_steps=0), seed=0).step()["beta"] == 1.0
+
+
+def test_averages_weigh_the_past_exponentially_and_forget_the_start() -> None:
+    """a_n = sum_k (1 - d) d^(n - k) theta_k / (1 - d^n), over the steps after the first two."""
+    task, decay, history = VAETask(settings(average_decay=0.8, average_from_step=2), seed=0), 0.8, []
+    for _ in range(6):
+        task.step()
+        history.append([value.detach().clone() for value in task.model.parameters()])
+    kept = history[2:]
+    weights = torch.tensor([(1 - decay) * decay ** (len(kept) - 1 - k) / (1 - decay ** len(kept)) for k in range(len(kept))])
+    assert weights.sum() == pytest.approx(1.0)
+    assert task.average is not None
+    for i, averaged in enumerate(task.average.parameters()):
+        expected = sum(weight * values[i] for weight, values in zip(weights, kept, strict=True))
+        torch.testing.assert_close(averaged.detach(), expected)
+
+
+def test_averages_are_measured_once_there_are_any() -> None:
+    plain, averaged = settings(), settings(average_decay=0.5, average_from_step=3)
+    assert trained(plain, 3).evaluate()["validation_nll"] == trained(averaged, 3).evaluate()["validation_nll"]
+    assert trained(plain, 5).evaluate()["validation_nll"] != trained(averaged, 5).evaluate()["validation_nll"]
+
+
+def test_the_test_is_of_the_weights_best_on_validation() -> None:
+    """Weights are spoilt after the first evaluation: the best stay those of before, and their figure is unchanged at the end."""
+    spoilt, kept = (trained(settings(posterior="gaussian"), 4) for _ in range(2))
+    best = spoilt.evaluate()
+    assert best["best_step"] == 4 and best["best_validation_nll"] == best["validation_nll"] and math.isnan(best["test_nll"])
+    with torch.no_grad():
+        for value in spoilt.model.parameters():
+            value.mul_(3)
+    spoilt.step(), spoilt.step()
+    end = spoilt.evaluate()
+    assert end["validation_nll"] > best["validation_nll"]
+    assert (end["best_step"], end["best_validation_nll"]) == (4, best["validation_nll"])
+    kept.steps_done = kept.settings.steps  # the end has come for the unspoilt twin at once
+    assert end["test_nll"] == kept.evaluate()["test_nll"]
+    assert 0 < end["test_nll_sem"] < 5 and 0 < end["test_ess_fraction"] <= 1
+
+
+def test_with_validation_data_trained_on_the_last_weights_are_tested() -> None:
+    task = trained(settings(posterior="gaussian", train_on_validation=True), 6)
+    end = task.evaluate()
+    assert end["best_step"] == 0 and math.isinf(end["best_validation_nll"]) and math.isfinite(end["test_nll"])
+    state = task.state_dict()
+    assert state["best"]["weights"] == {}
+
+
+def test_a_loss_that_is_not_finite_moves_nothing_and_is_counted() -> None:
+    task = trained(settings(posterior="gaussian"), 1)
+    with torch.no_grad():
+        next(task.model.parameters())[0, 0] = math.nan
+    before = {name: value.clone() for name, value in task.model.state_dict().items()}
+    assert task.step()["non_finite_skipped"] == 1
+    for name, value in task.model.state_dict().items():
+        torch.testing.assert_close(value, before[name], equal_nan=True, rtol=0, atol=0)
+    with pytest.raises(FloatingPointError, match="the loss of the model was not finite 100 times in a row, last finite at its step 1"):
+        for _ in range(99):
+            task.step()
+
+
+@pytest.mark.parametrize(("data", "names"), [("toy", ["planes"]), ("digits", ["reconstructions", "samples"])])
+def test_there_are_pictures(data: str, names: list[str]) -> None:
+    figures = trained(settings(data=data), 1).figures()
+    assert list(figures) == names
+    for figure in figures.values():
+        figure.canvas.draw()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps must be greater than 0, got 0"),
+        ({"noise_dim": 1}, "noise_dim must be at least latent_dim, 2, got 1"),
+        ({"beta1": 1.0}, "beta1 must be at least 0 and less than 1, got 1.0"),
+        ({"beta_start": 2.0}, "beta_start must be between 0 and 1, got 2.0"),
+        ({"average_decay": 1.0}, "average_decay must be between 0 and 1, or null, got 1.0"),
+        ({"data_folder": "data"}, "data_folder must be absolute or begin with ~ .* got 'data'"),
+        ({"network": NetworkSettings(architecture="conv")}, "network.architecture must be 'mlp' for digits, got 'conv'"),
+        ({"latent_dim": 11, "noise_dim": 11}, "evaluation must draw at least twice latent_dim samples, 22, .* got 20"),
+    ],
+)
+def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        settings(**changes)
+
+
+def test_a_gaussian_needs_samples_of_unit_scale() -> None:
+    with pytest.raises(ValueError, match=r"^gaussian_residual must be null or false with standardisation 'fixed', got true"):
+        ScoreSettings(standardisation="fixed", gaussian_residual=True)
+
+
+def test_a_smoke_run_is_the_same_experiment_but_short() -> None:
+    chosen = settings(steps=5000, batch_size=128, score=score(samples_per_image=625, width=512))
+    short = chosen.smoke()
+    assert short.steps * short.batch_size * short.score.samples_per_image < 10_000 and short.evaluation.test_images == 20
+    changed = {"steps", "batch_size", "report_every_steps", "evaluate_every_steps", "evaluation", "score"}
+    kept = {f.name for f in dataclasses.fields(chosen)} - changed
+    assert all(getattr(short, name) == getattr(chosen, name) for name in kept)
+    assert dataclasses.replace(short.score, samples_per_image=625) == chosen.score
