@@ -12,11 +12,11 @@ from rich.progress import track
 from ardae_rl.bench.naive_energy import NaiveEnergy, NaiveEnergyConfig
 from ardae_rl.bench.report import Row, in_fresh_process, row
 from ardae_rl.bench.update import median_seconds, prepare
-from ardae_rl.tasks.energy.config import EnergySettings, ScoreSettings
+from ardae_rl.tasks.energy.config import EnergySettings, ScoreSettings, TargetName
 from ardae_rl.tasks.energy.potentials import target
 from ardae_rl.tasks.energy.task import EnergyTask
 
-TARGET = "potential_1"
+TARGET: TargetName = "potential_1"
 
 
 def run(*, repeats: int, seed: int, threads: int) -> list[Row]:

@@ -14,8 +14,7 @@ class ScoreSettings:
     """AR-DAE in residual form, read by the methods ``*_ardae``; fields as in :class:`ardae_rl.score.ARDAE`.
 
     ``fits_per_step``: N_d, gradient steps of AR-DAE before each one of the sampler, every one on fresh samples.
-    ``target_residual``: f = -alpha grad U + network, so that the network is left with what sets the sampler apart from the target, and with
-    nothing at the end; needs ``fixed``. ``adaptive_delta``: sigma in standard deviations of the batch; else in standardised units (of x
+    ``adaptive_delta``: sigma in standard deviations of the batch; else in standardised units (of x
     itself, with ``fixed`` and scale 1). ``compile`` runs the loss through ``torch.compile``, ``autocast`` in bfloat16.
     """
 
@@ -25,7 +24,6 @@ class ScoreSettings:
     standardisation: Literal["fixed", "per_context", "amortised"] = "fixed"
     scale: float = 1.0
     gaussian_residual: bool | None = None
-    target_residual: bool = False
     delta: float = 0.1
     adaptive_delta: bool = False
     sigmas_per_sample: int = 10
@@ -37,8 +35,6 @@ class ScoreSettings:
 
     def __post_init__(self) -> None:
         _positive(self, "layers", "width", "scale", "delta", "sigmas_per_sample", "fits_per_step", "lr")
-        if self.target_residual and self.standardisation != "fixed":
-            raise ValueError(f"target_residual must be false unless standardisation is fixed, got true with {self.standardisation}")
         if self.gaussian_residual and self.standardisation == "fixed":
             raise ValueError("gaussian_residual must be false or null with standardisation fixed, got true")
 
