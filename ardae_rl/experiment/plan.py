@@ -1,6 +1,7 @@
 """The trials of an experiment: their names, what Tune is asked to vary, and what each asks of the cluster."""
 
 import dataclasses
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,17 +10,25 @@ from typing import Any
 from ardae_rl.experiment.schema import Experiment, put
 
 Resources = Mapping[str, float]
+MAX_NAME_BYTES = 200
 
 
 def trial_name(assignment: Mapping[str, Any]) -> str:
-    """A short stable name, fit for a folder, from what is particular to a trial: {"sac.alpha": 0.2, "seed": 0} is "alpha=0.2_seed=0"."""
+    """A short stable name, fit for a folder, from what is particular to a trial: {"sac.alpha": 0.2, "seed": 0} is "alpha=0.2_seed=0".
+
+    Letters, digits and ``=._+-,{}[]`` stay, anything else becomes "_"; of a long name the end gives way to a digest of the whole.
+    """
     name = "_".join(f"{_short(path, assignment)}={_label(value)}" for path, value in sorted(assignment.items(), key=_seed_last))
-    return re.sub(r'[/()<>:"\\|?*\s]', "_", name)
+    name = re.sub(r"[^\w=.+,{}\[\]-]", "_", name)
+    if len(name.encode()) <= MAX_NAME_BYTES:
+        return name
+    kept = name.encode()[: MAX_NAME_BYTES - 9].decode(errors="ignore")
+    return f"{kept}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def trial_assignments(experiment: Experiment) -> list[dict[str, Any]]:
     """What is particular to each trial, in the order Tune starts them: a value per grid path (as stored), and the seed."""
-    points = [{path: _stored(experiment, point, path) for path in point} for point in experiment.grid_points()]
+    points = [_stored(experiment, point) for point in experiment.grid_points()]
     return [{**point, "seed": seed} for point in points for seed in experiment.seed_list]
 
 
@@ -33,7 +42,7 @@ def param_space(experiment: Experiment) -> dict[str, Any]:
     """Tune's search space: the settings as plain data with each grid path, and the seed, marked to be varied."""
     settings = dataclasses.asdict(experiment.settings(next(experiment.grid_points())))
     for path, values in experiment.grid_search.items():
-        put(settings, path, {"grid_search": [_stored(experiment, {path: value}, path) for value in values]})
+        put(settings, path, {"grid_search": [_stored(experiment, {path: value})[path] for value in values]})
     return {**experiment.subject, "settings": settings, "seed": {"grid_search": experiment.seed_list}}
 
 
@@ -88,8 +97,10 @@ def _largest(nodes: Sequence[Resources], names: Resources) -> Resources:
     return {name: max((node.get(name, 0.0) for node in nodes), default=0.0) for name in names}
 
 
-def _stored(experiment: Experiment, point: dict[str, Any], path: str) -> Any:
-    return _at(dataclasses.asdict(experiment.settings(point)), path)
+def _stored(experiment: Experiment, point: dict[str, Any]) -> dict[str, Any]:
+    """The values of ``point`` as the settings hold them: with defaults, and the declared types."""
+    settings = dataclasses.asdict(experiment.settings(point)) if point else {}
+    return {path: _at(settings, path) for path in point}
 
 
 def _at(data: Any, path: str) -> Any:
