@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from ardae_rl.experiment.schema import Experiment, put
 
 Resources = Mapping[str, float]
 MAX_NAME_BYTES = 200
+_ROUNDING = 1e-6  # sums of fractions of a CPU or GPU; Ray counts in units of 1e-4
 
 
 def trial_name(assignment: Mapping[str, Any]) -> str:
@@ -63,38 +65,66 @@ class Footprint:
         return {name: sum(bundle.get(name, 0.0) for bundle in self.bundles) for name in names}
 
     def __str__(self) -> str:
-        amounts = ", ".join(f"{amount:g} {name}" for name, amount in self.total.items())
-        return amounts if len(self.bundles) == 1 else f"{amounts} in {len(self.bundles)} bundles"
+        """ "5 CPU, 1 GPU = 1 x (1 CPU) + 1 x (2 CPU, 1 GPU) + 1 x (2 CPU)"; of a single bundle only what it is."""
+        if len(self.bundles) == 1:
+            return _amounts(self.total)
+        kinds = Counter(_amounts(bundle) for bundle in self.bundles)
+        return f"{_amounts(self.total)} = {' + '.join(f'{count} x ({kind})' for kind, count in kinds.items())}"
 
 
-def concurrent_trials(footprints: Sequence[Footprint], available: Resources, limit: int | None) -> int:
-    """How many of the trials run at once on a cluster with ``available`` resources: as many as fit, in order, up to ``limit``."""
-    left, count = dict(available), 0
-    for footprint in footprints[:limit]:
-        if any(left.get(name, 0.0) < amount for name, amount in footprint.total.items()):
-            break
-        left = {name: amount - footprint.total.get(name, 0.0) for name, amount in left.items()}
-        count += 1
-    return count
+def concurrent_trials(footprints: Sequence[Footprint], nodes: Sequence[Resources], limit: int | None) -> int:
+    """How many of the trials run at once on ``nodes``: as many as fit, in order, up to ``limit``."""
+    left: Sequence[Resources] | None = nodes
+    for count, footprint in enumerate(footprints[:limit]):
+        left = _placed(footprint, left)
+        if left is None:
+            return count
+    return len(footprints[:limit])
 
 
 def shortfall(footprint: Footprint, nodes: Sequence[Resources]) -> str | None:
-    """Why a trial can never start on these nodes, or None: a bundle larger than any node, or more in total than all together."""
+    """Why a trial can never start on ``nodes``, however empty they are; None if it can."""
     for bundle in footprint.bundles:
-        if not any(all(node.get(name, 0.0) >= amount for name, amount in bundle.items()) for node in nodes):
-            return f"one of its processes needs {_amounts(bundle)} on one machine, the largest has {_amounts(_largest(nodes, bundle))}"
+        if not any(_fits(bundle, node) for node in nodes):
+            return _too_large(bundle, nodes)
+    if _placed(footprint, nodes) is not None:
+        return None
     everything = {name: sum(node.get(name, 0.0) for node in nodes) for name in footprint.total}
-    if any(everything[name] < amount for name, amount in footprint.total.items()):
+    if not _fits(footprint.total, everything):
         return f"it needs {_amounts(footprint.total)} in all, the cluster has {_amounts(everything)}"
-    return None
+    shapes = Counter(_amounts({name: node.get(name, 0.0) for name in footprint.total}) for node in nodes)
+    machines = ", ".join(f"{count} with {shape}" for shape, count in shapes.items())
+    return f"its processes, {footprint}, do not fit side by side on the machines there are: {machines}"
+
+
+def _too_large(bundle: Resources, nodes: Sequence[Resources]) -> str:
+    """What is asked of one machine, and what the largest has: by GPUs first, then by CPUs."""
+    missing = [name for name, amount in bundle.items() if amount > 0 and not any(node.get(name, 0.0) > 0 for node in nodes)]
+    if missing:
+        asked = _amounts({name: bundle[name] for name in missing})
+        return f"one of its processes needs {asked}, and no machine there ({len(nodes)} in all) has any"
+    largest = max(nodes, key=lambda node: [node.get(name, 0.0) for name in sorted(bundle, reverse=True)])
+    has = _amounts({name: largest.get(name, 0.0) for name in bundle})
+    return f"one of its processes needs {_amounts(bundle)} on one machine, the largest has {has}"
+
+
+def _placed(footprint: Footprint, nodes: Sequence[Resources]) -> list[Resources] | None:
+    """What is left of ``nodes`` once a trial runs; None if it has no room. GPUs first, largest first, as Ray itself packs bundles."""
+    left = [dict(node) for node in nodes]
+    for bundle in sorted(footprint.bundles, key=lambda bundle: (bundle.get("GPU", 0.0), bundle.get("CPU", 0.0)), reverse=True):
+        node = next((node for node in left if _fits(bundle, node)), None)
+        if node is None:
+            return None
+        node.update({name: node.get(name, 0.0) - amount for name, amount in bundle.items()})
+    return list(left)
+
+
+def _fits(asked: Resources, node: Resources) -> bool:
+    return all(node.get(name, 0.0) >= amount - _ROUNDING for name, amount in asked.items())
 
 
 def _amounts(resources: Resources) -> str:
     return ", ".join(f"{amount:g} {name}" for name, amount in resources.items())
-
-
-def _largest(nodes: Sequence[Resources], names: Resources) -> Resources:
-    return {name: max((node.get(name, 0.0) for node in nodes), default=0.0) for name in names}
 
 
 def _stored(experiment: Experiment, point: dict[str, Any]) -> dict[str, Any]:

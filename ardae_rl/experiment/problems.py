@@ -16,7 +16,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        """One line of at most ``MAX_LENGTH`` characters; what a terminal would not print as it is, such as control characters, is escaped."""
+        """One line of at most ``MAX_LENGTH`` characters; those a terminal would obey and not print are escaped."""
         text = ": ".join(part for part in (self.where, self.key, self.message) if part)
         text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[:MAX_LENGTH])
         return text if len(text) < MAX_LENGTH else f"{text[: MAX_LENGTH - 3]}..."

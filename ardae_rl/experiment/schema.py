@@ -111,7 +111,7 @@ class Experiment(ABC):
 
     def __post_init__(self) -> None:
         count = self.seeds if isinstance(self.seeds, int) else len(self.seeds)
-        trials = count * math.prod(map(len, self.grid_search.values()))
+        trials = min(count, MAX_SEEDS) * math.prod(map(len, self.grid_search.values()))
         named = re.fullmatch(r"[\w.][\w.-]*", self.name) is not None and self.name.strip(".") != ""
         fits = len(self.name.encode(errors="replace")) <= MAX_NAME_BYTES
         require(

@@ -59,10 +59,15 @@ class _Loader(yaml.SafeLoader):
         if size[0] > MAX_VALUES or size[1] > MAX_DEPTH:
             limits = f"it may hold {MAX_VALUES:,} values, nested {MAX_DEPTH} deep"
             raise yaml.constructor.ConstructorError(problem=f"{name or 'the file'} holds too much; {limits}", problem_mark=mark)
-        if isinstance(node, yaml.ScalarNode) and node.tag in _CORE_TAGS[:4]:
-            if self.resolve(yaml.ScalarNode, node.value, (True, False)) != node.tag:  # "!!int x"
-                raise yaml.constructor.ConstructorError(problem=f"{node.value!r} is not what its tag says", problem_mark=mark)
+        self._check_tag(node)
         return size
+
+    def _check_tag(self, node: yaml.Node) -> None:
+        """``!!int x`` claims what it is not."""
+        if not isinstance(node, yaml.ScalarNode) or node.tag not in _CORE_TAGS[:4]:
+            return
+        if self.resolve(yaml.ScalarNode, node.value, (True, False)) != node.tag:
+            raise yaml.constructor.ConstructorError(problem=f"{node.value!r} is not what its tag says", problem_mark=node.start_mark)
 
     def construct_integer(self, node: yaml.ScalarNode) -> int:
         text = str(self.construct_scalar(node)).replace("_", "")
