@@ -10,10 +10,14 @@ from ardae_rl.tasks.task import Task
 
 @dataclass(frozen=True)
 class TaskKind:
-    """The class of a task's settings, and where the task is: "package.module:Class", imported only once it is about to run."""
+    """The class of a task's settings, and where the task is: "package.module:Class", imported only once it is about to run.
+
+    ``method_field``: the setting, if there is one, that says which of several methods is at work; monitoring shows it.
+    """
 
     settings: type
     path: str
+    method_field: str | None = None
 
     def task(self) -> type[Task]:
         module, _, name = self.path.partition(":")
@@ -22,6 +26,6 @@ class TaskKind:
 
 
 TASKS: dict[str, TaskKind] = {
-    "energy": TaskKind(EnergySettings, "ardae_rl.tasks.energy.task:EnergyTask"),
-    "score_error": TaskKind(ScoreErrorSettings, "ardae_rl.tasks.score_error.task:ScoreErrorTask"),
+    "energy": TaskKind(EnergySettings, "ardae_rl.tasks.energy.task:EnergyTask", "method"),
+    "score_error": TaskKind(ScoreErrorSettings, "ardae_rl.tasks.score_error.task:ScoreErrorTask", "estimator"),
 }

@@ -1,15 +1,14 @@
 """Runs that join a cluster of several real nodes: a head without CPUs and two workers of one CPU each, behind a token."""
 
-import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from ray.cluster_utils import Cluster
 
 from tests.experiment.conftest import Launch, Write
+from tests.experiment.process import Cluster
 from tests.experiment.test_cli import tune
 from tests.experiment.test_task_runs import rows
 
@@ -22,15 +21,18 @@ config: {network: {layers: 1, width: 8}, steps: 200, report_every_steps: 20, eva
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        for _ in range(2):
-            cluster.add_node(num_cpus=1)
-        yield cluster.address
-        cluster.shutdown()
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path_factory.mktemp("nodes"), (0, 1, 1), "--include-dashboard=false")
+    yield cluster
+    cluster.end()
+
+
+@pytest.fixture
+def address(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where to join it, for processes that inherit its token."""
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    return cluster.address
 
 
 def refused_at_once(path: Path, address: str, *options: str) -> str:
