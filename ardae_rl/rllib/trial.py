@@ -72,7 +72,7 @@ class SACARDAETrial(SACARDAE):
         folder.mkdir(parents=True, exist_ok=True)
         self._evaluation_file = RecordFile(folder / "evaluations.csv", EVALUATION_COLUMNS, steps="env_steps")
         self._metrics_file = RecordFile(folder / "metrics.csv", METRICS_COLUMNS, steps="env_steps")
-        self._monitor = Monitor(experiment=folder.parent.name, trial=folder.name, env=str(config.env), method=config.sac.policy)
+        self._published = Monitor(experiment=folder.parent.name, trial=folder.name, env=str(config.env), method=config.sac.policy)
 
     def step(self) -> dict[str, Any]:
         if self.env_steps == 0:  # a first attempt that crashed before its first checkpoint may have left rows
@@ -87,7 +87,7 @@ class SACARDAETrial(SACARDAE):
 
     def _publish(self, progress: dict[str, Any]) -> None:
         fill = progress["replay_size"] / self.config.replay.capacity
-        self._monitor.publish({name: progress.get(column) for name, column in _PUBLISHED.items()} | {"replay_fill": fill})
+        self._published.publish({name: progress.get(column) for name, column in _PUBLISHED.items()} | {"replay_fill": fill})
 
     def __repr__(self) -> str:
         """What Ray's dashboard and logs call this process."""

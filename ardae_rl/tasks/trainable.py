@@ -55,7 +55,7 @@ class TaskTrial(tune.Trainable):
         self._evaluation_file = RecordFile(self._folder / "evaluations.csv", steps="steps")
         run = config["run"]
         method = str(getattr(self._settings, kind.method_field)) if kind.method_field else run
-        self._monitor = Monitor(experiment=self._folder.parent.name, trial=self._folder.name, env=run, method=method)
+        self._published = Monitor(experiment=self._folder.parent.name, trial=self._folder.name, env=run, method=method)
 
     def _claim_device(self) -> str:
         """Use no more threads than the CPUs this trial was given; "cuda" if it was given a GPU."""
@@ -92,7 +92,7 @@ class TaskTrial(tune.Trainable):
         return {**report, **self._evaluation}
 
     def _publish(self, report: Metrics) -> None:
-        self._monitor.publish(
+        self._published.publish(
             {
                 "steps": report["steps"],
                 "steps_per_s": report["steps_per_s"],
