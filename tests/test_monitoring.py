@@ -75,6 +75,24 @@ def samples(port: int) -> list[Sample]:
     return [(name, dict(re.findall(r'(\w+)="([^"]*)"', labels)), float(value)) for name, labels, value in lines]
 
 
+_NAMES = """
+import ray
+from ray._private.state import state
+from ray.core.generated.gcs_pb2 import ActorTableData
+ray.init(address={address!r}, logging_level="ERROR", log_to_driver=False)
+state._connect_and_get_accessor()
+for row in state.global_state_accessor.get_actor_table(None, None):
+    print(ActorTableData.FromString(row).repr_name)
+"""
+
+
+def process_names(address: str) -> set[str]:
+    """What Ray's dashboard calls the actors there."""
+    command = [sys.executable, "-c", _NAMES.format(address=address)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    return set(done.stdout.split("\n"))
+
+
 @pytest.mark.timeout(600)
 def test_trials_are_seen_at_the_prometheus_endpoint(
     cluster: Cluster, metrics_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -95,10 +113,12 @@ def test_trials_are_seen_at_the_prometheus_endpoint(
         runs[0].wait_until(lambda: seen("Pendulum-v1").keys() >= expected, 300)
         runs[1].wait_until(lambda: "ray_ardae_rl_evaluation" in seen("score_error"), 200)
         control, task = seen("Pendulum-v1"), seen("score_error")
+        names = process_names(cluster.address)
         labels = {tuple(labels[name] for name in LABELS) for _, labels, _ in samples(metrics_port)}
     finally:
         for run in runs:
             run.end()
+    assert {"SACARDAETrial(tiny/seed=0)", "TaskTrial(score_error)"} <= names
     assert labels == {("tiny", "seed=0", "Pendulum-v1", "implicit"), ("task", "seed=0", "score_error", "ardae")}
     assert (
         control["ray_ardae_rl_steps"] % 200 == 0 and control["ray_ardae_rl_steps_per_s"] > 0 and control["ray_ardae_rl_updates_per_s"] > 0

@@ -91,7 +91,8 @@ class SACARDAETrial(SACARDAE):
 
     def __repr__(self) -> str:
         """What Ray's dashboard and logs call this process."""
-        return f"{type(self).__name__}({_name(self._storage)})"
+        storage = getattr(self, "_storage", None)
+        return f"{type(self).__name__}({storage.experiment_dir_name}/{storage.trial_dir_name})" if storage else super().__repr__()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         self.save_to_path(checkpoint_dir, replay_directory=self._replay_directory())
@@ -129,10 +130,6 @@ class SACARDAETrial(SACARDAE):
         shutil.rmtree(directory.parent, ignore_errors=True)
         directory.parent.mkdir(parents=True)
         return directory
-
-
-def _name(storage: Any) -> str:
-    return f"{storage.experiment_dir_name}/{storage.trial_dir_name}" if storage else "alone"
 
 
 def _algorithm_config(config: dict[str, Any]) -> SACARDAEConfig:

@@ -53,9 +53,9 @@ class TaskTrial(tune.Trainable):
         self._folder.mkdir(parents=True, exist_ok=True)
         self._metrics_file = RecordFile(self._folder / "metrics.csv", steps="steps")
         self._evaluation_file = RecordFile(self._folder / "evaluations.csv", steps="steps")
-        run = config["run"]
-        method = str(getattr(self._settings, kind.method_field)) if kind.method_field else run
-        self._published = Monitor(experiment=self._folder.parent.name, trial=self._folder.name, env=run, method=method)
+        self._run = config["run"]
+        method = str(getattr(self._settings, kind.method_field)) if kind.method_field else self._run
+        self._published = Monitor(experiment=self._folder.parent.name, trial=self._folder.name, env=self._run, method=method)
 
     def _claim_device(self) -> str:
         """Use no more threads than the CPUs this trial was given; "cuda" if it was given a GPU."""
@@ -90,6 +90,10 @@ class TaskTrial(tune.Trainable):
             self._draw()
         self._publish(report)
         return {**report, **self._evaluation}
+
+    def __repr__(self) -> str:
+        """What Ray's dashboard and logs call this process, which may serve several trials one after the other."""
+        return f"TaskTrial({self._run})"
 
     def _publish(self, report: Metrics) -> None:
         self._published.publish(
