@@ -74,11 +74,12 @@ class Footprint:
 
 def concurrent_trials(footprints: Sequence[Footprint], nodes: Sequence[Resources], limit: int | None) -> int:
     """How many of the trials run at once on ``nodes``: as many as fit, in order, up to ``limit``."""
-    left: Sequence[Resources] | None = nodes
+    left = nodes
     for count, footprint in enumerate(footprints[:limit]):
-        left = _placed(footprint, left)
-        if left is None:
+        remaining = _placed(footprint, left)
+        if remaining is None:
             return count
+        left = remaining
     return len(footprints[:limit])
 
 
