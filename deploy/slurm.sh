@@ -37,7 +37,7 @@ if ((${#nodes[@]} > 1)); then
 fi
 trap 'kill "${pids[@]}" 2>/dev/null || true' EXIT
 
-timeout 600 "$python" - "$ip:$port" "${#nodes[@]}" <<'PYTHON'
+timeout 600 "$python" - "$ip:$port" "${#nodes[@]}" <<'PYTHON' &
 import sys, time
 import ray
 
@@ -51,6 +51,11 @@ while True:
 while sum(node["Alive"] for node in ray.nodes()) < count:
     time.sleep(1)
 PYTHON
+pids+=($!)
+if ! wait -n "${pids[@]}"; then # the first to end should be the one that waits for the nodes
+  echo "The Ray cluster did not start: a node ended, or not all ${#nodes[@]} were there after ten minutes. Ray's messages are above." >&2
+  exit 1
+fi
 
 resume=()
 if ((${SLURM_RESTART_COUNT:-0} > 0)); then

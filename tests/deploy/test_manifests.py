@@ -2,9 +2,11 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -189,14 +191,15 @@ def test_the_slurm_script_makes_a_cluster_of_two_nodes_and_runs_on_both(tmp_path
         "SLURM_JOB_NODELIST": "first,second",
         "SLURM_CPUS_PER_TASK": "1",
     }
-    done = subprocess.run(
-        ["bash", str(DEPLOY / "slurm.sh"), "tiny.yaml", "--storage-path", str(tmp_path / "runs")],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=350,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Trials:      2, 2 at a time: seed=0, seed=1" in done.stdout
+    log = tmp_path / "output.txt"
+    with log.open("w") as file:
+        command = ["bash", str(DEPLOY / "slurm.sh"), "tiny.yaml", "--storage-path", str(tmp_path / "runs")]
+        job = subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)
+    try:
+        assert job.wait(350) == 0, log.read_text()
+    finally:
+        job.terminate()
+        with suppress(ProcessLookupError):
+            os.killpg(job.pid, signal.SIGTERM)  # what the script left behind, if it was cut off
+    assert "Trials:      2, 2 at a time: seed=0, seed=1" in log.read_text()
     assert not (tmp_path / "scontrol.txt").exists(), "only a job that was interrupted queues again"
