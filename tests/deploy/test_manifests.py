@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -201,5 +202,6 @@ def test_the_slurm_script_makes_a_cluster_of_two_nodes_and_runs_on_both(tmp_path
         job.terminate()
         with suppress(ProcessLookupError):
             os.killpg(job.pid, signal.SIGTERM)  # what the script left behind, if it was cut off
+        shutil.rmtree(f"/tmp/ray-{os.getpid()}", ignore_errors=True)
     assert "Trials:      2, 2 at a time: seed=0, seed=1" in log.read_text()
     assert not (tmp_path / "scontrol.txt").exists(), "only a job that was interrupted queues again"

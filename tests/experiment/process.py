@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -61,11 +62,12 @@ class Cluster:
 
     def __init__(self, folder: Path, cpus: Sequence[int], *head_options: str) -> None:
         self._folder, self._nodes = folder, list[subprocess.Popen[bytes]]()
+        self._sessions = tempfile.mkdtemp(prefix="ray")  # short: it holds sockets, whose paths may have 107 bytes
         self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         port, client_port = free_ports(2)
         self.address = f"127.0.0.1:{port}"
         head = ["--head", "--node-ip-address=127.0.0.1", f"--port={port}", f"--ray-client-server-port={client_port}"]
-        self._start(*head, f"--temp-dir={tempfile.mkdtemp(prefix='ray')}", f"--num-cpus={cpus[0]}", *head_options)
+        self._start(*head, f"--temp-dir={self._sessions}", f"--num-cpus={cpus[0]}", *head_options)
         for count in cpus[1:]:
             self._start(f"--address={self.address}", "--node-ip-address=127.0.0.1", f"--num-cpus={count}")
 
@@ -90,6 +92,7 @@ class Cluster:
             finally:
                 with suppress(ProcessLookupError):
                     os.killpg(node.pid, signal.SIGKILL)
+        shutil.rmtree(self._sessions, ignore_errors=True)
 
 
 def free_ports(count: int) -> list[int]:
