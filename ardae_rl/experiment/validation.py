@@ -121,9 +121,6 @@ def _explain(cls: type, detail: Any, document: Document) -> Iterator[Problem]:
         yield Problem(document.place(written), written, _unknown_key(section, path[-1], cls))
     elif detail["type"] == "missing":
         yield Problem(document.place(key.rpartition(".")[0]), key, f"is missing; expected {describe(section)}")
-    elif path[-1] == "[key]":  # so pydantic marks what it says of a key, not of its value
-        key = ".".join(path[:-2])
-        yield Problem(document.place(key), key, f"its keys must be texts, got {shown(detail['input'])}; if it is meant as text, quote it")
     elif detail["type"] == "value_error":
         yield from _rule_problems(key, detail["ctx"]["error"], document)
     else:

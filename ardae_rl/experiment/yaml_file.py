@@ -69,6 +69,13 @@ class _Loader(yaml.SafeLoader):
         if self.resolve(yaml.ScalarNode, node.value, (True, False)) != node.tag:
             raise yaml.constructor.ConstructorError(problem=f"{node.value!r} is not what its tag says", problem_mark=node.start_mark)
 
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        for key in mapping:
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(problem=f"the key {key!r} is no text; quote it", problem_mark=node.start_mark)
+        return mapping
+
     def construct_integer(self, node: yaml.ScalarNode) -> int:
         text = str(self.construct_scalar(node)).replace("_", "")
         value = int(text, {"0x": 16, "0o": 8}.get(text[:2], 10)) if len(text) <= 64 else 2**63

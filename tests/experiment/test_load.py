@@ -186,7 +186,7 @@ def test_a_mistake_in_an_option_is_placed_there(write: Write) -> None:
         "--set config.sac.alpha=[1: config.sac.alpha: '[1' is not a YAML value; quote it if it is meant as text"
     ]
     assert mistakes(path, "config.env_config={1: 2}") == [
-        "--set config.env_config={1: 2}: config.env_config: its keys must be texts, got 1; if it is meant as text, quote it"
+        "--set config.env_config={1: 2}: config.env_config: '{1: 2}' is not a YAML value; quote it if it is meant as text"
     ]
     assert mistakes(path, seeds="x") == ["--seeds x: seeds: expected a whole number or a list, got the text 'x'"]
 

@@ -87,6 +87,7 @@ def test_all_duplicate_keys_are_named(tmp_path: Path) -> None:
         ("a: " + "[" * 30 + "]" * 30, r"is not valid YAML: a holds too much; it may hold 10,000 values, nested 20 deep"),
         ("a: " + "[" * 5000, r"is not valid YAML: it is nested too deeply"),
         ("a: 1\nb: \x07", r"x\.yaml: is not valid YAML: special characters are not allowed"),
+        ("a: [{1: 2}]", r"x\.yaml:1:5: is not valid YAML: the key 1 is no text; quote it"),
         ("? [a]\n: 1", r"x\.yaml:1: a list or mapping: is no name for a key"),
         ('base: "a\\0b"', r"x\.yaml:1: base: must name a YAML file beside this one"),
         ("a: {1: 2}", r"x\.yaml:1: a\.1: is no name for a key; if it is meant as text, quote it"),
