@@ -207,4 +207,4 @@ def test_an_option_is_applied_or_refused_in_plain_lines(folder: Path) -> None:
     def check(option: str) -> None:
         accepted(folder / "quickstart.yaml", option)
 
-    fuzz(0, 1000, options, check)
+    fuzz(0, 400, options, check)
