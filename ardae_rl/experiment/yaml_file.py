@@ -69,7 +69,7 @@ class _Loader(yaml.SafeLoader):
         if self.resolve(yaml.ScalarNode, node.value, (True, False)) != node.tag:
             raise yaml.constructor.ConstructorError(problem=f"{node.value!r} is not what its tag says", problem_mark=node.start_mark)
 
-    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         for key in mapping:
             if not isinstance(key, str):
