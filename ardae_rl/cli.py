@@ -44,7 +44,12 @@ def tune(
     resume: Annotated[
         bool, typer.Option("--resume", help="continue an interrupted or crashed experiment from its last checkpoints")
     ] = False,
-    address: Annotated[str | None, typer.Option(help="the Ray cluster to use (default: RAY_ADDRESS, else this machine)")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="the Ray cluster to use: auto, or HOST:6379 (default: RAY_ADDRESS, else this machine)")
+    ] = None,
+    autoscaling: Annotated[
+        bool, typer.Option("--autoscaling", help="the cluster starts machines on demand: wait for them where a trial has no room now")
+    ] = False,
     storage_path: Annotated[Path | None, typer.Option(help="where results go; on a cluster a folder every node mounts")] = None,
 ) -> None:
     """Train the experiment described by CONFIG.yaml on Ray; several of them side by side, as one sweep."""
@@ -55,11 +60,11 @@ def tune(
             )
         experiments = _loaded(_files(configs), assignments or (), seeds, storage_path, smoke)
         if len(experiments) > 1:
-            options = _options(assignments or (), seeds, storage_path, smoke)
-            code = _sweep(experiments, options, dry_run=dry_run, resume=resume, address=address)
+            options = _options(assignments or (), seeds, storage_path, smoke, autoscaling)
+            code = _sweep(experiments, options, dry_run=dry_run, resume=resume, address=address, may_grow=autoscaling)
         else:
             (config, experiment), *_ = experiments.items()
-            code = _tune(experiment, config, dry_run=dry_run, resume=resume, address=address)
+            code = _tune(experiment, config, dry_run=dry_run, resume=resume, address=address, may_grow=autoscaling)
     except InvalidExperimentError as error:
         typer.echo(f"Error: {error}" if len(error.problems) == 1 else f"{len(error.problems)} errors:\n{error}", err=True)
         code = INVALID
@@ -93,15 +98,18 @@ def _loaded(
     return experiments
 
 
-def _options(assignments: Sequence[str], seeds: str | None, storage_path: Path | None, smoke: bool) -> list[str]:
+def _options(assignments: Sequence[str], seeds: str | None, storage_path: Path | None, smoke: bool, autoscaling: bool) -> list[str]:
     """What the driver of each experiment of a sweep is told on its command line."""
     options = [option for assignment in assignments for option in ("--set", assignment)]
     options += ["--seeds", seeds] if seeds is not None else []
     options += ["--storage-path", str(storage_path)] if storage_path is not None else []
-    return options + (["--smoke"] if smoke else [])
+    options += ["--smoke"] if smoke else []
+    return options + (["--autoscaling"] if autoscaling else [])
 
 
-def _sweep(experiments: dict[Path, Experiment], options: list[str], *, dry_run: bool, resume: bool, address: str | None) -> int:
+def _sweep(
+    experiments: dict[Path, Experiment], options: list[str], *, dry_run: bool, resume: bool, address: str | None, may_grow: bool
+) -> int:
     from ardae_rl.experiment import sweep
     from ardae_rl.experiment.preflight import has_run
 
@@ -115,13 +123,13 @@ def _sweep(experiments: dict[Path, Experiment], options: list[str], *, dry_run: 
     for config, experiment in experiments.items():
         again = ["--resume"] if resume and has_run(experiment.folder) else []
         drivers.append(sweep.Driver(experiment, [sys.executable, sys.argv[0], str(config), *options, *again]))
-    code = sweep.run(drivers, address=address, command=_resume_command(), console=console)
+    code = sweep.run(drivers, address=address, may_grow=may_grow, command=_resume_command(), console=console)
     folders = [os.path.relpath(experiment.folder) for experiment in experiments.values()]
     typer.echo(f"Report:      {shlex.join(['python', 'scripts/report.py', *folders])}")
     return code
 
 
-def _tune(experiment: Experiment, config: Path, *, dry_run: bool, resume: bool, address: str | None) -> int:
+def _tune(experiment: Experiment, config: Path, *, dry_run: bool, resume: bool, address: str | None, may_grow: bool) -> int:
     from ardae_rl.experiment.preflight import check_folder
 
     experiment.check(str(config))
@@ -132,23 +140,27 @@ def _tune(experiment: Experiment, config: Path, *, dry_run: bool, resume: bool, 
         return 0
     from ardae_rl.experiment.launch import run
 
-    return run(experiment, resume=resume, address=address, command=_resume_command(), console=console)
+    return run(experiment, resume=resume, address=address, may_grow=may_grow, command=_resume_command(), console=console)
 
 
 def _print_plan(experiment: Experiment, address: str | None, console: Console) -> None:
-    from ardae_rl.experiment.launch import available_resources, cluster, cluster_address, footprints, local_resources
+    from ardae_rl.experiment.launch import cluster, cluster_address, cluster_nodes, footprints, local_nodes, obstacle
     from ardae_rl.experiment.plan import concurrent_trials, trial_assignments, trial_name
 
     typer.echo(to_yaml(experiment))
     asked = footprints(experiment)
     for assignment, footprint in zip(trial_assignments(experiment), asked, strict=True):
         typer.echo(f"{trial_name(assignment)}: {footprint}")
-    available = local_resources()
+    nodes = local_nodes()
     if cluster_address(address):
         with cluster(address):
-            available = available_resources()
-    at_once = concurrent_trials(asked, available, experiment.resources.max_concurrent_trials)
-    typer.echo(f"{len(asked)} trials, {at_once} at a time on {available.get('CPU', 0):g} CPU, {available.get('GPU', 0):g} GPU")
+            nodes = cluster_nodes()
+    at_once = concurrent_trials(asked, nodes, experiment.resources.max_concurrent_trials)
+    cpus, gpus = (sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU"))
+    typer.echo(f"{len(asked)} trials, {at_once} at a time on {cpus:g} CPU, {gpus:g} GPU of {len(nodes)} machine{'s' * (len(nodes) != 1)}")
+    reason = obstacle(experiment, nodes)
+    if reason:
+        typer.echo(f"A trial can never start there: {reason}")
 
 
 def _resume_command() -> str:
@@ -265,6 +277,7 @@ def _trained_policy(path: Path) -> "TrainedPolicy":
         return load_policy(path)
     from ardae_rl.rllib.checkpoint import read_policy
 
+    typer.echo(f"Note: {path} is read by pickle, which can run code: go on only with checkpoints you trust (docs/security.md)", err=True)
     logging.getLogger("ray").setLevel(logging.ERROR)  # RLlib warns of its own deprecations
     return read_policy(path)
 

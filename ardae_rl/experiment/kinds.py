@@ -4,6 +4,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from ardae_rl.experiment.control import ControlExperiment
+from ardae_rl.experiment.plan import trial_assignments, trial_name
 from ardae_rl.experiment.problems import Problem
 from ardae_rl.experiment.schema import CONTROL_RUN, Experiment
 from ardae_rl.experiment.task import task_experiment
@@ -33,9 +34,29 @@ def _grid_problems(experiment: Experiment, document: Document) -> list[Problem]:
         problem for path, values in experiment.grid_search.items() for problem in _axis_problems(experiment, path, values, document)
     ]
     if not problems:  # values that fit on their own may still not fit together
-        misfits = (misfit for point in experiment.grid_points() for misfit in _misfits(experiment, point))
-        problems = [Problem(document.place("grid_search"), "grid_search", misfit) for misfit in dict.fromkeys(misfits)]
+        misfits = _overlaps(experiment) or dict.fromkeys(
+            misfit for point in experiment.grid_points() for misfit in _misfits(experiment, point)
+        )
+        problems = [Problem(document.place("grid_search"), "grid_search", misfit) for misfit in misfits or _shared_names(experiment)]
     return problems
+
+
+def _overlaps(experiment: Experiment) -> list[str]:
+    """Axes of which one varies a part of what another varies as a whole."""
+    paths = list(experiment.grid_search)
+    pairs = ((outer, inner) for outer in paths for inner in paths if inner.startswith(f"{outer}."))
+    return [f"varies both {outer!r} and {inner!r}, which is a part of it; vary the one or the other" for outer, inner in pairs]
+
+
+def _shared_names(experiment: Experiment) -> list[str]:
+    """Trials that would write to the same folder."""
+    seen: dict[str, dict[str, Any]] = {}
+    problems = []
+    for assignment in trial_assignments(experiment):
+        first = seen.setdefault(trial_name(assignment), assignment)
+        if first is not assignment:
+            problems.append(f"{shown(first)} and {shown(assignment)} would share the folder {trial_name(assignment)!r}; leave one out")
+    return problems[:1]
 
 
 def _axis_problems(experiment: Experiment, path: str, values: list[Any], document: Document) -> list[Problem]:

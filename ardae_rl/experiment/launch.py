@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from rich.console import Console
 from ardae_rl.experiment.display import Display, Row
 from ardae_rl.experiment.plan import (
     Footprint,
+    Resources,
     assignment_of,
     concurrent_trials,
     param_space,
@@ -47,8 +48,10 @@ _QUIET = {
 }
 
 
-def run(experiment: Experiment, *, resume: bool, address: str | None, command: str, console: Console) -> int:
+def run(experiment: Experiment, *, resume: bool, address: str | None, may_grow: bool, command: str, console: Console) -> int:
     """Train every trial and print how it went. ``command`` is what the user would type to continue after an interruption.
+
+    ``may_grow``: the cluster starts machines on demand, so a trial that has no room today waits.
 
     Returns the exit code: 0 if every trial finished, 1 if one failed, 128 + the signal if the run was interrupted.
 
@@ -56,7 +59,7 @@ def run(experiment: Experiment, *, resume: bool, address: str | None, command: s
         InvalidExperimentError: no cluster at ``address``, or one on which a trial can never start. Nothing was written.
     """
     with cluster(address) as dashboard:
-        check_resources(experiment, may_grow=cluster_address(address) is not None, console=console)
+        check_resources(experiment, may_grow=may_grow, console=console)
         _record(experiment)
         _announce(experiment, dashboard, resume, console)
         return _train(experiment, resume, command, console)
@@ -115,32 +118,34 @@ def trial_config(experiment: Experiment, point: Mapping[str, Any]) -> dict[str, 
     return {**experiment.subject, "settings": dataclasses.asdict(experiment.settings(point)), "seed": experiment.seed_list[0]}
 
 
-def available_resources() -> dict[str, float]:
-    """What the cluster has in all, taken or not. Call inside :func:`cluster`."""
+def cluster_nodes() -> list[dict[str, float]]:
+    """What each machine of the cluster has, taken or not. Call inside :func:`cluster`."""
     import ray
 
-    return {str(name): float(amount) for name, amount in ray.cluster_resources().items()}
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def local_resources() -> dict[str, float]:
+def local_nodes() -> list[dict[str, float]]:
     """What a cluster started on this machine would have."""
     import torch
 
-    return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+    return [{"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}]
 
 
 def check_resources(experiment: Experiment, *, may_grow: bool, console: Console) -> None:
-    """Refuse trials this machine can never hold; on a joined cluster, which may have an autoscaler, only say what they wait for."""
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    reasons = (shortfall(footprint, nodes) for footprint in footprints(experiment)[:: len(experiment.seed_list)])
-    reason = next(filter(None, reasons), None)
+    """Refuse trials that the cluster as it is can never hold; one that may grow only has to be told what they wait for."""
+    reason = obstacle(experiment, cluster_nodes())
     if reason and may_grow:
         say(console, "Note", f"a trial can start only once the cluster has grown: {reason}")
     elif reason:
-        advice = f"{experiment.resource_advice}, or use a larger cluster with --address"
+        advice = f"{experiment.resource_advice}, use a larger cluster with --address, or add --autoscaling if this one grows on demand"
         raise InvalidExperimentError([Problem("resources", "", f"a trial can never start: {reason}; {advice}")])
+
+
+def obstacle(experiment: Experiment, nodes: Sequence[Resources]) -> str | None:
+    """Why some trial can never start on ``nodes``, or None."""
+    reasons = (shortfall(footprint, nodes) for footprint in footprints(experiment)[:: len(experiment.seed_list)])
+    return next(filter(None, reasons), None)
 
 
 def _record(experiment: Experiment) -> None:
@@ -164,7 +169,7 @@ def _log_to(path: Path) -> None:
 
 def _announce(experiment: Experiment, dashboard: str | None, resume: bool, console: Console) -> None:
     names = [trial_name(assignment) for assignment in trial_assignments(experiment)]
-    at_once = concurrent_trials(footprints(experiment), available_resources(), experiment.resources.max_concurrent_trials)
+    at_once = concurrent_trials(footprints(experiment), cluster_nodes(), experiment.resources.max_concurrent_trials)
     lines = {
         "Experiment": f"{experiment.name}: {experiment.title}" + (", resumed" if resume else ""),
         "Trials": f"{len(names)}, {at_once} at a time: {_listed(names)}",

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def shortened(experiment: Experiment) -> Experiment:
 
 def _unused_name(folder: Path, stem: str) -> str:
     number = 1
-    while (folder / f"{stem}-{number}").exists():
+    while os.path.exists(folder / f"{stem}-{number}"):  # unlike Path.exists, False where it may not look
         number += 1
     return f"{stem}-{number}"
 

@@ -1,7 +1,9 @@
 """The trials of an experiment: their names, what Tune is asked to vary, and what each asks of the cluster."""
 
 import dataclasses
+import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,17 +11,26 @@ from typing import Any
 from ardae_rl.experiment.schema import Experiment, put
 
 Resources = Mapping[str, float]
+MAX_NAME_BYTES = 200
+_ROUNDING = 1e-6  # sums of fractions of a CPU or GPU; Ray counts in units of 1e-4
 
 
 def trial_name(assignment: Mapping[str, Any]) -> str:
-    """A short stable name, fit for a folder, from what is particular to a trial: {"sac.alpha": 0.2, "seed": 0} is "alpha=0.2_seed=0"."""
+    """A short stable name, fit for a folder, from what is particular to a trial: {"sac.alpha": 0.2, "seed": 0} is "alpha=0.2_seed=0".
+
+    Letters, digits and ``=._+-,{}[]`` stay, anything else becomes "_"; of a long name the end gives way to a digest of the whole.
+    """
     name = "_".join(f"{_short(path, assignment)}={_label(value)}" for path, value in sorted(assignment.items(), key=_seed_last))
-    return re.sub(r'[/()<>:"\\|?*\s]', "_", name)
+    name = re.sub(r"[^\w=.+,{}\[\]-]", "_", name)
+    if len(name.encode()) <= MAX_NAME_BYTES:
+        return name
+    kept = name.encode()[: MAX_NAME_BYTES - 9].decode(errors="ignore")
+    return f"{kept}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def trial_assignments(experiment: Experiment) -> list[dict[str, Any]]:
     """What is particular to each trial, in the order Tune starts them: a value per grid path (as stored), and the seed."""
-    points = [{path: _stored(experiment, point, path) for path in point} for point in experiment.grid_points()]
+    points = [_stored(experiment, point) for point in experiment.grid_points()]
     return [{**point, "seed": seed} for point in points for seed in experiment.seed_list]
 
 
@@ -33,7 +44,7 @@ def param_space(experiment: Experiment) -> dict[str, Any]:
     """Tune's search space: the settings as plain data with each grid path, and the seed, marked to be varied."""
     settings = dataclasses.asdict(experiment.settings(next(experiment.grid_points())))
     for path, values in experiment.grid_search.items():
-        put(settings, path, {"grid_search": [_stored(experiment, {path: value}, path) for value in values]})
+        put(settings, path, {"grid_search": [_stored(experiment, {path: value})[path] for value in values]})
     return {**experiment.subject, "settings": settings, "seed": {"grid_search": experiment.seed_list}}
 
 
@@ -54,42 +65,73 @@ class Footprint:
         return {name: sum(bundle.get(name, 0.0) for bundle in self.bundles) for name in names}
 
     def __str__(self) -> str:
-        amounts = ", ".join(f"{amount:g} {name}" for name, amount in self.total.items())
-        return amounts if len(self.bundles) == 1 else f"{amounts} in {len(self.bundles)} bundles"
+        """ "5 CPU, 1 GPU = 1 x (1 CPU) + 1 x (2 CPU, 1 GPU) + 1 x (2 CPU)"; of a single bundle only what it is."""
+        if len(self.bundles) == 1:
+            return _amounts(self.total)
+        kinds = Counter(_amounts(bundle) for bundle in self.bundles)
+        return f"{_amounts(self.total)} = {' + '.join(f'{count} x ({kind})' for kind, count in kinds.items())}"
 
 
-def concurrent_trials(footprints: Sequence[Footprint], available: Resources, limit: int | None) -> int:
-    """How many of the trials run at once on a cluster with ``available`` resources: as many as fit, in order, up to ``limit``."""
-    left, count = dict(available), 0
-    for footprint in footprints[:limit]:
-        if any(left.get(name, 0.0) < amount for name, amount in footprint.total.items()):
-            break
-        left = {name: amount - footprint.total.get(name, 0.0) for name, amount in left.items()}
-        count += 1
-    return count
+def concurrent_trials(footprints: Sequence[Footprint], nodes: Sequence[Resources], limit: int | None) -> int:
+    """How many of the trials run at once on ``nodes``: as many as fit, in order, up to ``limit``."""
+    left = nodes
+    for count, footprint in enumerate(footprints[:limit]):
+        remaining = _placed(footprint, left)
+        if remaining is None:
+            return count
+        left = remaining
+    return len(footprints[:limit])
 
 
 def shortfall(footprint: Footprint, nodes: Sequence[Resources]) -> str | None:
-    """Why a trial can never start on these nodes, or None: a bundle larger than any node, or more in total than all together."""
+    """Why a trial can never start on ``nodes``, however empty they are; None if it can."""
     for bundle in footprint.bundles:
-        if not any(all(node.get(name, 0.0) >= amount for name, amount in bundle.items()) for node in nodes):
-            return f"one of its processes needs {_amounts(bundle)} on one machine, the largest has {_amounts(_largest(nodes, bundle))}"
+        if not any(_fits(bundle, node) for node in nodes):
+            return _too_large(bundle, nodes)
+    if _placed(footprint, nodes) is not None:
+        return None
     everything = {name: sum(node.get(name, 0.0) for node in nodes) for name in footprint.total}
-    if any(everything[name] < amount for name, amount in footprint.total.items()):
+    if not _fits(footprint.total, everything):
         return f"it needs {_amounts(footprint.total)} in all, the cluster has {_amounts(everything)}"
-    return None
+    shapes = Counter(_amounts({name: node.get(name, 0.0) for name in footprint.total}) for node in nodes)
+    machines = ", ".join(f"{count} with {shape}" for shape, count in shapes.items())
+    return f"its processes, {footprint}, do not fit side by side on the machines there are: {machines}"
+
+
+def _too_large(bundle: Resources, nodes: Sequence[Resources]) -> str:
+    """What is asked of one machine, and what the largest has: by GPUs first, then by CPUs."""
+    missing = [name for name, amount in bundle.items() if amount > 0 and not any(node.get(name, 0.0) > 0 for node in nodes)]
+    if missing:
+        asked = _amounts({name: bundle[name] for name in missing})
+        return f"one of its processes needs {asked}, and no machine there ({len(nodes)} in all) has any"
+    largest = max(nodes, key=lambda node: [node.get(name, 0.0) for name in sorted(bundle, reverse=True)])
+    has = _amounts({name: largest.get(name, 0.0) for name in bundle})
+    return f"one of its processes needs {_amounts(bundle)} on one machine, the largest has {has}"
+
+
+def _placed(footprint: Footprint, nodes: Sequence[Resources]) -> list[Resources] | None:
+    """What is left of ``nodes`` once a trial runs; None if it has no room. GPUs first, largest first, as Ray itself packs bundles."""
+    left = [dict(node) for node in nodes]
+    for bundle in sorted(footprint.bundles, key=lambda bundle: (bundle.get("GPU", 0.0), bundle.get("CPU", 0.0)), reverse=True):
+        node = next((node for node in left if _fits(bundle, node)), None)
+        if node is None:
+            return None
+        node.update({name: node.get(name, 0.0) - amount for name, amount in bundle.items()})
+    return list(left)
+
+
+def _fits(asked: Resources, node: Resources) -> bool:
+    return all(node.get(name, 0.0) >= amount - _ROUNDING for name, amount in asked.items())
 
 
 def _amounts(resources: Resources) -> str:
     return ", ".join(f"{amount:g} {name}" for name, amount in resources.items())
 
 
-def _largest(nodes: Sequence[Resources], names: Resources) -> Resources:
-    return {name: max((node.get(name, 0.0) for node in nodes), default=0.0) for name in names}
-
-
-def _stored(experiment: Experiment, point: dict[str, Any], path: str) -> Any:
-    return _at(dataclasses.asdict(experiment.settings(point)), path)
+def _stored(experiment: Experiment, point: dict[str, Any]) -> dict[str, Any]:
+    """The values of ``point`` as the settings hold them: with defaults, and the declared types."""
+    settings = dataclasses.asdict(experiment.settings(point)) if point else {}
+    return {path: _at(settings, path) for path in point}
 
 
 def _at(data: Any, path: str) -> Any:

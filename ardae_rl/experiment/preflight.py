@@ -40,7 +40,7 @@ def has_run(folder: Path) -> bool:
 
 
 def _write_obstacle(folder: Path) -> str | None:
-    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    nearest = next(parent for parent in (folder, *folder.parents) if os.path.exists(parent))  # unlike Path.exists, never raises
     if not nearest.is_dir():
         return f"cannot write to {folder}: {nearest} is not a directory"
     if not os.access(nearest, os.W_OK | os.X_OK):

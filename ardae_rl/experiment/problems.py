@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+MAX_LENGTH = 1000
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -14,7 +16,10 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.where, self.key, self.message) if part)
+        """One line of at most ``MAX_LENGTH`` characters; those a terminal would obey and not print are escaped."""
+        text = ": ".join(part for part in (self.where, self.key, self.message) if part)
+        text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[:MAX_LENGTH])
+        return text if len(text) < MAX_LENGTH else f"{text[: MAX_LENGTH - 3]}..."
 
 
 class InvalidExperimentError(Exception):

@@ -22,6 +22,10 @@ from ardae_rl.experiment.yaml_file import Document
 from ardae_rl.tasks.registry import TASKS
 
 MAX_SEEDS = 1000
+MAX_TRIALS = 10_000
+MAX_NAME_BYTES = 100
+MAX_FILE_NAME_BYTES = 255  # of every file system in use
+MAX_PATH_LENGTH = 1000
 CONTROL_RUN = "SAC-AR-DAE"
 
 if TYPE_CHECKING:
@@ -107,13 +111,18 @@ class Experiment(ABC):
 
     def __post_init__(self) -> None:
         count = self.seeds if isinstance(self.seeds, int) else len(self.seeds)
-        named = re.fullmatch(r"[\w.-]*\w[\w.-]*", self.name) is not None
+        trials = min(count, MAX_SEEDS) * math.prod(map(len, self.grid_search.values()))
+        named = re.fullmatch(r"[\w.][\w.-]*", self.name) is not None and self.name.strip(".") != ""
+        fits = len(self.name.encode(errors="replace")) <= MAX_NAME_BYTES
         require(
-            (named, "name", "made of letters, digits, '.', '_' and '-' (it names a folder)", self.name),
+            (named, "name", "made of letters, digits, '.', '_' and, not at its beginning, '-' (it names a folder)", self.name),
+            (fits, "name", f"no longer than {MAX_NAME_BYTES} bytes", self.name),
             (0 < count <= MAX_SEEDS, "seeds", f"between 1 and {MAX_SEEDS} of them", self.seeds),
             (isinstance(self.seeds, int) or all(seed >= 0 for seed in self.seeds), "seeds", "0 or greater", self.seeds),
             (isinstance(self.seeds, int) or len(set(self.seeds)) == count, "seeds", "all different", self.seeds),
             ("://" not in self.storage_path, "storage_path", "a directory (on a cluster: one that every node mounts)", self.storage_path),
+            (_can_be_folder(self.storage_path), "storage_path", "the path of a directory there is or can be", self.storage_path),
+            (trials <= MAX_TRIALS, "grid_search", f"at most {MAX_TRIALS:,} trials, counting every seed", trials),
             (self.max_failures >= 0, "max_failures", "0 or greater", self.max_failures),
         )
 
@@ -184,6 +193,17 @@ class Experiment(ABC):
         if settings is None:
             raise ValueError("\n".join(f"{problem.key}: {problem.message}" for problem in problems))
         return settings
+
+
+def _can_be_folder(text: str) -> bool:
+    """Whether ``text`` can be the path of a folder at all: printable, of a user there is (``~name``), no part of it too long."""
+    if not text.isprintable() or len(text) > MAX_PATH_LENGTH:
+        return False
+    try:
+        parts = Path(text).expanduser().parts
+    except RuntimeError:  # no such user
+        return False
+    return all(len(part.encode()) <= MAX_FILE_NAME_BYTES for part in parts)
 
 
 def put(data: dict[str, Any], path: str, value: object) -> None:

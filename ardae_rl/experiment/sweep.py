@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from ardae_rl.experiment.launch import available_resources, check_resources, cluster, cluster_address, footprints, say
+from ardae_rl.experiment.launch import check_resources, cluster, cluster_nodes, footprints, say
 from ardae_rl.experiment.plan import concurrent_trials, trial_assignments, trial_name
 from ardae_rl.experiment.preflight import check_folder, has_run
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
@@ -128,8 +128,10 @@ def check(experiments: Mapping[Path, Experiment], *, resume: bool) -> None:
         raise InvalidExperimentError(problems)
 
 
-def run(drivers: Sequence[Driver], *, address: str | None, command: str, console: Console) -> int:
+def run(drivers: Sequence[Driver], *, address: str | None, may_grow: bool, command: str, console: Console) -> int:
     """Run all of them, showing the statistics of their seeds; ``command`` is what continues the sweep after an interruption.
+
+    ``may_grow`` as for :func:`.launch.run`.
 
     Returns the exit code: 0 if every experiment finished, 1 if one failed, 128 + the signal if it was interrupted.
     """
@@ -137,9 +139,9 @@ def run(drivers: Sequence[Driver], *, address: str | None, command: str, console
         import ray
 
         for driver in drivers:
-            check_resources(driver.experiment, may_grow=cluster_address(address) is not None, console=console)
+            check_resources(driver.experiment, may_grow=may_grow, console=console)
         asked = [footprint for driver in drivers for footprint in footprints(driver.experiment)]
-        at_once = max(1, concurrent_trials(asked, available_resources(), None))
+        at_once = max(1, concurrent_trials(asked, cluster_nodes(), None))
         say(console, "Sweep", f"{len(drivers)} experiments, {len(asked)} trials, {at_once} at a time")
         say(console, "Dashboard", f"http://{dashboard}" if dashboard else "not available (pip install 'ray[default]')")
         for storage in dict.fromkeys(driver.experiment.storage_folder for driver in drivers):

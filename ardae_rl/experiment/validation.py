@@ -19,6 +19,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from ardae_rl.experiment.problems import Problem, nearest
 from ardae_rl.experiment.yaml_file import Document
 
+MAX_SHOWN = 200  # characters of a value in a message
+
 
 def validate(cls: type, document: Document) -> tuple[Any, list[Problem]]:
     """An instance of dataclass ``cls`` from ``document``, or None and every mistake in it, in the order they were written.
@@ -102,7 +104,7 @@ def _strict(hint: Any) -> Any:
 
 
 def _whole(value: object) -> object:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**63 else value
 
 
 def _built(cls: type, model: BaseModel) -> Any:
@@ -198,10 +200,14 @@ def _looks_numeric(text: str) -> bool:
 
 
 def shown(value: object) -> str:
-    """``value`` as a user wrote it in YAML."""
+    """``value`` as a user wrote it in YAML, its beginning if it is long."""
     if isinstance(value, str):
-        return f"the text {value!r}"
-    return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+        return f"the text {_beginning(repr(value))}"
+    return _beginning(yaml.safe_dump(value, default_flow_style=True, width=10 * MAX_SHOWN).removesuffix("...\n").strip())
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def describe(hint: Any) -> str:

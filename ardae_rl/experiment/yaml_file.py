@@ -4,8 +4,12 @@ A file may name another, ``base: humanoid.yaml``, beside it: it then says only w
 (a list or null, too) replaces what the base says; the base may have a base itself.
 
 PyYAML follows YAML 1.1: it reads ``3e-4`` and ``1e6`` as text, ``on`` and ``no`` as booleans, ``010`` as eight and ``1:30`` as ninety.
+
+A file may come from anywhere, so reading one runs none of its code and ends soon: no tags beyond plain data, and limits to nesting, to
+what aliases expand to and to the digits of a number.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,17 +20,83 @@ import yaml
 
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 
+MAX_DEPTH = 20
+MAX_VALUES = 10_000
+
 _TEXT_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+_CORE_TAGS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map"))
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain data only, as SafeLoader, but scalars mean what the core schema of YAML 1.2 says (digits may be grouped: ``1_000_000``)."""
+    """Plain data only, as SafeLoader, but scalars mean what the core schema of YAML 1.2 says (digits may be grouped: ``1_000_000``).
 
-    yaml_implicit_resolvers = {}  # noqa: RUF012 (PyYAML's class-level registry; starts empty to drop the YAML 1.1 rules)
+    Dates, sets and what else YAML 1.1 had tags for are no plain data. Every error is a ``yaml.YAMLError``.
+    """
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 (PyYAML's class-level registries; this one starts empty to drop the YAML 1.1 rules)
+    yaml_constructors = {  # noqa: RUF012
+        tag: construct for tag, construct in yaml.SafeLoader.yaml_constructors.items() if tag is None or tag in _CORE_TAGS
+    }
+
+    def get_single_node(self) -> yaml.Node | None:
+        try:
+            node = super().get_single_node()
+            if node is not None:
+                self._measure(node, "", node.start_mark, {})
+        except RecursionError:
+            raise yaml.composer.ComposerError(problem="it is nested too deeply") from None
+        return node
+
+    def _measure(self, node: yaml.Node, name: str, mark: yaml.Mark, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
+        """How many values ``node`` holds, counting aliases as often as they are used, and how deep it is; checks each scalar's tag."""
+        if id(node) not in known:
+            known[id(node)] = None
+            below = [self._measure(child, path, mark, known) for child, path, mark in _children(node, name)]
+            known[id(node)] = 1 + sum(values for values, _ in below), 1 + max((depth for _, depth in below), default=0)
+        size = known[id(node)]
+        if size is None:
+            raise yaml.constructor.ConstructorError(problem=f"{name} refers to itself", problem_mark=mark)
+        if size[0] > MAX_VALUES or size[1] > MAX_DEPTH:
+            limits = f"it may hold {MAX_VALUES:,} values, nested {MAX_DEPTH} deep"
+            raise yaml.constructor.ConstructorError(problem=f"{name or 'the file'} holds too much; {limits}", problem_mark=mark)
+        self._check_tag(node)
+        return size
+
+    def _check_tag(self, node: yaml.Node) -> None:
+        """``!!int x`` claims what it is not."""
+        if not isinstance(node, yaml.ScalarNode) or node.tag not in _CORE_TAGS[:4]:
+            return
+        if self.resolve(yaml.ScalarNode, node.value, (True, False)) != node.tag:
+            raise yaml.constructor.ConstructorError(problem=f"{node.value!r} is not what its tag says", problem_mark=node.start_mark)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        for key in mapping:
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(problem=f"the key {key!r} is no text; quote it", problem_mark=node.start_mark)
+        return mapping
 
     def construct_integer(self, node: yaml.ScalarNode) -> int:
         text = str(self.construct_scalar(node)).replace("_", "")
-        return int(text, {"0x": 16, "0o": 8}.get(text[:2], 10))
+        value = int(text, {"0x": 16, "0o": 8}.get(text[:2], 10)) if len(text) <= 64 else 2**63
+        if abs(value) >= 2**63:
+            raise yaml.constructor.ConstructorError(problem="a whole number does not fit into 64 bits", problem_mark=node.start_mark)
+        return value
+
+
+def _children(node: yaml.Node, name: str) -> Iterator[tuple[yaml.Node, str, yaml.Mark]]:
+    """What ``node`` holds, with its dotted path and where it was written."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            path = f"{name}.{_text(key)}" if name else _text(key)
+            yield from ((key, path, key.start_mark), (value, path, key.start_mark))
+    elif isinstance(node, yaml.SequenceNode):
+        yield from ((item, name, item.start_mark) for item in node.value)
+
+
+def _text(key: yaml.Node) -> str:
+    """The name that a key gives; of one that is no scalar, what it is."""
+    return str(key.value) if isinstance(key, yaml.ScalarNode) else "a list or mapping"
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(?:~|null|Null|NULL|)\Z"), ["~", "n", "N", ""])
@@ -76,17 +146,17 @@ def _read(path: Path, asked_at: str, key: str, derived: tuple[Path, ...]) -> Doc
     """``derived`` are the files that lead here, each the next one's base; ``key`` of ``asked_at`` is what named this one."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         where = f"{path} " if key else ""
         raise InvalidExperimentError([Problem(asked_at, key, f"{where}cannot be read: {_reason(error)}")]) from error
     document = _parse(text, str(path))
     if "base" not in document.data:
         return document
     base, place = document.data.pop("base"), document.places.pop("base")
-    if not isinstance(base, str):
+    if not isinstance(base, str) or not base.isprintable():
         raise InvalidExperimentError([Problem(place, "base", f"must name a YAML file beside this one, got {base!r}")])
     chain = (*derived, path)
-    if (path.parent / base).resolve() in [file.resolve() for file in chain]:
+    if os.path.realpath(path.parent / base) in map(os.path.realpath, chain):
         raise InvalidExperimentError(
             [Problem(place, "base", f"goes round in a circle: {' -> '.join(file.name for file in chain)} -> {base}")]
         )
@@ -113,13 +183,16 @@ def _merge(base: dict[str, Any], changes: dict[str, Any], prefix: str = "") -> t
 
 
 def parse_value(text: str) -> object:
-    """The value of ``--set key=text``, read by the same rules as a file: ``3e-4`` is a number, ``[1, 2]`` a list, ``auto`` a text."""
+    """The value of ``--set key=text``, read by the same rules as a file: ``3e-4`` is a number, ``[1, 2]`` a list, ``auto`` a text.
+
+    Raises yaml.YAMLError.
+    """
     return yaml.load(text, Loader=_Loader)
 
 
 def _parse(text: str, source: str) -> Document:
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise InvalidExperimentError([Problem(source, "", "must hold 'key: value' lines at the top, such as 'name: quickstart'")])
@@ -128,8 +201,6 @@ def _parse(text: str, source: str) -> Document:
         data = loader.construct_document(node)
     except yaml.YAMLError as error:
         raise InvalidExperimentError([_syntax_problem(error, source)]) from error
-    finally:
-        loader.dispose()
     return Document(source, data, {key.name: f"{source}:{key.line}" for key in keys})
 
 
@@ -140,14 +211,12 @@ class _Key:
     is_text: bool
 
 
-def _keys(node: yaml.MappingNode, prefix: str = "", around: tuple[yaml.Node, ...] = ()) -> Iterator[_Key]:
+def _keys(node: yaml.MappingNode, prefix: str = "") -> Iterator[_Key]:
     for key_node, value_node in node.value:
-        name = f"{prefix}{key_node.value}"
-        yield _Key(name, key_node.start_mark.line + 1, key_node.tag in _TEXT_TAGS)
-        if value_node in (*around, node):
-            raise yaml.constructor.ConstructorError(problem=f"{name} refers to itself", problem_mark=key_node.start_mark)
+        name = f"{prefix}{_text(key_node)}"
+        yield _Key(name, key_node.start_mark.line + 1, isinstance(key_node, yaml.ScalarNode) and key_node.tag in _TEXT_TAGS)
         if isinstance(value_node, yaml.MappingNode):
-            yield from _keys(value_node, f"{name}.", (*around, node))
+            yield from _keys(value_node, f"{name}.")
 
 
 def _check_keys(keys: list[_Key], source: str) -> None:
@@ -167,8 +236,11 @@ def _check_keys(keys: list[_Key], source: str) -> None:
 def _syntax_problem(error: yaml.YAMLError, source: str) -> Problem:
     mark = getattr(error, "problem_mark", None)
     place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
-    return Problem(place, "", f"is not valid YAML: {getattr(error, 'problem', None) or error}")
+    reason = getattr(error, "problem", None) or getattr(error, "reason", None) or error
+    return Problem(place, "", f"is not valid YAML: {reason}")
 
 
 def _reason(error: Exception) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is not UTF-8 text"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

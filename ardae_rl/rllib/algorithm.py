@@ -143,10 +143,11 @@ class SACARDAE(Algorithm):
         self.evaluations.append({"env_steps": self.env_steps, "num_updates": self.num_updates, "returns": returns})
 
     def step(self) -> dict[str, Any]:
-        steps, seconds = self.env_steps, self._seconds
+        steps, updates, seconds = self.env_steps, self.num_updates, self._seconds
         results = super().step()
-        rate = (self.env_steps - steps) / max(self._seconds - seconds, 1e-9)
-        return results | {"progress": self._progress(results) | {"env_steps_per_s": rate}}
+        elapsed = max(self._seconds - seconds, 1e-9)
+        rates = {"env_steps_per_s": (self.env_steps - steps) / elapsed, "updates_per_s": (self.num_updates - updates) / elapsed}
+        return results | {"progress": self._progress(results) | rates}
 
     def _progress(self, results: dict[str, Any]) -> dict[str, Any]:
         """The numbers to watch, flat. Returns are the latest known, NaN before the first; learner metrics are the last call's."""

@@ -11,6 +11,7 @@ from typing import Any
 from pyarrow.fs import LocalFileSystem
 from ray.tune import PlacementGroupFactory
 
+from ardae_rl.monitoring import Monitor
 from ardae_rl.plain import rebuild
 from ardae_rl.records import RecordFile
 from ardae_rl.rllib.algorithm import REPLAY_DIRECTORY, SACARDAE
@@ -19,14 +20,33 @@ from ardae_rl.rllib.records import EVALUATION_COLUMNS, evaluation_row
 from ardae_rl.rllib.settings import TrainingSettings
 from ardae_rl.sac.update import METRIC_NAMES
 
-_PROGRESS_COLUMNS = ("env_steps", "updates", "updates_per_env_step", "seconds", "env_steps_per_s", "replay_size", "episode_return_mean")
 METRICS_COLUMNS = (
     "seed",
-    *_PROGRESS_COLUMNS,
+    "env_steps",
+    "updates",
+    "updates_per_env_step",
+    "seconds",
+    "env_steps_per_s",
+    "updates_per_s",
+    "replay_size",
+    "episode_return_mean",
     "evaluation_return_mean",
     "evaluation_return_max",
     *(f"learner/{name}" for name in sorted(METRIC_NAMES)),
 )
+_PUBLISHED = {  # by Monitor: its names, and those of a progress report
+    "steps": "env_steps",
+    "steps_per_s": "env_steps_per_s",
+    "updates_per_s": "updates_per_s",
+    "episode_return": "episode_return_mean",
+    "evaluation": "evaluation_return_mean",
+    "score_loss": "learner/score_loss",
+    "importance_ess_fraction": "learner/importance_ess_fraction",
+    "entropy": "learner/entropy",
+    "critic_loss": "learner/critic_loss",
+    "q_mean": "learner/q_mean",
+    "non_finite_skips": "learner/non_finite_skipped",
+}
 
 
 def settings_from_dict(values: dict[str, Any]) -> TrainingSettings:
@@ -52,6 +72,7 @@ class SACARDAETrial(SACARDAE):
         folder.mkdir(parents=True, exist_ok=True)
         self._evaluation_file = RecordFile(folder / "evaluations.csv", EVALUATION_COLUMNS, steps="env_steps")
         self._metrics_file = RecordFile(folder / "metrics.csv", METRICS_COLUMNS, steps="env_steps")
+        self._published = Monitor(experiment=folder.parent.name, trial=folder.name, env=str(config.env), method=config.sac.policy)
 
     def step(self) -> dict[str, Any]:
         if self.env_steps == 0:  # a first attempt that crashed before its first checkpoint may have left rows
@@ -59,9 +80,19 @@ class SACARDAETrial(SACARDAE):
         progress = super().step()["progress"]
         seed = self.trial_config["seed"]
         self._metrics_file.append([{"seed": seed, **progress}])
+        self._publish(progress)
         self._evaluation_file.append([evaluation_row(seed, record) for record in self.evaluations[self._recorded_evaluations :]])
         self._recorded_evaluations = len(self.evaluations)
         return progress
+
+    def _publish(self, progress: dict[str, Any]) -> None:
+        fill = progress["replay_size"] / self.config.replay.capacity
+        self._published.publish({name: progress.get(column) for name, column in _PUBLISHED.items()} | {"replay_fill": fill})
+
+    def __repr__(self) -> str:
+        """What Ray's dashboard and logs call this process."""
+        storage = getattr(self, "_storage", None)
+        return f"{type(self).__name__}({storage.experiment_dir_name}/{storage.trial_dir_name})" if storage else super().__repr__()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         self.save_to_path(checkpoint_dir, replay_directory=self._replay_directory())

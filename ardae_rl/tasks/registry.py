@@ -11,10 +11,14 @@ from ardae_rl.tasks.vae.config import VAESettings
 
 @dataclass(frozen=True)
 class TaskKind:
-    """The class of a task's settings, and where the task is: "package.module:Class", imported only once it is about to run."""
+    """The class of a task's settings, and where the task is: "package.module:Class", imported only once it is about to run.
+
+    ``method_field``: the setting, if there is one, that says which of several methods is at work; monitoring shows it.
+    """
 
     settings: type
     path: str
+    method_field: str | None = None
 
     def task(self) -> type[Task]:
         module, _, name = self.path.partition(":")
@@ -23,7 +27,7 @@ class TaskKind:
 
 
 TASKS: dict[str, TaskKind] = {
-    "energy": TaskKind(EnergySettings, "ardae_rl.tasks.energy.task:EnergyTask"),
-    "score_error": TaskKind(ScoreErrorSettings, "ardae_rl.tasks.score_error.task:ScoreErrorTask"),
-    "vae": TaskKind(VAESettings, "ardae_rl.tasks.vae.task:VAETask"),
+    "energy": TaskKind(EnergySettings, "ardae_rl.tasks.energy.task:EnergyTask", "method"),
+    "score_error": TaskKind(ScoreErrorSettings, "ardae_rl.tasks.score_error.task:ScoreErrorTask", "estimator"),
+    "vae": TaskKind(VAESettings, "ardae_rl.tasks.vae.task:VAETask", "posterior"),
 }

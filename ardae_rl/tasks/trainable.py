@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from ray import tune
 
+from ardae_rl.monitoring import Monitor
 from ardae_rl.plain import rebuild
 from ardae_rl.process import prepare_training_process
 from ardae_rl.records import RecordFile
@@ -52,6 +53,9 @@ class TaskTrial(tune.Trainable):
         self._folder.mkdir(parents=True, exist_ok=True)
         self._metrics_file = RecordFile(self._folder / "metrics.csv", steps="steps")
         self._evaluation_file = RecordFile(self._folder / "evaluations.csv", steps="steps")
+        self._run = config["run"]
+        method = str(getattr(self._settings, kind.method_field)) if kind.method_field else self._run
+        self._published = Monitor(experiment=self._folder.parent.name, trial=self._folder.name, env=self._run, method=method)
 
     def _claim_device(self) -> str:
         """Use no more threads than the CPUs this trial was given; "cuda" if it was given a GPU."""
@@ -84,7 +88,23 @@ class TaskTrial(tune.Trainable):
         self._metrics_file.append([{"seed": self._seed, **report}])
         if self._steps == self._settings.steps:
             self._draw()
+        self._publish(report)
         return {**report, **self._evaluation}
+
+    def __repr__(self) -> str:
+        """What Ray's dashboard and logs call this process, which may serve several trials one after the other."""
+        return f"TaskTrial({self._run})"
+
+    def _publish(self, report: Metrics) -> None:
+        self._published.publish(
+            {
+                "steps": report["steps"],
+                "steps_per_s": report["steps_per_s"],
+                "evaluation": self._evaluation.get(f"{EVALUATION_PREFIX}{self._task.headline}"),
+                "score_loss": report.get("score_loss"),
+                "non_finite_skips": report.get("skipped_steps"),
+            }
+        )
 
     def _evaluate(self) -> None:
         metrics = {name: float(value) for name, value in self._task.evaluate().items()}

@@ -1,15 +1,21 @@
-"""A run of ``scripts/tune.py`` as a process that can be watched, interrupted and killed."""
+"""A run of ``scripts/tune.py`` as a process that can be watched, interrupted and killed; and a Ray cluster of several nodes to join."""
 
 import os
 import re
+import secrets
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+NODE_START_LIMIT_S = 180.0
 
 
 class Run:
@@ -49,3 +55,50 @@ class Run:
         except ProcessLookupError:
             return
         self.process.wait()
+
+
+class Cluster:
+    """Ray nodes as ``ray start`` makes them, one after the other joining the first, on this machine; a token guards them."""
+
+    def __init__(self, folder: Path, cpus: Sequence[int], *head_options: str) -> None:
+        self._folder, self._nodes = folder, list[subprocess.Popen[bytes]]()
+        self._sessions = tempfile.mkdtemp(prefix="ray")  # short: it holds sockets, whose paths may have 107 bytes
+        self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        port, client_port = free_ports(2)
+        self.address = f"127.0.0.1:{port}"
+        head = ["--head", "--node-ip-address=127.0.0.1", f"--port={port}", f"--ray-client-server-port={client_port}"]
+        self._start(*head, f"--temp-dir={self._sessions}", f"--num-cpus={cpus[0]}", *head_options)
+        for count in cpus[1:]:
+            self._start(f"--address={self.address}", "--node-ip-address=127.0.0.1", f"--num-cpus={count}")
+
+    def _start(self, *options: str) -> None:
+        """Returns once the node is up."""
+        log = self._folder / f"node-{len(self._nodes)}.txt"
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-gpus=0", *options]
+        with log.open("w") as file:
+            node = subprocess.Popen(command, env=os.environ | self.environment, stdout=file, stderr=file, start_new_session=True)
+        self._nodes.append(node)
+        end = time.monotonic() + NODE_START_LIMIT_S
+        while "Ray runtime started" not in log.read_text():
+            assert node.poll() is None and time.monotonic() < end, f"a Ray node did not start:\n{log.read_text()}"
+            time.sleep(0.2)
+
+    def end(self) -> None:
+        """Workers first; each ends all its processes on SIGTERM."""
+        for node in reversed(self._nodes):
+            node.terminate()
+            try:
+                node.wait(60)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(node.pid, signal.SIGKILL)
+        shutil.rmtree(self._sessions, ignore_errors=True)
+
+
+def free_ports(count: int) -> list[int]:
+    """That nothing listens on."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]

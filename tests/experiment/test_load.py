@@ -54,6 +54,28 @@ def test_numbers_arrive_with_their_declared_type(write: Write) -> None:
         ("seeds: [1, two]", "5: seeds: expected a whole number or a list, got [1, two]"),
         ("seeds: true", "5: seeds: expected a whole number or a list, got true"),
         ("max_failures: -1", "5: max_failures: must be 0 or greater, got -1"),
+        ("storage_path: ~nobody-here/runs", "5: storage_path: must be the path of a directory there is or can be, got '~nobody-here/runs'"),
+        ('storage_path: "a\\0b"', "5: storage_path: must be the path of a directory there is or can be, got 'a\\x00b'"),
+        ('"se\\e[2Jed": 1', "5: se\\x1b[2Jed: unknown key; did you mean 'seeds'?"),
+        (
+            "grid_search: {env_config.a: [b/c, b_c]}",
+            "5: grid_search: {env_config.a: b/c, seed: 0} and {env_config.a: b_c, seed: 0} "
+            "would share the folder 'a=b_c_seed=0'; leave one out",
+        ),
+        (
+            "grid_search: {sac.jacobian_clamping: [null], sac.jacobian_clamping.xi: [0.1]}",
+            "5: grid_search: varies both 'sac.jacobian_clamping' and 'sac.jacobian_clamping.xi', "
+            "which is a part of it; vary the one or the other",
+        ),
+        (
+            f"grid_search: {{sac.tau: {[i / 1000 for i in range(1, 201)]}, sac.gamma: {[i / 1000 for i in range(1, 201)]}}}",
+            "5: grid_search: must be at most 10,000 trials, counting every seed, got 40000",
+        ),
+        ("config: {replay: {capacity: 1e300}}", "5: config.replay.capacity: expected a whole number, got 1.0e+300"),
+        (
+            f"config: {{sac: {{tau: '{'9' * 5000}'}}}}",
+            f"5: config.sac.tau: expected a number, got the text '{'9' * 199}... (write it without quotes)",
+        ),
         (
             "storage_path: 's3://bucket'",
             "5: storage_path: must be a directory (on a cluster: one that every node mounts), got 's3://bucket'",
@@ -86,6 +108,13 @@ def test_numbers_arrive_with_their_declared_type(write: Write) -> None:
 def test_a_mistake_is_named_with_place_key_and_repair(write: Write, line: str, message: str) -> None:
     path = write(line)
     assert mistakes(path) == [f"{path}:{message}"]
+
+
+@pytest.mark.parametrize("name", ["'..'", ".", "'-rf'", "a/b", "../a", "a b", r'"a\n"', "x" * 101, "''", "'~'", r'"\0"'])
+def test_a_name_that_is_no_plain_folder_name_is_refused(write: Write, name: str) -> None:
+    path = write(base=f"name: {name}\nrun: SAC-AR-DAE\nenv: Pendulum-v1\nstop: {{env_steps: 5}}")
+    (message,) = mistakes(path)
+    assert message.startswith(f"{path}:1: name: must be ")
 
 
 def test_the_stop_section_knows_its_metrics(write: Write) -> None:
@@ -155,6 +184,9 @@ def test_a_mistake_in_an_option_is_placed_there(write: Write) -> None:
     assert mistakes(path, "alpha") == ["--set alpha: expected key=value, such as --set config.sac.alpha=0.2"]
     assert mistakes(path, "config.sac.alpha=[1") == [
         "--set config.sac.alpha=[1: config.sac.alpha: '[1' is not a YAML value; quote it if it is meant as text"
+    ]
+    assert mistakes(path, "config.env_config={1: 2}") == [
+        "--set config.env_config={1: 2}: config.env_config: '{1: 2}' is not a YAML value; quote it if it is meant as text"
     ]
     assert mistakes(path, seeds="x") == ["--seeds x: seeds: expected a whole number or a list, got the text 'x'"]
 

@@ -79,6 +79,17 @@ def test_all_duplicate_keys_are_named(tmp_path: Path) -> None:
         ("a: 1\n\tb: 2", r"x\.yaml:2:1: is not valid YAML"),
         ("a: !!python/object/apply:os.getcwd []", r"is not valid YAML: could not determine a constructor"),
         ("a: &x {b: {c: *x}}", r"x\.yaml:1:12: is not valid YAML: a\.b\.c refers to itself"),
+        ("a: &x [1, *x]", r"is not valid YAML: a refers to itself"),
+        ("a: !!int x", r"x\.yaml:1:4: is not valid YAML: 'x' is not what its tag says"),
+        ("a: !!set {b}", r"is not valid YAML: could not determine a constructor"),
+        ("a: !!timestamp x", r"is not valid YAML: could not determine a constructor"),
+        ("a: " + "9" * 5000, r"x\.yaml:1:4: is not valid YAML: a whole number does not fit into 64 bits"),
+        ("a: " + "[" * 30 + "]" * 30, r"is not valid YAML: a holds too much; it may hold 10,000 values, nested 20 deep"),
+        ("a: " + "[" * 5000, r"is not valid YAML: it is nested too deeply"),
+        ("a: 1\nb: \x07", r"x\.yaml: is not valid YAML: special characters are not allowed"),
+        ("a: [{1: 2}]", r"x\.yaml:1:5: is not valid YAML: the key 1 is no text; quote it"),
+        ("? [a]\n: 1", r"x\.yaml:1: a list or mapping: is no name for a key"),
+        ('base: "a\\0b"', r"x\.yaml:1: base: must name a YAML file beside this one"),
         ("a: {1: 2}", r"x\.yaml:1: a\.1: is no name for a key; if it is meant as text, quote it"),
         ("", "must hold 'key: value' lines"),
         ("- 1\n- 2", "must hold 'key: value' lines"),
@@ -87,6 +98,12 @@ def test_all_duplicate_keys_are_named(tmp_path: Path) -> None:
 def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InvalidExperimentError, match=message):
         read_document(write(tmp_path, text))
+
+
+def test_aliases_that_expand_to_a_billion_values_are_refused_at_once(tmp_path: Path) -> None:
+    lines = ["a0: &a0 {x: 1}"] + [f"a{i}: &a{i} {{x: *a{i - 1}, y: *a{i - 1}}}" for i in range(1, 30)]
+    with pytest.raises(InvalidExperimentError, match=r"x\.yaml:1\d:\d+: is not valid YAML: .* holds too much; it may hold 10,000 values"):
+        read_document(write(tmp_path, "\n".join(lines)))
 
 
 def test_a_missing_file_and_binary_contents_are_refused(tmp_path: Path) -> None:

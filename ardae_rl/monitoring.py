@@ -1,0 +1,64 @@
+"""The numbers to watch while trials run, at Ray's Prometheus endpoint; docs/monitoring.md says how to read them.
+
+Every trial publishes what it reports, in its own process; Ray offers it at the metrics port of the node it runs on, as ``ray_`` and the
+name, of a counter with ``_total`` behind it. Labels say whose it is: ``experiment``, ``trial``, ``env``, ``method``.
+Not here: measuring anything (the algorithm, the learner and the tasks do), and records of a run (:mod:`.records`).
+"""
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+PREFIX = "ardae_rl_"
+LABELS = ("experiment", "trial", "env", "method")
+GAUGES = {
+    "steps": "Environment steps sampled so far; of a task, gradient steps",
+    "steps_per_s": "The same per second, since the last report",
+    "updates_per_s": "Learner updates per second, since the last report",
+    "episode_return": "Mean undiscounted return of recent training episodes, exploration noise included",
+    "evaluation": "Latest evaluation: mean return at zero noise; of a task, its headline measure",
+    "replay_fill": "Transitions in the replay buffer as a share of its capacity",
+    "score_loss": "AR-DAE loss; the dimension of the actions (or samples) for a score that knows nothing",
+    "importance_ess_fraction": "Effective sample size of the weights behind log Z, as a share of the samples drawn",
+    "entropy": "Estimated entropy of the policy in nats",
+    "critic_loss": "Mean squared temporal-difference error, both critics",
+    "q_mean": "Mean of both critics on replayed actions",
+}
+COUNTERS = {"non_finite_skips": "Optimiser steps skipped because a loss or a gradient was not finite"}
+
+
+class Monitor:
+    """Publishes the numbers of one trial.
+
+    >>> Monitor(experiment="quickstart", trial="seed=0", env="Pendulum-v1", method="implicit").publish({"steps": 1000})
+    """
+
+    def __init__(self, *, experiment: str, trial: str, env: str, method: str) -> None:
+        self._labels = dict(zip(LABELS, (experiment, trial, env, method), strict=True))
+        self._counted = dict.fromkeys(COUNTERS, 0.0)
+
+    def publish(self, values: Mapping[str, float | None]) -> None:
+        """``values`` by names of ``GAUGES`` and ``COUNTERS``, totals of counters so far; None and NaN mean that there is none to publish.
+
+        Raises KeyError for a name that neither has.
+        """
+        for name, value in values.items():
+            instrument = _instruments()[name]
+            if value is None or math.isnan(value):
+                continue
+            if name in COUNTERS:
+                grown, self._counted[name] = value - self._counted[name], value
+                if grown > 0:
+                    instrument.inc(grown, tags=self._labels)
+            else:
+                instrument.set(value, tags=self._labels)
+
+
+@cache
+def _instruments() -> dict[str, Any]:
+    """This process's: Ray knows each by its name, and trials may share a process one after the other."""
+    from ray.util.metrics import Counter, Gauge
+
+    gauges = {name: Gauge(f"{PREFIX}{name}", description=text, tag_keys=LABELS) for name, text in GAUGES.items()}
+    return gauges | {name: Counter(f"{PREFIX}{name}", description=text, tag_keys=LABELS) for name, text in COUNTERS.items()}

@@ -1,0 +1,174 @@
+"""What trials publish arrives at Ray's Prometheus endpoint under the names and labels that the Grafana dashboard asks for."""
+
+import json
+import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ardae_rl.monitoring import COUNTERS, GAUGES, LABELS, Monitor
+from tests.experiment.process import ROOT, Cluster, Run, free_ports
+from tests.experiment.test_faults import EXPERIMENT
+
+DASHBOARD = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())
+EXPORTED = {f"ray_ardae_rl_{name}" for name in GAUGES} | {f"ray_ardae_rl_{name}_total" for name in COUNTERS}
+TASK = """\
+name: task
+run: score_error
+config: {network: {layers: 1, width: 8}, steps: 1_000_000, report_every_steps: 20, evaluate_every_steps: 20}
+"""
+
+Sample = tuple[str, dict[str, str], float]
+
+
+def queries() -> list[str]:
+    of_panels = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    return of_panels + [variable["query"]["query"] for variable in DASHBOARD["templating"]["list"] if variable["type"] == "query"]
+
+
+def test_the_dashboard_asks_for_every_number_that_is_exported_and_for_no_other() -> None:
+    assert set(re.findall(r"\bray_\w+", " ".join(queries()))) == EXPORTED
+
+
+def test_the_dashboard_filters_by_labels_there_are_and_its_panels_do_not_overlap() -> None:
+    labels = set(re.findall(r"(\w+)=~", " ".join(queries())))
+    assert labels == set(LABELS)
+    cells = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in DASHBOARD["panels"])
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(set(cells)) == len(cells) and max(x for x, _ in cells) < 24
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+
+
+def test_a_number_without_a_name_is_refused() -> None:
+    monitor = Monitor(experiment="e", trial="t", env="v", method="m")
+    with pytest.raises(KeyError, match="bogus"):
+        monitor.publish({"bogus": 1.0})
+
+
+@pytest.fixture(scope="module")
+def metrics_port() -> int:
+    return free_ports(1)[0]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, metrics_port: int) -> Iterator[Cluster]:
+    """One node that publishes twice a second instead of every ten seconds."""
+    often = json.dumps({"metrics_report_interval_ms": 500})
+    options = (f"--metrics-export-port={metrics_port}", f"--system-config={often}", "--include-dashboard=false")
+    cluster = Cluster(tmp_path_factory.mktemp("nodes"), [2], *options)
+    yield cluster
+    cluster.end()
+
+
+def samples(port: int) -> list[Sample]:
+    """Of ours, what the endpoint says now: name, labels, value."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as response:
+        lines = re.findall(r"^(ray_ardae_rl_\w+)\{(.*)\} (\S+)$", response.read().decode(), re.MULTILINE)
+    return [(name, dict(re.findall(r'(\w+)="([^"]*)"', labels)), float(value)) for name, labels, value in lines]
+
+
+_NAMES = """
+import ray
+from ray._private.state import state
+from ray.core.generated.gcs_pb2 import ActorTableData
+ray.init(address={address!r}, logging_level="ERROR", log_to_driver=False)
+state._connect_and_get_accessor()
+for row in state.global_state_accessor.get_actor_table(None, None):
+    print(ActorTableData.FromString(row).repr_name)
+"""
+
+
+def process_names(address: str) -> set[str]:
+    """What Ray's dashboard calls the actors there."""
+    command = [sys.executable, "-c", _NAMES.format(address=address)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    return set(done.stdout.split("\n"))
+
+
+@pytest.mark.timeout(600)
+def test_trials_are_seen_at_the_prometheus_endpoint(
+    cluster: Cluster, metrics_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    runs = []
+    for name, text in (("control", EXPERIMENT % 1_000_000), ("task", TASK)):
+        (tmp_path / f"{name}.yaml").write_text(text)
+        options = ["--address", cluster.address, "--storage-path", str(tmp_path)]
+        runs.append(Run(tmp_path, ["scripts/tune.py", str(tmp_path / f"{name}.yaml"), *options]))
+
+    def seen(env: str) -> dict[str, float]:
+        return {name: value for name, labels, value in samples(metrics_port) if labels["env"] == env}
+
+    try:
+        expected = EXPORTED - {"ray_ardae_rl_non_finite_skips_total"}  # a counter appears with its first event
+        runs[0].wait_until(lambda: seen("Pendulum-v1").keys() >= expected, 300)
+        runs[1].wait_until(lambda: "ray_ardae_rl_evaluation" in seen("score_error"), 200)
+        control, task = seen("Pendulum-v1"), seen("score_error")
+        names = process_names(cluster.address)
+        labels = {tuple(labels[name] for name in LABELS) for _, labels, _ in samples(metrics_port)}
+    finally:
+        for run in runs:
+            run.end()
+    assert {"SACARDAETrial(tiny/seed=0)", "TaskTrial(score_error)"} <= names
+    assert labels == {("tiny", "seed=0", "Pendulum-v1", "implicit"), ("task", "seed=0", "score_error", "ardae")}
+    assert (
+        control["ray_ardae_rl_steps"] % 200 == 0 and control["ray_ardae_rl_steps_per_s"] > 0 and control["ray_ardae_rl_updates_per_s"] > 0
+    )
+    assert control["ray_ardae_rl_replay_fill"] <= control["ray_ardae_rl_steps"] / 1_000_000 + 0.01
+    assert -2000 < control["ray_ardae_rl_episode_return"] < 0 and 0 < control["ray_ardae_rl_importance_ess_fraction"] <= 1
+    assert task["ray_ardae_rl_steps"] % 20 == 0 and task["ray_ardae_rl_evaluation"] > 0
+    assert task.keys() == {"ray_ardae_rl_steps", "ray_ardae_rl_steps_per_s", "ray_ardae_rl_evaluation"}
+
+
+_SKIPS = """
+import ray, time
+from ardae_rl.monitoring import Monitor
+ray.init(address={address!r}, logging_level="ERROR", log_to_driver=False)
+
+@ray.remote
+def trial():
+    monitor = Monitor(experiment="e", trial="t", env="v", method="m")
+    for total in (0.0, 3.0, 3.0, float("nan"), 5.0):
+        monitor.publish({{"non_finite_skips": total}})
+    time.sleep(5)
+
+ray.get(trial.remote())
+"""
+
+
+@pytest.mark.timeout(300)
+def test_skips_are_counted_from_their_totals(cluster: Cluster, metrics_port: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    run = Run(tmp_path, ["-c", _SKIPS.format(address=cluster.address)])
+    try:
+        run.wait_until(lambda: any(labels["env"] == "v" for _, labels, _ in samples(metrics_port)), 120)
+        assert [(name, value) for name, labels, value in samples(metrics_port) if labels["env"] == "v"] == [
+            ("ray_ardae_rl_non_finite_skips_total", 5.0)
+        ]
+    finally:
+        run.end()
+
+
+_LISTENS = """
+import psutil
+from ardae_rl.experiment.launch import cluster
+with cluster(None) as dashboard:
+    port = int(dashboard.rpartition(":")[2])
+    print(sorted({c.laddr.ip for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr.port == port}))
+"""
+
+
+@pytest.mark.timeout(300)
+def test_the_dashboard_of_a_cluster_of_ones_own_listens_on_loopback_only() -> None:
+    done = subprocess.run([sys.executable, "-c", _LISTENS], cwd=ROOT, capture_output=True, text=True, timeout=250, check=False)
+    assert done.stdout.strip() == "['127.0.0.1']", done.stderr
