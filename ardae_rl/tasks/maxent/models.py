@@ -7,13 +7,13 @@ Reference: [Lim2020] arXiv:2006.05164; IAF: Kingma et al. 2016, arXiv:1606.04934
 """
 
 import math
-from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
 import zuko
 from torch import Tensor, nn
 
+from ardae_rl.samplers import ImplicitMLP
 from ardae_rl.score import ARDAE
 from ardae_rl.score.ensemble import Ensemble
 from ardae_rl.tasks.descent import IMPATIENCE
@@ -104,9 +104,9 @@ class Implicit:
     exact_entropy = False
 
     def __init__(self, settings: MaxEntSettings, device: str) -> None:
-        chosen, self.settings, self.device = settings.sampler, settings, device
-        sizes = [chosen.noise_dim, *[chosen.width] * chosen.layers, settings.dim]
-        self.sampler = Learner("sampler", _members(settings, lambda: _mlp(sizes)), lr=settings.lr, steps=settings.steps, device=device)
+        self.settings, self.device = settings, device
+        members = _members(settings, lambda: _implicit(settings))
+        self.sampler = Learner("sampler", members, lr=settings.lr, steps=settings.steps, device=device)
         score = settings.score
         self.score = Learner(
             "score",
@@ -172,9 +172,9 @@ def _members(settings: MaxEntSettings, make: Any) -> list[nn.Module]:
     return [make() for _ in range(settings.repeats)]
 
 
-def _mlp(sizes: list[int]) -> nn.Module:
-    hidden = [part for pair in pairwise(sizes[:-1]) for part in (nn.Linear(*pair), nn.ELU())]
-    return nn.Sequential(*hidden, nn.Linear(sizes[-2], sizes[-1]))
+def _implicit(settings: MaxEntSettings) -> ImplicitMLP:
+    chosen = settings.sampler
+    return ImplicitMLP(chosen.noise_dim, settings.dim, chosen.width, chosen.layers, "elu")
 
 
 def _ardae(settings: MaxEntSettings) -> ARDAE:
