@@ -99,6 +99,16 @@ def test_resuming_equals_running_through(method: str, problem: str) -> None:
     assert resumed.evaluate() == through.evaluate()
 
 
+@pytest.mark.parametrize("estimate", ["matched", "unbiased", "batch"])
+def test_every_estimate_of_the_constraints_trains(estimate: str) -> None:
+    task = MaxEntTask(settings(constraint_estimate=estimate, batch_size=128, penalty_start=10.0, lr=1e-2), seed=0)
+    before = task.evaluate()
+    for _ in range(20):
+        task.step()
+    after = task.evaluate()
+    assert after["c1"] + after["c2"] < 0.7 * (before["c1"] + before["c2"])
+
+
 def test_evaluating_disturbs_nothing() -> None:
     watched = MaxEntTask(settings(), seed=0)
     for _ in range(3):
@@ -149,6 +159,7 @@ def test_there_is_a_picture(problem: str, line: dict[str, Any]) -> None:
     [
         ({"steps": 0}, "steps must be greater than 0, got 0"),
         ({"batch_size": 1}, "batch_size must be at least 2, .* got 1"),
+        ({"batch_size": 10}, "batch_size must be greater than sampler.noise_dim = 10 for matched moments, got 10"),
         ({"emd_samples": 20}, "emd_samples must be at least 100, got 20"),
         ({"penalty_end": 0.001}, "penalty_end must be at least penalty_start = 0.01, got 0.001"),
         ({"penalty_ramp": 1.5}, "penalty_ramp must be a share of the steps, between 0 and 1, got 1.5"),

@@ -8,7 +8,7 @@ import scipy.stats
 import torch
 
 from ardae_rl.tasks.maxent.entropy import neighbour_entropy
-from ardae_rl.tasks.maxent.penalty import penalty_weight, squared_expectation
+from ardae_rl.tasks.maxent.penalty import matched, penalty_weight, squared_expectation, squared_mean
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -16,27 +16,46 @@ pytestmark = pytest.mark.usefixtures("float64")
 def test_the_unbiased_square_is_the_mean_over_pairs_of_different_samples() -> None:
     r = torch.randn(3, 6, 4)
     pairs = [(r[:, i] * r[:, j]).sum(-1) for i, j in itertools.permutations(range(6), 2)]
-    torch.testing.assert_close(squared_expectation(r, "unbiased"), torch.stack(pairs).mean(0))
+    torch.testing.assert_close(squared_expectation(r), torch.stack(pairs).mean(0))
 
 
 def test_the_batch_square_is_too_large_by_the_variance_of_the_mean() -> None:
     """Constraint mean = (1, 0), covariance diag(4, 1), eight samples: 1 exactly, and 1 + 5 / 8."""
     r = torch.randn(40_000, 8, 2) * torch.tensor([2.0, 1.0]) + torch.tensor([1.0, 0.0])
-    for estimate, expected in (("unbiased", 1.0), ("batch", 1.0 + 5 / 8)):
-        values = squared_expectation(r, estimate)  # type: ignore[arg-type]
+    for square, expected in ((squared_expectation, 1.0), (squared_mean, 1.0 + 5 / 8)):
+        values = square(r)
         assert abs(values.mean() - expected) < 4.5 * values.std() / len(values) ** 0.5
 
 
 def test_the_gradient_of_the_unbiased_square_has_no_bias_either() -> None:
     """x = s z, constraint E x^2 = 1, hence d/ds (s^2 - 1)^2 = 4 s (s^2 - 1); the batch estimate pulls s down by another 8 s^3 / N."""
     count, s = 4, 1.5
-    for estimate, expected in (("unbiased", 4 * s * (s**2 - 1)), ("batch", 4 * s * (s**2 - 1) + 8 * s**3 / count)):
+    for square, expected in ((squared_expectation, 4 * s * (s**2 - 1)), (squared_mean, 4 * s * (s**2 - 1) + 8 * s**3 / count)):
         scale = torch.full((200_000, 1, 1), s, requires_grad=True)
         x = scale * torch.randn(200_000, count, 1)
-        squared_expectation(x.square() - 1, estimate).sum().backward()  # type: ignore[arg-type]
+        square(x.square() - 1).sum().backward()
         assert scale.grad is not None
         gradients = scale.grad.flatten()
         assert abs(gradients.mean() - expected) < 4.5 * gradients.std() / len(gradients) ** 0.5
+
+
+def test_matched_noise_has_exact_moments_and_is_still_normal() -> None:
+    z = torch.randn(50, 400, 3)
+    moved = matched(z)
+    torch.testing.assert_close(moved.mean(1), torch.zeros(50, 3), atol=1e-12, rtol=0)
+    torch.testing.assert_close(moved.mT @ moved / 400, torch.eye(3).expand(50, 3, 3))
+    assert (moved - z).square().mean() < 0.03  # of order D / N
+    assert scipy.stats.kstest(moved.flatten().numpy(), "norm").pvalue > 1e-3
+
+
+def test_with_matched_noise_the_covariance_of_a_linear_sampler_is_known_without_error() -> None:
+    a = torch.randn(2, 3, 3, requires_grad=True)
+    x = matched(torch.randn(2, 20, 3)) @ a.mT
+    residuals = (x.unsqueeze(-1) * x.unsqueeze(-2) - torch.eye(3)).flatten(2)
+    (gradient,) = torch.autograd.grad(squared_mean(residuals).sum(), a, retain_graph=True)
+    exact = (a @ a.mT - torch.eye(3)).square().sum((1, 2))
+    torch.testing.assert_close(squared_mean(residuals), exact)
+    torch.testing.assert_close(gradient, torch.autograd.grad(exact.sum(), a)[0])
 
 
 def test_the_penalty_grows_geometrically_and_then_stays() -> None:

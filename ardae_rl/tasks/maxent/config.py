@@ -24,6 +24,7 @@ class ScoreSettings:
     gaussian_residual: bool | None = None
     delta: float = 0.1
     sigmas_per_sample: int = 4
+    antithetic: bool = True
     batch_size: int = 128
     fits_per_step: int = 2
     lr: float = 1e-3
@@ -66,8 +67,7 @@ class MaxEntSettings:
 
     ``problem``: what is constrained, hence what the answer is (``problems.py``); ``dim`` is 10 for ``gaussian`` in the paper, 1 for others.
     ``method``: ``implicit`` (any network of noise, entropy gradient by AR-DAE) or ``iaf`` (a flow, exact entropy).
-    ``constraint_estimate``: ``unbiased`` or, as in the paper, the square of the ``batch`` estimate, which adds the batch's sampling
-    variance to the penalty. ``batch_size`` draws estimate entropy gradient and constraints.
+    ``batch_size`` draws estimate entropy gradient and constraints; ``constraint_estimate``: how (``penalty.py``), ``batch`` in the paper.
     lambda grows geometrically from ``penalty_start`` to ``penalty_end`` over the first ``penalty_ramp`` of the ``steps``.
     Learning rates decay to 0 along a cosine. ``emd_samples`` of each side enter the earth mover's distance.
     """
@@ -80,7 +80,7 @@ class MaxEntSettings:
     flow: FlowSettings = field(default_factory=FlowSettings)
     score: ScoreSettings = field(default_factory=ScoreSettings)
     batch_size: int = 512
-    constraint_estimate: Literal["unbiased", "batch"] = "unbiased"
+    constraint_estimate: Literal["matched", "unbiased", "batch"] = "matched"
     penalty_start: float = 0.01
     penalty_end: float = 100.0
     penalty_ramp: float = 0.5
@@ -93,6 +93,10 @@ class MaxEntSettings:
     def __post_init__(self) -> None:
         _positive(self, "dim", "repeats", "penalty_start", "lr", "steps", "report_every_steps", "evaluate_every_steps")
         _at_least_two(self)
+        if self.batch_size <= self.sampler.noise_dim and self.constraint_estimate == "matched":
+            raise ValueError(
+                f"batch_size must be greater than sampler.noise_dim = {self.sampler.noise_dim} for matched moments, got {self.batch_size}"
+            )
         if self.penalty_end < self.penalty_start:
             raise ValueError(f"penalty_end must be at least penalty_start = {self.penalty_start}, got {self.penalty_end}")
         if not 0 <= self.penalty_ramp <= 1:

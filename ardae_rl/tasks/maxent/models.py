@@ -1,13 +1,15 @@
 """What a constrained law is made of: an implicit sampler with AR-DAE, or an inverse autoregressive flow. E of each, as ensembles.
 
 Notation: E repeats, N samples, D dimension, noise z; y (E, N, D) unconstrained samples.
-A model draws ``sample(n)``, and ``sample_with_entropy(n)`` adds a value (E,) whose gradient in the sampler's parameters is that of H(y):
-for the flow H itself, for the implicit sampler a surrogate without meaning.
+``draw(z)`` is y, and ``draw_with_entropy(z)`` adds a value (E,) whose gradient in the sampler's parameters is that of H(y): for the flow
+H itself, for the implicit sampler a surrogate without meaning.
 Reference: [Lim2020] arXiv:2006.05164; IAF: Kingma et al. 2016, arXiv:1606.04934 (zuko's masked autoregressive network, run forwards).
 """
 
+import dataclasses
 import math
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 import torch
 import zuko
@@ -15,87 +17,30 @@ from torch import Tensor, nn
 
 from ardae_rl.samplers import ImplicitMLP
 from ardae_rl.score import ARDAE
-from ardae_rl.score.ensemble import Ensemble
-from ardae_rl.tasks.descent import IMPATIENCE
 from ardae_rl.tasks.maxent.config import MaxEntSettings
+from ardae_rl.tasks.maxent.learner import Learner
 from ardae_rl.tasks.task import Metrics
 
-
-class Learner:
-    """An ensemble with its optimiser (Adam) and learning rate, which decays to 0 along a cosine over ``steps``."""
-
-    def __init__(self, name: str, members: list[Any], *, lr: float, steps: int, device: str) -> None:
-        self.name, self.ensemble = name, Ensemble(members).to(device)
-        self.optimiser = torch.optim.Adam(self.ensemble.parameters(), lr=lr, fused=True)
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, steps)
-        self.steps_done, self.skipped = 0, 0
-        self.last_finite_step = torch.zeros(self.ensemble.size, dtype=torch.long)
-
-    def descend(self, losses: Tensor) -> None:
-        """One step of every member down its own loss, (E,)."""
-        self.optimiser.zero_grad()
-        losses.sum().backward()
-        self.steps_done += 1
-        self._mask(losses.detach())
-        self.optimiser.step()
-        self.schedule.step()
-
-    @torch.no_grad()
-    def _mask(self, losses: Tensor) -> None:
-        """A member whose loss or gradient is not finite gets a gradient of 0, and keeps the others going; after 100 in a row all stop."""
-        gradients = [parameter.grad for parameter in self.ensemble.parameters() if parameter.grad is not None]
-        finite = torch.stack([losses, *(gradient.reshape(len(losses), -1).sum(1) for gradient in gradients)]).isfinite().all(0)
-        healthy = finite.cpu()
-        self.last_finite_step[healthy] = self.steps_done
-        if healthy.all():
-            return
-        self.skipped += int((~healthy).sum())
-        for gradient in gradients:
-            gradient[~finite] = 0.0
-        self._stop_if_hopeless()
-
-    def _stop_if_hopeless(self) -> None:
-        longest, member = (self.steps_done - self.last_finite_step).max(0)
-        if longest >= IMPATIENCE:
-            raise FloatingPointError(
-                f"the {self.name} loss of repeat {int(member)} or its gradient was not finite {int(longest)} times in a row; it last was "
-                f"at {self.name} step {int(self.last_finite_step[member])}. Lower lr, score.lr or penalty_end."
-            )
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "ensemble": self.ensemble.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "steps_done": self.steps_done,
-            "skipped": self.skipped,
-            "last_finite_step": self.last_finite_step,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.ensemble.load_state_dict(state["ensemble"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.steps_done, self.skipped = state["steps_done"], state["skipped"]
-        self.last_finite_step = state["last_finite_step"].clone()
+Normal = Callable[[int], Tensor]
 
 
 class Model(Protocol):
-    """``exact_entropy``: whether the entropy is known, or only its gradient."""
+    """``exact_entropy``: whether the entropy is known, or only its gradient. ``learners``: all that is trained, the sampler among it."""
 
     exact_entropy: bool
+    noise_dim: int
     sampler: Learner
 
     @property
     def learners(self) -> list[Learner]: ...
 
-    def prepare(self) -> Metrics:
-        """What comes before a step of the sampler, and what to log of it."""
+    def prepare(self, normal: Normal) -> Metrics:
+        """What comes before a step of the sampler, and what to log of it; ``normal(N)`` draws noise (E, N, noise_dim)."""
         ...
 
-    def sample(self, samples: int, generator: torch.Generator | None = None) -> Tensor: ...
+    def draw(self, noise: Tensor) -> Tensor: ...
 
-    def sample_with_entropy(self, samples: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]: ...
+    def draw_with_entropy(self, noise: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 class Implicit:
@@ -104,40 +49,33 @@ class Implicit:
     exact_entropy = False
 
     def __init__(self, settings: MaxEntSettings, device: str) -> None:
-        self.settings, self.device = settings, device
-        members = _members(settings, lambda: _implicit(settings))
-        self.sampler = Learner("sampler", members, lr=settings.lr, steps=settings.steps, device=device)
-        score = settings.score
-        self.score = Learner(
-            "score",
-            _members(settings, lambda: _ardae(settings)),
-            lr=score.lr,
-            steps=settings.steps * score.fits_per_step,
-            device=device,
-        )
+        samplers = [_implicit(settings) for _ in range(settings.repeats)]
+        scores = [_ardae(settings) for _ in range(settings.repeats)]
+        self.noise_dim = settings.sampler.noise_dim
+        self._fits, self._fit_samples = settings.score.fits_per_step, settings.score.batch_size
+        self.sampler = Learner("sampler", samplers, lr=settings.lr, steps=settings.steps, device=device)
+        self.score = Learner("score", scores, lr=settings.score.lr, steps=settings.steps * self._fits, device=device)
 
     @property
     def learners(self) -> list[Learner]:
         return [self.sampler, self.score]
 
-    def prepare(self) -> Metrics:
-        for _ in range(self.settings.score.fits_per_step):
-            losses = self.score.ensemble.map(lambda score, y: score.losses(y), self.sample(self.settings.score.batch_size))
+    def prepare(self, normal: Normal) -> Metrics:
+        for _ in range(self._fits):
+            with torch.no_grad():
+                y = self.draw(normal(self._fit_samples))
+            losses = self.score.ensemble.map(lambda score, y: score.losses(y), y)
             self.score.descend(torch.stack(list(losses.values())).sum(0))
         return {f"{name}_loss": float(loss.detach().mean()) for name, loss in losses.items()}
 
-    @torch.no_grad()
-    def sample(self, samples: int, generator: torch.Generator | None = None) -> Tensor:
-        return self._draw(_noise(self.settings.repeats, samples, self.settings.sampler.noise_dim, self.device, generator))
+    def draw(self, noise: Tensor) -> Tensor:
+        return self.sampler.ensemble.map(lambda sampler, z: sampler(z), noise)
 
-    def sample_with_entropy(self, samples: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        y = self._draw(_noise(self.settings.repeats, samples, self.settings.sampler.noise_dim, self.device, generator))
+    def draw_with_entropy(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.draw(noise)
         with torch.no_grad():
             score = self.score.ensemble.map(lambda score, y: score.score(y, frame=score.frame(y)), y)
         return y, -(score * y).sum(-1).mean(-1)
-
-    def _draw(self, noise: Tensor) -> Tensor:
-        return self.sampler.ensemble.map(lambda sampler, z: sampler(z), noise)
 
 
 class InverseAutoregressiveFlow:
@@ -146,30 +84,24 @@ class InverseAutoregressiveFlow:
     exact_entropy = True
 
     def __init__(self, settings: MaxEntSettings, device: str) -> None:
-        self.settings, self.device = settings, device
-        self.sampler = Learner("sampler", _members(settings, lambda: _flow(settings)), lr=settings.lr, steps=settings.steps, device=device)
+        flows = [_flow(settings) for _ in range(settings.repeats)]
+        self.noise_dim = settings.dim
+        self.sampler = Learner("sampler", flows, lr=settings.lr, steps=settings.steps, device=device)
         self._base_entropy = 0.5 * settings.dim * math.log(2 * math.pi * math.e)
 
     @property
     def learners(self) -> list[Learner]:
         return [self.sampler]
 
-    def prepare(self) -> Metrics:
+    def prepare(self, normal: Normal) -> Metrics:
         return {}
 
-    @torch.no_grad()
-    def sample(self, samples: int, generator: torch.Generator | None = None) -> Tensor:
-        noise = _noise(self.settings.repeats, samples, self.settings.dim, self.device, generator)
+    def draw(self, noise: Tensor) -> Tensor:
         return self.sampler.ensemble.map(lambda flow, z: flow.transform()(z), noise)
 
-    def sample_with_entropy(self, samples: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        noise = _noise(self.settings.repeats, samples, self.settings.dim, self.device, generator)
+    def draw_with_entropy(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         y, log_slope = self.sampler.ensemble.map(lambda flow, z: flow.transform().call_and_ladj(z), noise)
         return y, self._base_entropy + log_slope.mean(1)
-
-
-def _members(settings: MaxEntSettings, make: Any) -> list[nn.Module]:
-    return [make() for _ in range(settings.repeats)]
 
 
 def _implicit(settings: MaxEntSettings) -> ImplicitMLP:
@@ -178,28 +110,13 @@ def _implicit(settings: MaxEntSettings) -> ImplicitMLP:
 
 
 def _ardae(settings: MaxEntSettings) -> ARDAE:
-    chosen = settings.score
-    return ARDAE(
-        settings.dim,
-        form=chosen.form,
-        layers=chosen.layers,
-        width=chosen.width,
-        activation=chosen.activation,
-        standardisation=chosen.standardisation,
-        scale=chosen.scale,
-        gaussian_residual=chosen.gaussian_residual,
-        delta_scale=chosen.delta,
-        sigmas_per_sample=chosen.sigmas_per_sample,
-    )
+    options = dataclasses.asdict(settings.score)
+    for training in ("batch_size", "fits_per_step", "lr"):
+        del options[training]
+    return ARDAE(settings.dim, delta_scale=options.pop("delta"), **options)
 
 
 def _flow(settings: MaxEntSettings) -> zuko.flows.MAF:
     chosen = settings.flow
     hidden = [chosen.width] * chosen.layers
     return zuko.flows.MAF(settings.dim, transforms=chosen.transforms, hidden_features=hidden, activation=nn.ELU)
-
-
-def _noise(repeats: int, samples: int, dim: int, device: str, generator: torch.Generator | None = None) -> Tensor:
-    if generator is None:
-        return torch.randn(repeats, samples, dim, device=device)
-    return torch.randn(repeats, samples, dim, generator=generator).to(device)

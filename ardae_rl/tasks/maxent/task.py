@@ -19,7 +19,7 @@ from ardae_rl.tasks.distances import earth_movers_distance
 from ardae_rl.tasks.maxent.config import MaxEntSettings
 from ardae_rl.tasks.maxent.entropy import neighbour_entropy
 from ardae_rl.tasks.maxent.models import Implicit, InverseAutoregressiveFlow, Model
-from ardae_rl.tasks.maxent.penalty import penalty_weight, squared_expectation
+from ardae_rl.tasks.maxent.penalty import matched, penalty_weight, squared_expectation, squared_mean
 from ardae_rl.tasks.maxent.problems import PROBLEMS, OnTheLine
 from ardae_rl.tasks.task import Metrics
 
@@ -45,8 +45,9 @@ class MaxEntTask:
 
     def step(self) -> Metrics:
         """Fit the scores, where there are any, and take one step of every sampler."""
-        metrics = self.model.prepare()
-        y, entropy = self.model.sample_with_entropy(self.settings.batch_size)
+        metrics = self.model.prepare(self._normal)
+        noise = self._normal(self.settings.batch_size)
+        y, entropy = self.model.draw_with_entropy(matched(noise) if self.settings.constraint_estimate == "matched" else noise)
         x, stretch = self._into_support(y)
         penalty, weight = self._penalty(x), self._penalty_weight()
         self.model.sampler.descend(weight * penalty - entropy - stretch.mean(1))
@@ -55,9 +56,17 @@ class MaxEntTask:
         watched = {"penalty": float(penalty.detach().mean()), "penalty_weight": weight}
         return {**metrics, **watched, "non_finite_skipped": float(skipped)}
 
+    def _normal(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Noise of all repeats, (E, N, noise_dim); without a generator on the CPU from torch's own."""
+        shape = (self.settings.repeats, count, self.model.noise_dim)
+        if generator is None:
+            return torch.randn(shape, device=self.device)
+        return torch.randn(shape, generator=generator).to(self.device)
+
     def _penalty(self, x: Tensor) -> Tensor:
         """sum_k ||E r_k||^2, (E,)."""
-        squares = [squared_expectation(each, self.settings.constraint_estimate) for each in self.problem.residuals(x).values()]
+        square = squared_expectation if self.settings.constraint_estimate == "unbiased" else squared_mean
+        squares = [square(each) for each in self.problem.residuals(x).values()]
         return torch.stack([x.new_zeros(len(x)), *squares]).sum(0)
 
     def _penalty_weight(self) -> float:
@@ -88,7 +97,7 @@ class MaxEntTask:
 
     def _samples(self, count: int, generator: torch.Generator) -> Tensor:
         """Of every model, (E, N, D), in double precision on the CPU."""
-        chunks = [self.model.sample(min(CHUNK, count - start), generator) for start in range(0, count, CHUNK)]
+        chunks = [self.model.draw(self._normal(min(CHUNK, count - start), generator)) for start in range(0, count, CHUNK)]
         return self.problem.support(torch.cat(chunks, 1)).double().cpu()
 
     @property
@@ -122,19 +131,20 @@ class MaxEntTask:
         return self.problem.entropy.numpy() - (estimates - self._neighbour_bias)
 
     def _exact_entropy_gap(self, generator: torch.Generator) -> np.ndarray:
-        y, entropy = self.model.sample_with_entropy(ENTROPY_SAMPLES, generator)
+        y, entropy = self.model.draw_with_entropy(self._normal(ENTROPY_SAMPLES, generator))
         return self.problem.entropy.numpy() - (entropy + self._into_support(y)[1].mean(1)).double().cpu().numpy()
 
     def _constraint_norms(self, generator: torch.Generator) -> dict[str, np.ndarray]:
         """||E r_k|| of each repeat, from an unbiased estimate of its square by the means of chunks; 0 where that is negative."""
         means: dict[str, list[Tensor]] = {}
         for _ in range(MOMENT_SAMPLES // CHUNK):
-            x = self.problem.support(self.model.sample(CHUNK, generator))
+            x = self.problem.support(self.model.draw(self._normal(CHUNK, generator)))
             for name, residuals in self.problem.residuals(x).items():
                 means.setdefault(name, []).append(residuals.mean(1).double().cpu())
-        squares = {name: squared_expectation(torch.stack(parts, 1), "unbiased") for name, parts in means.items()}
+        squares = {name: squared_expectation(torch.stack(parts, 1)) for name, parts in means.items()}
         return {name: square.clamp(min=0).sqrt().numpy() for name, square in squares.items()}
 
+    @torch.no_grad()
     def figures(self) -> "dict[str, Figure]":
         """Samples of the first repeats beside the answer."""
         from ardae_rl.tasks.maxent.figures import against_quantiles, in_the_plane
