@@ -36,14 +36,18 @@ class ScoreSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerSettings:
-    """The implicit sampler: ``noise_dim`` standard normal numbers through ``layers`` ELU layers of ``width``."""
+    """The implicit sampler: ``noise_dim`` standard normal numbers through ``layers`` ELU layers of ``width``.
+
+    ``output_std``: standard deviation of the output weights at the start. 1 gives samples a spread of a few units.
+    """
 
     noise_dim: int = 10
     layers: int = 2
     width: int = 128
+    output_std: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive(self, "noise_dim", "layers", "width")
+        _positive(self, "noise_dim", "layers", "width", "output_std")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,7 +106,9 @@ class InverseAutoregressiveFlow:
 
 def _implicit(settings: MaxEntSettings) -> ImplicitMLP:
     chosen = settings.sampler
-    return ImplicitMLP(chosen.noise_dim, settings.dim, chosen.width, chosen.layers, "elu")
+    sampler = ImplicitMLP(chosen.noise_dim, settings.dim, chosen.width, chosen.layers, "elu")
+    nn.init.normal_(sampler.out.weight, std=chosen.output_std)
+    return sampler
 
 
 def _ardae(settings: MaxEntSettings) -> ARDAE:
