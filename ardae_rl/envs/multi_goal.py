@@ -25,8 +25,7 @@ class MultiGoalEnv(gym.Env[np.ndarray, np.ndarray]):
     ends, and ``info["goal"]`` is its number, counted from the right, counter-clockwise; -1 before.
     Reward: -0.1 d^2 - 0.5 |a|^2, d the distance to the nearest goal after the step, and 1 on arrival. All of it is symmetric under
     quarter turns, so the best soft policy is, too: from the origin it reaches each goal with probability 1/4. Steps are large and goals
-    few, so the first one decides: heading between two goals costs 0.9, which at a temperature of 0.1 or below a single Gaussian avoids
-    by heading for one.
+    few, so the first one decides; heading between two goals costs, and at a low temperature a single Gaussian had better head for one.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's class attribute)

@@ -1,4 +1,7 @@
-"""Read a YAML file with the numbers of YAML 1.2, remember where each key was written, refuse duplicate keys.
+"""Read a YAML file with the numbers of YAML 1.2, remember where each key was written, refuse duplicate keys, follow ``base:``.
+
+A file may name another, ``base: humanoid.yaml``, beside it: it then says only what differs. Sections are merged key by key, anything else
+(a list or null, too) replaces what the base says; the base may have a base itself.
 
 PyYAML follows YAML 1.1: it reads ``3e-4`` and ``1e6`` as text, ``on`` and ``no`` as booleans, ``010`` as eight and ``1:30`` as ninety.
 """
@@ -7,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -59,16 +63,53 @@ class Document:
 
 
 def read_document(path: Path) -> Document:
-    """The mapping in the YAML file ``path``.
+    """The mapping in the YAML file ``path``, merged into that of its base; each key is placed in the file that wrote it last.
 
     Raises:
-        InvalidExperimentError: no such file, not YAML, not a mapping, or a key written twice (all of them are listed).
+        InvalidExperimentError: no such file, not YAML, not a mapping, a key written twice (all of them are listed), or files that are each
+            other's base.
     """
+    return _read(path, str(path), "", ())
+
+
+def _read(path: Path, asked_at: str, key: str, derived: tuple[Path, ...]) -> Document:
+    """``derived`` are the files that lead here, each the next one's base; ``key`` of ``asked_at`` is what named this one."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidExperimentError([Problem(str(path), "", f"cannot be read: {_reason(error)}")]) from error
-    return _parse(text, str(path))
+        where = f"{path} " if key else ""
+        raise InvalidExperimentError([Problem(asked_at, key, f"{where}cannot be read: {_reason(error)}")]) from error
+    document = _parse(text, str(path))
+    if "base" not in document.data:
+        return document
+    base, place = document.data.pop("base"), document.places.pop("base")
+    if not isinstance(base, str):
+        raise InvalidExperimentError([Problem(place, "base", f"must name a YAML file beside this one, got {base!r}")])
+    chain = (*derived, path)
+    if (path.parent / base).resolve() in [file.resolve() for file in chain]:
+        raise InvalidExperimentError(
+            [Problem(place, "base", f"goes round in a circle: {' -> '.join(file.name for file in chain)} -> {base}")]
+        )
+    return _merged(_read(path.parent / base, place, "base", chain), document)
+
+
+def _merged(base: Document, document: Document) -> Document:
+    data, replaced = _merge(base.data, document.data)
+    kept = {key: place for key, place in base.places.items() if not any(key.startswith(f"{path}.") for path in replaced)}
+    return Document(document.source, data, kept | document.places)
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any], prefix: str = "") -> tuple[dict[str, Any], list[str]]:
+    """``base`` with ``changes`` put in, and the dotted keys whose value was replaced as a whole."""
+    data, replaced = dict(base), []
+    for name, value in changes.items():
+        if isinstance(value, dict) and isinstance(base.get(name), dict):
+            data[name], below = _merge(base[name], value, f"{prefix}{name}.")
+            replaced += below
+        else:
+            data[name] = value
+            replaced.append(f"{prefix}{name}")
+    return data, replaced
 
 
 def parse_value(text: str) -> object:

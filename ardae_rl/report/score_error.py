@@ -41,7 +41,7 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
     figures = {"error_against_steps.png": against_steps(evaluations, grid_paths)}
     config = experiment["config"]
     in_own_units = (config["network"]["standardisation"], config["network"]["scale"]) == ("fixed", 1.0)
-    if config["law"] == "mixture_1d" and in_own_units and any(column.startswith(AT) for column in rows):
+    if config["law"] == "mixture_1d" and "law" not in grid_paths and in_own_units and any(column.startswith(AT) for column in rows):
         figures["error_against_sigma.png"] = against_sigma(rows, grid_paths)
     for name, figure in figures.items():
         figure.savefig(output / name, dpi=150)

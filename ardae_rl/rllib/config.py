@@ -16,7 +16,7 @@ _NEVER = 1_000_000_000  # RLlib builds evaluation env runners only if given an i
 
 
 class SACARDAEConfig(AlgorithmConfig):
-    """SAC-AR-DAE, and plain SAC with ``policy="gaussian"``, on RLlib's new API stack.
+    """SAC-AR-DAE, plain SAC with ``policy="gaussian"`` and SAC-NF with ``policy="flow"``, on RLlib's new API stack.
 
     >>> from ardae_rl.rllib import SACARDAEConfig
     >>> config = (

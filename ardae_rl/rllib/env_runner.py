@@ -50,7 +50,7 @@ def evaluate_returns(runner: SingleAgentEnvRunner, episodes: int, *, max_episode
                 rewards = chunk.get_rewards()[: limit - steps[chunk.id_]]
                 returns[chunk.id_] += float(np.sum(rewards))
                 steps[chunk.id_] += len(rewards)
-                if chunk.is_done or steps[chunk.id_] == limit:
+                if chunk.is_done or steps[chunk.id_] >= limit:
                     running.remove(chunk.id_)
         if not running:
             runner.get_metrics()  # empties the runner's list of finished episodes, which would grow for ever

@@ -33,6 +33,8 @@ class ARDAE(ScoreEstimator):
     units. ``sigmas_per_sample`` noise draws per sample. ``antithetic``: half as many, each used with u and with -u at the same x and sigma;
     near sigma = 0 the noise of the loss's gradient, of order sigma, cancels within a pair. ``autocast`` runs the network in bfloat16 inside
     the loss, where nearly all the work is; scores and log-densities, few by comparison, are always computed in full precision.
+    ``squared_sigma``: the network sees (sigma / delta)^2 in the place of sigma. Blurring is diffusion for a time of sigma^2 / 2, so f*
+    is even in sigma and near 0 linear in its square; what the network cannot resolve in sigma ends up as bias at 0. None: unless ``fixed``.
     ``network_options`` are those of :class:`.estimator.ScoreEstimator`.
 
     >>> _ = torch.manual_seed(0)
@@ -51,11 +53,16 @@ class ARDAE(ScoreEstimator):
         adaptive_delta: bool = True,
         sigmas_per_sample: int = 1,
         antithetic: bool = True,
+        squared_sigma: bool | None = None,
         autocast: bool = False,
         **network_options: Any,
     ) -> None:
-        super().__init__(dim, context_dim, **network_options)
         require_positive("delta_scale", delta_scale)
+        fixed = network_options.get("standardisation") == "fixed"
+        if squared_sigma and fixed and adaptive_delta:
+            raise ValueError("squared_sigma needs noise of one size: with standardisation 'fixed' set adaptive_delta=False.")
+        squared = not fixed if squared_sigma is None else squared_sigma
+        super().__init__(dim, context_dim, sigma_unit=delta_scale if squared else None, **network_options)
         if sigmas_per_sample < 1:
             raise ValueError(f"sigmas_per_sample must be at least 1, got {sigmas_per_sample}.")
         self.delta_scale, self.adaptive_delta, self.sigmas_per_sample = delta_scale, adaptive_delta, sigmas_per_sample
@@ -71,6 +78,7 @@ class ARDAE(ScoreEstimator):
             "scale": 10_000.0,
             "gaussian_residual": False,
             "antithetic": False,
+            "squared_sigma": False,
         }
         return cls(dim, context_dim, **(settings | options))
 

@@ -31,7 +31,7 @@ class ScoreEstimator(nn.Module, ABC):
     context; ``amortised`` whitens with a mean and covariance regressed on the context by a network of ``whitener_width``, trained along:
     statistics of a few samples are noisy, and their noise ends up in the score. None: ``amortised`` with a context, else ``per_context``.
     ``gaussian_residual``: f is the score of a standard Gaussian plus the network, which then starts at zero. None: with ``amortised``,
-    where the Gaussian has the right covariance; see docs/method.md.
+    where the Gaussian has the right covariance; see docs/method.md. ``sigma_unit``: see :class:`.networks.ScoreBody`.
 
     Every method takes and returns quantities in the sampler's own coordinates. The loss gives no gradient to the samples.
     """
@@ -51,6 +51,7 @@ class ScoreEstimator(nn.Module, ABC):
         scale: float = 10_000.0,
         gaussian_residual: bool | None = None,
         whitener_width: int = 512,
+        sigma_unit: float | None = None,
     ) -> None:
         super().__init__()
         if dim < 1 or context_dim < 0:
@@ -72,7 +73,14 @@ class ScoreEstimator(nn.Module, ABC):
         self.standardisation: Standardisation = standardisation
         self.scale = scale
         body = ScoreBody(
-            dim, context_dim, layers=layers, context_layers=context_layers, input_layers=input_layers, width=width, activation=activation
+            dim,
+            context_dim,
+            layers=layers,
+            context_layers=context_layers,
+            input_layers=input_layers,
+            width=width,
+            activation=activation,
+            sigma_unit=sigma_unit,
         )
         network = PotentialNet(body, width) if form == "gradient" else ResidualNet(body, width, dim)
         self.network: Any = GaussianResidual(network) if gaussian_residual else network  # may be replaced: (x, context, sigma) -> f

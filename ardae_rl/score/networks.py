@@ -67,13 +67,23 @@ class ScoreBody(nn.Module):
     """Hidden layers shared by both forms: encode x and c apart, add them (and sigma) in the first joint layer, go on.
 
     The first joint layer is linear in the concatenation [context, x, sigma], so its context part is computed once per context and
-    added to all K samples, instead of being repeated for each.
+    added to all K samples, instead of being repeated for each. With ``sigma_unit`` it sees (sigma / sigma_unit)^2 in the place of sigma.
     """
 
     def __init__(
-        self, dim: int, context_dim: int, *, layers: int, context_layers: int, input_layers: int, width: int, activation: str
+        self,
+        dim: int,
+        context_dim: int,
+        *,
+        layers: int,
+        context_layers: int,
+        input_layers: int,
+        width: int,
+        activation: str,
+        sigma_unit: float | None = None,
     ) -> None:
         super().__init__()
+        self.sigma_unit = sigma_unit
         self.activation, self.slope = activation_pair(activation)
         self.input_encoder = mlp_layers(dim, width, input_layers)
         self.context_encoder = mlp_layers(context_dim, width, context_layers if context_dim else 0)
@@ -111,7 +121,8 @@ class ScoreBody(nn.Module):
             hidden.append(self.activation(pre[-1]))
         z = self.from_input(hidden[-1]).view(batch, samples, -1) + self._per_context(context).view(-1, 1, self.bias.shape[0])
         if sigma is not None:
-            z = torch.addcmul(z, sigma.to(z.dtype), self.from_sigma.to(z.dtype))
+            seen = sigma if self.sigma_unit is None else (sigma / self.sigma_unit).square()
+            z = torch.addcmul(z, seen.to(z.dtype), self.from_sigma.to(z.dtype))
         pre.append(z.view(batch * samples, -1))
         hidden.append(self.activation(pre[-1]))
         for layer in self.joint:

@@ -181,20 +181,6 @@ def test_every_shipped_experiment_is_valid(name: str) -> None:
     assert load_experiment(CONFIGS / name).name == Path(name).stem
 
 
-def test_humanoid_holds_the_numbers_of_table_7() -> None:
-    experiment = load_experiment(CONFIGS / "humanoid.yaml")
-    sac, replay = experiment.config.sac, experiment.config.replay
-    assert (sac.implicit.encoder_layers, sac.implicit.head_layers, sac.implicit.width, sac.implicit.noise_dim) == (3, 2, 64, 32)
-    assert (sac.score.layers, sac.score.state_layers, sac.score.action_layers) == (5, 1, 0)
-    assert (sac.score.samples_per_state, sac.score.sigmas_per_sample, sac.score.importance_samples) == (64, 4, 10)
-    assert (sac.score.standardisation, sac.score.scale, sac.score.delta_scale) == ("fixed", 10_000.0, 0.1)
-    assert sac.jacobian_clamping is not None
-    assert (sac.jacobian_clamping.xi, sac.jacobian_clamping.eta, sac.jacobian_clamping.nu) == (0.01, 0.1, 1.3)
-    assert (sac.alpha, sac.tau, sac.gamma, sac.target_calibration) == (0.05, 0.005, 0.99, False)
-    assert (replay.capacity, replay.batch_size, replay.warmup_env_steps, replay.updates_per_env_step) == (1_000_000, 256, 10_000, 1.0)
-    assert (experiment.seed_list, experiment.total_steps({})) == ([0, 1, 2, 3, 4], 3_000_000)
-
-
 def test_a_smoke_run_keeps_every_network_and_reaches_updates_evaluation_and_checkpoint(tmp_path: Path) -> None:
     full = load_experiment(CONFIGS / "humanoid.yaml", storage_path=tmp_path)
     smoke = shortened(full)

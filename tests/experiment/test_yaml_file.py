@@ -95,3 +95,61 @@ def test_a_missing_file_and_binary_contents_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InvalidExperimentError, match="not UTF-8"):
         read_document(tmp_path / "x.yaml")
+
+
+# base
+
+
+def write_all(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text)
+
+
+def test_a_file_says_only_how_it_differs_from_its_base(tmp_path: Path) -> None:
+    write_all(
+        tmp_path,
+        root="name: root\nsac: {alpha: 0.1, score: {width: 8, layers: 2}}\nseeds: [1, 2]\ngrid_search: {sac.tau: [0.1]}\n",
+        middle="base: root.yaml\nsac:\n  score: {width: 16}\n",
+        leaf="base: middle.yaml\nname: leaf\nseeds: [3]\ngrid_search: {sac.gamma: [0.9]}\nsac: {alpha: auto}\n",
+    )
+    document = read_document(tmp_path / "leaf.yaml")
+    assert document.data == {
+        "name": "leaf",
+        "sac": {"alpha": "auto", "score": {"width": 16, "layers": 2}},
+        "seeds": [3],
+        "grid_search": {"sac.tau": [0.1], "sac.gamma": [0.9]},
+    }
+    places = {key: document.place(key).removeprefix(f"{tmp_path}/") for key in ("name", "seeds", "sac.score.width", "sac.score.layers")}
+    assert places == {"name": "leaf.yaml:2", "seeds": "leaf.yaml:3", "sac.score.width": "middle.yaml:3", "sac.score.layers": "root.yaml:2"}
+    assert document.source == str(tmp_path / "leaf.yaml")
+
+
+def test_null_takes_a_section_out_and_a_section_replaces_null(tmp_path: Path) -> None:
+    write_all(tmp_path, root="clamping: {xi: 1}\nother: null\n", leaf="base: root.yaml\nclamping: null\nother: {x: 2}\n")
+    document = read_document(tmp_path / "leaf.yaml")
+    assert document.data == {"clamping": None, "other": {"x": 2}}
+    assert document.place("clamping.xi") == f"{tmp_path}/leaf.yaml:2", "the base no longer says anything about it"
+    assert document.place("other.x") == f"{tmp_path}/leaf.yaml:3"
+
+
+def test_the_base_is_looked_for_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    write_all(tmp_path, root="a: 1\n")
+    write_all(tmp_path / "deep", leaf="base: ../root.yaml\nb: 2\n")
+    assert read_document(tmp_path / "deep" / "leaf.yaml").data == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nbase: none.yaml", r"x\.yaml:2: base: .*none\.yaml cannot be read: No such file"),
+        ("base: x.yaml", r"x\.yaml:1: base: goes round in a circle: x\.yaml -> x\.yaml"),
+        ("base: other.yaml", r"other\.yaml:1: base: goes round in a circle: x\.yaml -> other\.yaml -> x\.yaml"),
+        ("base: [1]", r"x\.yaml:1: base: must name a YAML file beside this one, got \[1\]"),
+        ("base: broken.yaml", r"broken\.yaml:1:9: is not valid YAML"),
+    ],
+)
+def test_a_base_that_cannot_be_followed_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    write_all(tmp_path, other="base: x.yaml", broken="a: [1, 2")
+    with pytest.raises(InvalidExperimentError, match=message):
+        read_document(write(tmp_path, text))

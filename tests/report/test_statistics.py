@@ -15,8 +15,8 @@ def array(*values: float) -> np.ndarray:
 
 
 def test_the_interquartile_mean_drops_a_quarter_at_either_end_of_all_runs_together() -> None:
-    # Together 0 1 2 3 | 4 5 6 100 -> sorted; two of eight go at either end: (2 + 3 + 4 + 5) / 4.
-    assert interquartile_mean([array(100, 0, 2, 4), array(1, 6, 3, 5)]).value == 3.5
+    # Together, sorted: 0 1 | 2 3 4 5 | 9 100; two of eight go at either end.
+    assert interquartile_mean([array(100, 0, 2, 4), array(1, 9, 3, 5)]).value == 3.5
     assert interquartile_mean([array(1, 2, 9)]).value == 4, "below four runs, the mean"
     assert interquartile_mean([array(1, 2, 3, 4, 100)]).value == 3
 

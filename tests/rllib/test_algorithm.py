@@ -172,7 +172,8 @@ def test_this_packages_environments_are_found_by_id_on_remote_runners() -> None:
     algorithm.train()
     size, evaluations = len(algorithm.replay), algorithm.evaluations
     algorithm.stop()
-    assert size == 40 and len(evaluations[0]["returns"]) == 2
+    assert 40 <= size <= 41, "the step in which one of two environments is reset counts once, so the last can be one too many"
+    assert len(evaluations[0]["returns"]) == 2
 
 
 def test_evaluation_uses_no_noise() -> None:

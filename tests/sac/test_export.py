@@ -62,6 +62,8 @@ def test_actions_are_the_samplers_squashed_into_the_bounds(kind: str) -> None:
     low, high = torch.tensor([-0.4, -1.0]), torch.tensor([0.4, 2.0])
     torch.testing.assert_close(policy(obs), (low + high) / 2 + (high - low) / 2 * policy.sampler.centre(obs).tanh())
     noise = torch.randn(500, policy.noise_dim)
+    drawn = policy.sampler.draw(obs, noise.unsqueeze(1)).squeeze(1)
+    torch.testing.assert_close(policy(obs, noise), (low + high) / 2 + (high - low) / 2 * drawn.tanh())
     one_by_one = torch.cat([policy(obs[row : row + 1], noise[row : row + 1]) for row in range(500)])
     torch.testing.assert_close(policy(obs, noise), one_by_one)
     assert ((one_by_one >= low - 1e-6) & (one_by_one <= high + 1e-6)).all()

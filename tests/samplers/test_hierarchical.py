@@ -82,7 +82,7 @@ def test_raising_the_bound_learns_the_posterior_and_nothing_lifts_it_above_the_e
     entropy = float(MultivariateNormal(OFFSET, COVARIANCE).entropy())
     with torch.no_grad():
         _, bound = entropy_bound(sampler, auxiliary, torch.randn(200_000, 5))
-    assert -0.02 < float(bound.mean()) - entropy < 4 * float(bound.std()) / len(bound) ** 0.5
+    assert -0.05 < float(bound.mean()) - entropy < 4 * float(bound.std()) / len(bound) ** 0.5
 
 
 def test_the_bound_is_raised_in_both_networks() -> None:

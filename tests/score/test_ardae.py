@@ -148,6 +148,26 @@ def test_antithetic_noise_needs_no_more_rows_than_plain(sigmas_per_sample: int, 
     assert (upper != lower).any()
 
 
+def test_a_network_that_sees_sigma_squared_is_even_and_smooth_in_sigma_and_agrees_at_zero() -> None:
+    squared, linear = make(squared_sigma=True, delta_scale=0.2), make(squared_sigma=False, delta_scale=0.2)
+    linear.load_state_dict(squared.state_dict())
+    x, sigma = torch.randn(1, 5, 2), torch.rand(1, 5, 1)
+    torch.testing.assert_close(squared.network(x, None, sigma), squared.network(x, None, -sigma))
+    torch.testing.assert_close(squared.network(x, None, sigma), linear.network(x, None, (sigma / 0.2).square()))
+    assert (squared.network(x, None, sigma) != linear.network(x, None, sigma)).all()
+    torch.testing.assert_close(squared.network(x, None, 0 * sigma), linear.network(x, None))
+    steep = torch.autograd.functional.jacobian(lambda s: squared.network(x, None, s), 0 * sigma)
+    assert not steep.any()
+
+
+def test_sigma_is_squared_wherever_its_size_is_known() -> None:
+    units = {standardisation: make(standardisation=standardisation).network.body.sigma_unit for standardisation in ("fixed", "per_context")}
+    assert units == {"fixed": None, "per_context": 0.1}
+    assert make(standardisation="fixed", adaptive_delta=False, squared_sigma=True).network.body.sigma_unit == 0.1
+    with pytest.raises(ValueError, match=r"squared_sigma needs noise of one size: .* set adaptive_delta=False"):
+        make(standardisation="fixed", squared_sigma=True)
+
+
 # coordinates
 
 

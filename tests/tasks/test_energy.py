@@ -55,9 +55,11 @@ def test_every_method_runs_on_every_target_and_measures_the_same(method: str, na
     assert {key for key, value in late.items() if math.isnan(value)} == missing - final
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_resuming_equals_running_through(method: str) -> None:
-    chosen = settings(method=method)
+@pytest.mark.parametrize(
+    "changes", [*({"method": method} for method in METHODS), {"score": dataclasses.replace(SMALL_SCORE, target_residual=True)}]
+)
+def test_resuming_equals_running_through(changes: dict[str, Any]) -> None:
+    chosen = settings(**changes)
     through = trained(chosen, 8)
     state = copy.deepcopy(trained(chosen, 5).state_dict())
     resumed = EnergyTask(chosen, seed=0)
@@ -110,7 +112,7 @@ class KnownScore(nn.Module):
 
 def test_the_gradient_through_the_score_is_the_exact_gradient_for_a_gaussian_sampler(float64: None) -> None:
     """x = A z: H = log |det A| + const, so dH/dA = A^-T; the path derivative has it as its mean over z."""
-    method = ScoreMethod(ImplicitMLP(2, 2, width=4, layers=1), settings(), "cpu")
+    method = ScoreMethod(ImplicitMLP(2, 2, width=4, layers=1), target("potential_1"), settings(), "cpu")
     factor = torch.tensor([[1.5, 0.3], [-0.4, 0.8]], requires_grad=True)
     method.sampler.forward = lambda noise: noise @ factor.T  # type: ignore[method-assign]
     method.estimator.network = KnownScore(factor.detach())
@@ -122,10 +124,29 @@ def test_the_gradient_through_the_score_is_the_exact_gradient_for_a_gaussian_sam
     assert (error.abs() < 4 * per_sample.std(0) / count**0.5).all()
 
 
+def test_with_a_residual_on_the_target_a_network_of_zero_is_the_score_of_the_tempered_target(float64: None) -> None:
+    chosen = settings(score=dataclasses.replace(SMALL_SCORE, target_residual=True, scale=3.0))
+    law = target("potential_3")
+    method = ScoreMethod(ImplicitMLP(2, 2, width=4, layers=1), law, chosen, "cpu")
+    for parameter in method.estimator.parameters():
+        nn.init.zeros_(parameter)
+    assert method.residual is not None
+    method.residual.alpha = 0.25
+    x = law.sample(50, torch.Generator().manual_seed(0)).double().requires_grad_()
+    score = -0.25 * torch.autograd.grad(law.energy(x).sum(), x)[0]
+    torch.testing.assert_close(method.estimator.score(x.detach(), frame=method._frame(x)), score)
+
+
+def test_the_residual_follows_alpha() -> None:
+    task = trained(settings(score=dataclasses.replace(SMALL_SCORE, target_residual=True), steps=100, anneal=1.0, alpha_start=0.01), 3)
+    assert isinstance(task.method, ScoreMethod) and task.method.residual is not None
+    assert task.method.residual.alpha == pytest.approx(0.01 + 0.99 * 2 / 100)
+
+
 def test_fitting_the_score_leaves_the_sampler_alone_and_the_other_way_round() -> None:
     task = EnergyTask(settings(), seed=0)
     before = copy.deepcopy(task.method.networks.state_dict())
-    task.method.fit(task._normal)
+    task.method.fit(task._normal, 1.0)
     after = task.method.networks.state_dict()
     assert {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])} == {"estimator"}
     x, entropy = task.method.draw_with_entropy(torch.randn(16, 10))
@@ -161,16 +182,16 @@ def test_the_flow_learns_the_funnel() -> None:
     before = task.evaluate()["energy_distance"]
     for _ in range(200):
         task.step()
-    assert task.evaluate()["energy_distance"] < 0.2 * before
+    assert task.evaluate()["energy_distance"] < 0.35 * before
 
 
-def test_the_auxiliary_method_learns_a_potential() -> None:
-    task = EnergyTask(settings(method="hierarchical_auxiliary", width=64, batch_size=256, steps=300, lr=5e-3, lr_halvings=4), seed=0)
-    before = task.evaluate()
-    for _ in range(300):
-        task.step()
-    after = task.evaluate()
-    assert after["reverse_kl"] < 0.5 < before["reverse_kl"] and after["sliced_w2"] < 0.7 * before["sliced_w2"]
+def test_the_auxiliary_method_learns_a_potential_and_finds_both_halves() -> None:
+    chosen = settings(
+        method="hierarchical_auxiliary", width=64, batch_size=256, steps=300, lr=3e-3, lr_halvings=4, anneal=0.5, emd_samples=100
+    )
+    before, after = EnergyTask(chosen, seed=0).evaluate(), trained(chosen, 300).evaluate()
+    assert after["reverse_kl"] < 0.6 < before["reverse_kl"] and after["sliced_w2"] < 0.3 * before["sliced_w2"]
+    assert after["coverage"] == 1 and after["worst_region"] > 0.8
 
 
 def test_losses_that_are_not_finite_are_skipped_and_counted() -> None:
@@ -271,6 +292,10 @@ def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) 
     ("changes", "message"),
     [
         ({"fits_per_step": 0}, "fits_per_step must be greater than 0, got 0"),
+        (
+            {"target_residual": True, "standardisation": "per_context"},
+            "target_residual must be false unless standardisation is fixed, got true with per_context",
+        ),
         ({"gaussian_residual": True}, "gaussian_residual must be false or null with standardisation fixed, got true"),
     ],
 )

@@ -14,7 +14,9 @@ class ScoreSettings:
     """AR-DAE in residual form, read by the methods ``*_ardae``; fields as in :class:`ardae_rl.score.ARDAE`.
 
     ``fits_per_step``: N_d, gradient steps of AR-DAE before each one of the sampler, every one on fresh samples.
-    ``adaptive_delta``: sigma in standard deviations of the batch; else in standardised units (of x itself, with ``fixed`` and scale 1).
+    ``target_residual``: f = -alpha grad U + network, so that the network is left with what sets the sampler apart from the target, and with
+    nothing at the end; needs ``fixed``. ``adaptive_delta``: sigma in standard deviations of the batch; else in standardised units (of x
+    itself, with ``fixed`` and scale 1).
     """
 
     layers: int = 3
@@ -23,6 +25,7 @@ class ScoreSettings:
     standardisation: Literal["fixed", "per_context", "amortised"] = "fixed"
     scale: float = 1.0
     gaussian_residual: bool | None = None
+    target_residual: bool = False
     delta: float = 0.1
     adaptive_delta: bool = False
     sigmas_per_sample: int = 10
@@ -33,6 +36,8 @@ class ScoreSettings:
 
     def __post_init__(self) -> None:
         _positive(self, "layers", "width", "scale", "delta", "sigmas_per_sample", "fits_per_step", "lr")
+        if self.target_residual and self.standardisation != "fixed":
+            raise ValueError(f"target_residual must be false unless standardisation is fixed, got true with {self.standardisation}")
         if self.gaussian_residual and self.standardisation == "fixed":
             raise ValueError("gaussian_residual must be false or null with standardisation fixed, got true")
 
@@ -88,8 +93,8 @@ class EnergySettings:
 
     def smoke(self) -> "EnergySettings":
         """Ten steps and one evaluation, of few samples."""
-        short = {"steps": 10, "report_every_steps": 5, "evaluate_every_steps": 10}
-        return dataclasses.replace(self, **short, emd_samples=MIN_EMD_SAMPLES, final_emd_samples=MIN_EMD_SAMPLES)
+        few = MIN_EMD_SAMPLES
+        return dataclasses.replace(self, steps=10, report_every_steps=5, evaluate_every_steps=10, emd_samples=few, final_emd_samples=few)
 
 
 def _positive(owner: object, *names: str) -> None:

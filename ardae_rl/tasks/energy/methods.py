@@ -1,11 +1,11 @@
 """A sampler and where its entropy comes from: the one choice between the methods.
 
 Notation: N samples, E noise and D sample dimension; noise (N, E), x (N, D).
-Contract: ``fit(normal)`` prepares an estimate of the entropy's gradient, where there is one to prepare; ``draw_with_entropy(noise)`` gives
-x and a scalar whose gradient in ``moved()`` is that of the sampler's entropy H, or of a lower bound of H.
+Contract: ``fit(normal, alpha)`` prepares an estimate of the entropy's gradient, where there is one to prepare;
+``draw_with_entropy(noise)`` gives x and a scalar whose gradient in ``moved()`` is that of the sampler's entropy H, or of a lower bound.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +17,7 @@ from ardae_rl.score import ARDAE, Frame, entropy_surrogate
 from ardae_rl.score.estimator import Normal
 from ardae_rl.tasks.descent import Descent
 from ardae_rl.tasks.energy.config import EnergySettings
+from ardae_rl.tasks.energy.potentials import Target
 from ardae_rl.tasks.task import Metrics
 
 LOG_STD_MIN = -2.0  # of x given z where AR-DAE is to learn its score: log variance -4, as in the paper
@@ -31,15 +32,35 @@ class Method(Protocol):
 
     def moved(self) -> Iterator[nn.Parameter]: ...
 
-    def fit(self, normal: Normal) -> Metrics: ...
+    def fit(self, normal: Normal, alpha: float) -> Metrics: ...
 
     def draw_with_entropy(self, noise: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+class TargetResidual(nn.Module):
+    """f(x; sigma) = -alpha grad U(x) + network(x; sigma), in coordinates x~ = scale x. Stands in for ``ARDAE.network``.
+
+    Where the sampler has reached exp(-alpha U) / Z, the network is zero at sigma = 0: no detail of U is left for it to learn. ``alpha`` is
+    to be kept at the present one.
+    """
+
+    alpha = 1.0
+
+    def __init__(self, network: nn.Module, energy: Callable[[Tensor], Tensor], scale: float) -> None:
+        super().__init__()
+        self.network, self.energy, self.scale = network, energy, scale
+
+    def forward(self, x: Tensor, context: Tensor | None, sigma: Tensor | None = None) -> Tensor:
+        with torch.enable_grad():
+            point = (x.detach() / self.scale).requires_grad_()
+            (slope,) = torch.autograd.grad(self.energy(point).sum(), point)
+        return self.network(x, context, sigma) - self.alpha / self.scale * slope
 
 
 class ScoreMethod:
     """Any sampler. AR-DAE learns its score, and the entropy's gradient takes no more."""
 
-    def __init__(self, sampler: ImplicitMLP | HierarchicalSampler, settings: EnergySettings, device: str) -> None:
+    def __init__(self, sampler: ImplicitMLP | HierarchicalSampler, law: Target, settings: EnergySettings, device: str) -> None:
         chosen = settings.score
         self.sampler, self.batch_size, self.fits_per_step = sampler, settings.batch_size, chosen.fits_per_step
         self.estimator = ARDAE(
@@ -57,14 +78,19 @@ class ScoreMethod:
             antithetic=chosen.antithetic,
             autocast=chosen.autocast,
         )
+        self.residual = TargetResidual(self.estimator.network, law.energy, chosen.scale) if chosen.target_residual else None
+        if self.residual is not None:
+            self.estimator.network = self.residual
         self.networks = nn.ModuleDict({"sampler": sampler, "estimator": self.estimator}).to(device)
         self.descents = {"score": Descent("score network", adam(self.estimator.parameters(), chosen.lr, settings))}
 
     def moved(self) -> Iterator[nn.Parameter]:
         return self.sampler.parameters()
 
-    def fit(self, normal: Normal) -> Metrics:
+    def fit(self, normal: Normal, alpha: float) -> Metrics:
         """N_d steps of AR-DAE, each on fresh samples; the mean loss of its score network."""
+        if self.residual is not None:
+            self.residual.alpha = alpha
         losses = []
         for _ in range(self.fits_per_step):
             with torch.no_grad():
@@ -100,7 +126,7 @@ class AuxiliaryMethod:
     def moved(self) -> Iterator[nn.Parameter]:
         return self.networks.parameters()
 
-    def fit(self, normal: Normal) -> Metrics:
+    def fit(self, normal: Normal, alpha: float) -> Metrics:
         return {}
 
     def draw_with_entropy(self, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,7 +145,7 @@ class DensityMethod:
     def moved(self) -> Iterator[nn.Parameter]:
         return self.sampler.parameters()
 
-    def fit(self, normal: Normal) -> Metrics:
+    def fit(self, normal: Normal, alpha: float) -> Metrics:
         return {}
 
     def draw_with_entropy(self, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,15 +157,15 @@ def adam(parameters: Iterator[nn.Parameter], lr: float, settings: EnergySettings
     return torch.optim.Adam(parameters, lr=lr, betas=(settings.beta1, 0.999), fused=True)
 
 
-def method(settings: EnergySettings, dim: int, device: str) -> Method:
-    """The method that the settings name, for samples of ``dim`` numbers."""
-    width, layers = settings.width, settings.layers
+def method(settings: EnergySettings, law: Target, device: str) -> Method:
+    """The method that the settings name, for that target."""
+    dim, width, layers = law.dim, settings.width, settings.layers
     match settings.method:
         case "implicit_ardae":
-            return ScoreMethod(ImplicitMLP(settings.noise_dim, dim, width, layers), settings, device)
+            return ScoreMethod(ImplicitMLP(settings.noise_dim, dim, width, layers), law, settings, device)
         case "hierarchical_ardae":
             sampler = HierarchicalSampler(settings.latent_dim, dim, width=width, layers=layers, log_std_min=LOG_STD_MIN)
-            return ScoreMethod(sampler, settings, device)
+            return ScoreMethod(sampler, law, settings, device)
         case "hierarchical_auxiliary":
             return AuxiliaryMethod(HierarchicalSampler(settings.latent_dim, dim, width=width, layers=layers), settings, device)
         case "flow":

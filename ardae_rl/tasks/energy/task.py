@@ -31,7 +31,7 @@ class EnergyTask:
         torch.manual_seed(seed)
         self.settings, self.device = settings, device
         self.target: Target = target(settings.target)
-        self.method = method(settings, self.target.dim, device)
+        self.method = method(settings, self.target, device)
         self.descents = {
             "sampler": Descent("sampler", adam(self.method.moved(), settings.lr, settings)),
             **self.method.descents,
@@ -45,7 +45,7 @@ class EnergyTask:
         alpha = self._alpha()
         for group in self.descents["sampler"].optimiser.param_groups:
             group["lr"] = self._lr()
-        fitted = self.method.fit(self._normal)
+        fitted = self.method.fit(self._normal, alpha)
         x, entropy = self.method.draw_with_entropy(self._normal(self.settings.batch_size, self.method.sampler.noise_dim))
         energy = self.target.energy(x).mean()
         self.descents["sampler"].step(alpha * energy - entropy)

@@ -60,8 +60,8 @@ class ScoreErrorSettings:
 
     ``sigmas``: AR-DAE trains once and is measured at each; the other autoencoders train one network per sigma, together or, ``annealed``,
     one after the other from the largest down, each starting from the last and all sharing the ``steps``.
-    ``delta``: standard deviation of AR-DAE's sigma, in units of standardised samples. ``sigmas_per_sample`` and
-    ``antithetic`` as in ``ARDAE``.
+    ``delta``: standard deviation of AR-DAE's sigma, in units of standardised samples. ``sigmas_per_sample``,
+    ``antithetic`` and ``squared_sigma`` as in ``ARDAE``.
     ``contexts`` x ``samples_per_context`` draws make a mini-batch (and are what a kernel estimator gets).
     ``halve_lr_every`` halves the learning rate every so many of ``steps`` (annealed: proportionally sooner in each level's share of them);
     null: cosine decay to 0, or constant where the law drifts.
@@ -77,6 +77,7 @@ class ScoreErrorSettings:
     adaptive_delta: bool = False
     sigmas_per_sample: int = 1
     antithetic: bool = False
+    squared_sigma: bool | None = None
     contexts: int = 1
     samples_per_context: int = 256
     steps: int = 10_000
@@ -102,6 +103,8 @@ class ScoreErrorSettings:
                 f"network.sigma_input must be 'input' unless estimator is ardae, network.form residual and the law has no context, "
                 f"got {self.network.sigma_input!r} with {self.estimator}, {self.network.form} and {self.law}"
             )
+        if self.squared_sigma and self.adaptive_delta and self.network.standardisation == "fixed":
+            raise ValueError("squared_sigma must be false or null with adaptive_delta and network.standardisation fixed, got true")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay must be between 0 and 1, got {self.ema_decay!r}")
         if self.drift and self.law not in CONDITIONAL:

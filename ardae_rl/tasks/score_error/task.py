@@ -252,6 +252,7 @@ def _estimators(settings: ScoreErrorSettings, law: Law, sigmas: list[float]) -> 
                 adaptive_delta=settings.adaptive_delta,
                 sigmas_per_sample=settings.sigmas_per_sample,
                 antithetic=settings.antithetic,
+                squared_sigma=settings.squared_sigma,
                 **options,
             )
             if sigma_input != "input":

@@ -1,1 +1,0 @@
-"""Maximum-entropy laws under constraints (section 6.4 of [Lim2020], and laws with other closed forms)."""

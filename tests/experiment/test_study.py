@@ -1,0 +1,144 @@
+"""The continuous-control study of the paper, file by file: Table 7, and variants that differ from it in what they say and nothing else."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ardae_rl.cli import _tune
+from ardae_rl.experiment.control import ControlExperiment
+from ardae_rl.experiment.load import load_experiment
+
+CONFIGS = Path(__file__).parents[2] / "tune_configs"
+ENVS = ("half_cheetah", "ant", "hopper", "walker2d", "humanoid", "humanoid_rllab")
+EVERY_ENV = pytest.mark.parametrize("env", ENVS)
+
+
+def load(name: str) -> Any:
+    experiment = load_experiment(CONFIGS / f"{name}.yaml")
+    assert isinstance(experiment, ControlExperiment)
+    return experiment
+
+
+TABLE_7: dict[str, list[Any]] = {
+    "env": ["HalfCheetah-v5", "Ant-v5", "Hopper-v5", "Walker2d-v5", "Humanoid-v5", "ardae_rl/RllabHumanoid-v0"],
+    "score.layers": [5, 5, 5, 5, 5, 5],
+    "score.state_layers": [5, 5, 0, 1, 1, 1],
+    "score.action_layers": [5, 5, 0, 0, 0, 0],
+    "score.samples_per_state": [128, 64, 128, 128, 64, 64],
+    "score.sigmas_per_sample": [1, 1, 1, 1, 4, 4],
+    "implicit.head_layers": [1, 1, 1, 2, 2, 2],
+    "implicit.encoder_layers": [1, 1, 2, 1, 3, 3],
+    "implicit.width": [256, 256, 256, 256, 64, 64],
+    "implicit.noise_dim": [10, 10, 10, 10, 32, 100],
+    "jacobian_clamping.xi": [0.01] * 6,
+    "jacobian_clamping.eta": [0.1, 0.01, 0.01, 0.01, 0.1, 0.1],
+    "jacobian_clamping.nu": [1.1, 1.1, 1.1, 1.1, 1.3, 1.3],
+    "jacobian_clamping.perturbations": [10] * 6,
+    "score.importance_samples": [100, 10, 100, 100, 10, 10],
+    "target_calibration": [False, False, True, False, False, False],
+    "warmup_env_steps": [5000, 10_000, 10_000, 10_000, 10_000, 10_000],
+}
+COMMON = {
+    "policy": "implicit",
+    "implicit.activation": "elu",
+    "score.activation": "elu",
+    "score.width": 256,
+    "score.standardisation": "fixed",
+    "score.scale": 10_000.0,
+    "score.delta_scale": 0.1,
+    "score.fits_per_update": 1,
+    "critic.hidden_layers": 2,
+    "critic.width": 256,
+    "alpha": 0.05,
+    "tau": 0.005,
+    "gamma": 0.99,
+    "actor_lr": 3e-4,
+    "critic_lr": 3e-4,
+    "score_lr": 3e-4,
+    "capacity": 1_000_000,
+    "batch_size": 256,
+    "updates_per_env_step": 1.0,
+    "every_env_steps": 10_000,
+    "episodes": 10,
+    "seeds": 5,
+    "env_steps": 3_000_000,
+}
+
+
+def value(experiment: Any, key: str) -> Any:
+    places = (experiment, experiment.stop, experiment.config.sac, experiment.config.replay, experiment.config.evaluation)
+    owner = next(place for place in places if hasattr(place, key.split(".")[0]))
+    for part in key.split("."):
+        owner = getattr(owner, part)
+    return owner
+
+
+@EVERY_ENV
+def test_settings_are_those_of_table_7(env: str) -> None:
+    experiment, column = load(env), ENVS.index(env)
+    expected = COMMON | {key: values[column] for key, values in TABLE_7.items()}
+    assert {key: value(experiment, key) for key in expected} == expected
+
+
+def differences(name: str, other: str) -> dict[str, Any]:
+    """What ``name`` has where it differs from ``other``."""
+    ours, theirs = (dict(_leaves(dataclasses.asdict(load(each)))) for each in (name, other))
+    return {key: value for key, value in ours.items() if theirs.get(key, "absent") != value and key != "name"}
+
+
+def _leaves(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(data, dict) or not data:
+        yield prefix, data
+        return
+    for name, child in data.items():
+        yield from _leaves(child, f"{prefix}.{name}" if prefix else name)
+
+
+@EVERY_ENV
+def test_variants_differ_in_what_they_are_named_for(env: str) -> None:
+    flows = dict(zip(ENVS, (3, 4, 5, 5, 4, 2), strict=True))[env]
+    calibration = {"config.sac.target_calibration": False} if env == "hopper" else {}
+    assert differences(f"{env}_sac", env) == {"config.sac.policy": "gaussian", **calibration}
+    assert differences(f"{env}_no_clamping", env) == {"config.sac.jacobian_clamping": None}
+    changed = {"config.sac.score.standardisation": "amortised", "config.sac.score.antithetic": True}
+    assert differences(f"{env}_plus", env) == changed
+    policy = {"config.sac.policy": "flow", "config.sac.flow.flows": flows}
+    assert differences(f"{env}_sac_nf", f"{env}_sac") == {key: v for key, v in policy.items() if (key, v) != ("config.sac.flow.flows", 3)}
+    assert load(f"{env}_sac_nf").config.sac.flow.kind == "radial" and load(f"{env}_sac_nf").config.sac.flow.flows == flows
+
+
+@pytest.mark.parametrize(
+    ("env", "released"),
+    [
+        ("half_cheetah", {"score.samples_per_state": 64, "score.importance_samples": 10, "warmup_env_steps": 10_000}),
+        ("ant", {"score.samples_per_state": 128, "score.importance_samples": 100}),
+        ("hopper", {"implicit.encoder_layers": 1, "implicit.head_layers": 2}),
+        ("walker2d", {"implicit.encoder_layers": 2, "implicit.head_layers": 1}),
+        ("humanoid", {"implicit.encoder_layers": 2, "implicit.head_layers": 3}),
+        ("humanoid_rllab", {"implicit.encoder_layers": 2, "implicit.head_layers": 3}),
+    ],
+)
+def test_released_settings(env: str, released: dict[str, Any]) -> None:
+    found = differences(f"{env}_released", env)
+    sections = {key: "replay" if key == "warmup_env_steps" else "sac" for key in released}
+    assert found == {f"config.{sections[key]}.{key}": value for key, value in released.items()}
+
+
+def test_rllabs_humanoid_is_cut_at_1000_steps() -> None:
+    assert load("humanoid_rllab").config.env_config == {"max_episode_steps": 1000}
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("*.yaml")))
+def test_every_file_dry_runs_and_shows_the_whole(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = CONFIGS / name
+    experiment = load_experiment(path, storage_path=tmp_path)
+    assert _tune(experiment, path, dry_run=True, resume=False, address=None) == 0
+    shown, trials = capsys.readouterr().out.split("\n\n", 1)
+    complete = yaml.safe_load(shown)
+    assert complete.keys() == {field.name for field in dataclasses.fields(experiment)}
+    assert "base" not in complete and f"{path.stem}" == complete["name"] and "at a time on" in trials
+    assert not list(tmp_path.iterdir())
