@@ -12,6 +12,7 @@ from ray.train._internal.storage import StorageContext
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ardae_rl.tasks.energy.config import EnergySettings, ScoreSettings
+from ardae_rl.tasks.maxent.config import MaxEntSettings
 from ardae_rl.tasks.registry import TASKS, TaskKind
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings
 from ardae_rl.tasks.trainable import CHECKPOINT_FILE, TaskTrial
@@ -29,7 +30,8 @@ SHORT_ENERGY = EnergySettings(
     emd_samples=100,
     final_emd_samples=100,
 )
-EXAMPLES = [("counting", CountingSettings()), ("energy", SHORT_ENERGY), ("score_error", SHORT_SCORE_ERROR)]
+SHORT_MAXENT = MaxEntSettings(dim=2, repeats=2, steps=6, report_every_steps=2, evaluate_every_steps=3, emd_samples=100)
+EXAMPLES = [("counting", CountingSettings()), ("energy", SHORT_ENERGY), ("maxent", SHORT_MAXENT), ("score_error", SHORT_SCORE_ERROR)]
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
