@@ -12,6 +12,9 @@ MIN_EMD_SAMPLES = 100
 class ScoreSettings:
     """AR-DAE; fields as in :class:`ardae_rl.score.ARDAE`, ``delta`` its ``delta_scale``.
 
+    ``standardisation``: ``whitened`` by the mean and covariance of the samples at hand, with a Gaussian's score added to the network's: the
+    entropy's gradient is then exact, and without noise, for a linear sampler, and left to learn is what is not Gaussian. ``fixed``: x times
+    ``scale``, as in the paper.
     Fitted to ``batch_size`` fresh draws, ``fits_per_step`` times per step of the sampler (the paper's N_d).
     """
 
@@ -19,9 +22,8 @@ class ScoreSettings:
     layers: int = 3
     width: int = 64
     activation: Literal["elu", "softplus", "tanh", "silu"] = "softplus"
-    standardisation: Literal["fixed", "per_context", "amortised"] = "amortised"
+    standardisation: Literal["whitened", "fixed"] = "whitened"
     scale: float = 1.0
-    gaussian_residual: bool | None = None
     delta: float = 0.1
     sigmas_per_sample: int = 4
     antithetic: bool = True
@@ -36,18 +38,14 @@ class ScoreSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerSettings:
-    """The implicit sampler: ``noise_dim`` standard normal numbers through ``layers`` ELU layers of ``width``.
-
-    ``output_std``: standard deviation of the output weights at the start. 1 gives samples a spread of a few units.
-    """
+    """The implicit sampler: ``noise_dim`` standard normal numbers through ``layers`` ELU layers of ``width``."""
 
     noise_dim: int = 10
     layers: int = 2
     width: int = 128
-    output_std: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive(self, "noise_dim", "layers", "width", "output_std")
+        _positive(self, "noise_dim", "layers", "width")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +65,14 @@ class FlowSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class MaxEntSettings:
-    """Minimise -H(p) + lambda sum_k ||E_p[r_k]||^2 over the parameters of a sampler, for ``repeats`` independent problems at once.
+    """Minimise -H(p) + sum_k <mu_k, E_p[r_k]> + lambda ||E_p[r_k]||^2 over a sampler's parameters, for ``repeats`` problems at once.
 
     ``problem``: what is constrained, hence what the answer is (``problems.py``); ``dim`` is 10 for ``gaussian`` in the paper, 1 for others.
     ``method``: ``implicit`` (any network of noise, entropy gradient by AR-DAE) or ``iaf`` (a flow, exact entropy).
     ``batch_size`` draws estimate entropy gradient and constraints; ``constraint_estimate``: how (``penalty.py``), ``batch`` in the paper.
-    lambda grows geometrically from ``penalty_start`` to ``penalty_end`` over the first ``penalty_ramp`` of the ``steps``.
-    Learning rates decay to 0 along a cosine. ``emd_samples`` of each side enter the earth mover's distance.
+    lambda grows geometrically from ``penalty_start`` to ``penalty_end`` over the first ``penalty_ramp`` of the ``steps``; from there on the
+    multipliers mu move, by ``multiplier_rate`` of Newton's step, a rate that decays with the learning rates.
+    The paper's objective: ``constraint_estimate`` batch, ``multiplier_rate`` 0, ``batch_size`` 128. Learning rates decay to 0 along a cosine. ``emd_samples`` of each side enter the earth mover's distance.
     """
 
     problem: ProblemName = "gaussian"
@@ -83,11 +82,12 @@ class MaxEntSettings:
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
     flow: FlowSettings = field(default_factory=FlowSettings)
     score: ScoreSettings = field(default_factory=ScoreSettings)
-    batch_size: int = 512
-    constraint_estimate: Literal["matched", "unbiased", "batch"] = "matched"
+    batch_size: int = 256
+    constraint_estimate: Literal["unbiased", "batch"] = "unbiased"
     penalty_start: float = 0.01
-    penalty_end: float = 100.0
-    penalty_ramp: float = 0.5
+    penalty_end: float = 10.0
+    penalty_ramp: float = 0.3
+    multiplier_rate: float = 0.02
     lr: float = 3e-3
     steps: int = 3000
     report_every_steps: int = 100
@@ -97,10 +97,13 @@ class MaxEntSettings:
     def __post_init__(self) -> None:
         _positive(self, "dim", "repeats", "penalty_start", "lr", "steps", "report_every_steps", "evaluate_every_steps")
         _at_least_two(self)
-        if self.batch_size <= self.sampler.noise_dim and self.constraint_estimate == "matched":
+        if min(self.batch_size, self.score.batch_size) <= self.dim:
             raise ValueError(
-                f"batch_size must be greater than sampler.noise_dim = {self.sampler.noise_dim} for matched moments, got {self.batch_size}"
+                f"batch_size and score.batch_size must be greater than dim = {self.dim}, got {self.batch_size} and {self.score.batch_size}: "
+                "of fewer samples the covariance has no inverse"
             )
+        if not 0 <= self.multiplier_rate <= 1:
+            raise ValueError(f"multiplier_rate must be a share of Newton's step, between 0 and 1, got {self.multiplier_rate}")
         if self.penalty_end < self.penalty_start:
             raise ValueError(f"penalty_end must be at least penalty_start = {self.penalty_start}, got {self.penalty_end}")
         if not 0 <= self.penalty_ramp <= 1:

@@ -23,6 +23,11 @@ class Learner:
         self.steps_done, self.skipped = 0, 0
         self.last_finite_step = torch.zeros(self.ensemble.size, dtype=torch.long)
 
+    @property
+    def decay(self) -> float:
+        """The present learning rate as a share of the first."""
+        return float(self.schedule.get_last_lr()[0] / self.schedule.base_lrs[0])
+
     def descend(self, losses: Tensor) -> None:
         """One step of every member down its own loss, (E,)."""
         self.optimiser.zero_grad()

@@ -6,7 +6,6 @@ H itself, for the implicit sampler a surrogate without meaning.
 Reference: [Lim2020] arXiv:2006.05164; IAF: Kingma et al. 2016, arXiv:1606.04934 (zuko's masked autoregressive network, run forwards).
 """
 
-import dataclasses
 import math
 from collections.abc import Callable
 from typing import Protocol
@@ -16,7 +15,8 @@ import zuko
 from torch import Tensor, nn
 
 from ardae_rl.samplers import ImplicitMLP
-from ardae_rl.score import ARDAE
+from ardae_rl.score import ARDAE, Frame
+from ardae_rl.score.standardise import whitening_frame
 from ardae_rl.tasks.maxent.config import MaxEntSettings
 from ardae_rl.tasks.maxent.learner import Learner
 from ardae_rl.tasks.task import Metrics
@@ -52,6 +52,7 @@ class Implicit:
         samplers = [_implicit(settings) for _ in range(settings.repeats)]
         scores = [_ardae(settings) for _ in range(settings.repeats)]
         self.noise_dim = settings.sampler.noise_dim
+        self._whitened = settings.score.standardisation == "whitened"
         self._fits, self._fit_samples = settings.score.fits_per_step, settings.score.batch_size
         self.sampler = Learner("sampler", samplers, lr=settings.lr, steps=settings.steps, device=device)
         self.score = Learner("score", scores, lr=settings.score.lr, steps=settings.steps * self._fits, device=device)
@@ -64,7 +65,7 @@ class Implicit:
         for _ in range(self._fits):
             with torch.no_grad():
                 y = self.draw(normal(self._fit_samples))
-            losses = self.score.ensemble.map(lambda score, y: score.losses(y), y)
+            losses = self.score.ensemble.map(lambda score, y: score.losses(y, frame=self._frame(y)), y)
             self.score.descend(torch.stack(list(losses.values())).sum(0))
         return {f"{name}_loss": float(loss.detach().mean()) for name, loss in losses.items()}
 
@@ -74,8 +75,12 @@ class Implicit:
     def draw_with_entropy(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         y = self.draw(noise)
         with torch.no_grad():
-            score = self.score.ensemble.map(lambda score, y: score.score(y, frame=score.frame(y)), y)
+            score = self.score.ensemble.map(lambda score, y: score.score(y, frame=self._frame(y) or score.frame(y)), y)
         return y, -(score * y).sum(-1).mean(-1)
+
+    def _frame(self, y: Tensor) -> Frame | None:
+        """Coordinates of samples (N, D) of one repeat; None: those the estimator chooses."""
+        return whitening_frame(y.unsqueeze(0)) if self._whitened else None
 
 
 class InverseAutoregressiveFlow:
@@ -106,16 +111,25 @@ class InverseAutoregressiveFlow:
 
 def _implicit(settings: MaxEntSettings) -> ImplicitMLP:
     chosen = settings.sampler
-    sampler = ImplicitMLP(chosen.noise_dim, settings.dim, chosen.width, chosen.layers, "elu")
-    nn.init.normal_(sampler.out.weight, std=chosen.output_std)
-    return sampler
+    return ImplicitMLP(chosen.noise_dim, settings.dim, chosen.width, chosen.layers, "elu")
 
 
 def _ardae(settings: MaxEntSettings) -> ARDAE:
-    options = dataclasses.asdict(settings.score)
-    for training in ("batch_size", "fits_per_step", "lr"):
-        del options[training]
-    return ARDAE(settings.dim, delta_scale=options.pop("delta"), **options)
+    chosen = settings.score
+    whitened = chosen.standardisation == "whitened"
+    return ARDAE(
+        settings.dim,
+        form=chosen.form,
+        layers=chosen.layers,
+        width=chosen.width,
+        activation=chosen.activation,
+        standardisation="per_context" if whitened else "fixed",
+        scale=chosen.scale,
+        gaussian_residual=whitened,
+        delta_scale=chosen.delta,
+        sigmas_per_sample=chosen.sigmas_per_sample,
+        antithetic=chosen.antithetic,
+    )
 
 
 def _flow(settings: MaxEntSettings) -> zuko.flows.MAF:

@@ -1,16 +1,19 @@
-"""The price of a constraint that is not kept, lambda ||E_p[r]||^2, and what N samples say about it.
+"""The price of a constraint that is not kept, <mu, E_p[r]> + lambda ||E_p[r]||^2, and what N samples say about it.
 
-Notation: E repeats, N samples, M numbers of one constraint; r (E, N, M) residuals, r^ = mean_i r_i; z (E, N, D) standard normal noise.
-Identity: E||r^||^2 = ||E r||^2 + tr Cov(r^). The second is no violation, but a sampler lowers the sum by being less random: with N = 128
-independent samples, a covariance in ten dimensions pulls every variance down by about tr Cov(x) / N, more than a small variance itself.
-And r^ is noisy: from N = 512 the noise that large variances add to the gradient is a hundred times what small ones have to say.
-Three remedies: nothing (the paper's ``batch``); an unbiased square; noise with exact moments, with which Cov(r^) is 0 for the mean and the
-covariance of a linear sampler, and small for one that is nearly linear.
-Reference: [Lim2020] arXiv:2006.05164, section 6.4; moment matching: Barraquand 1995, Management Science 41.
+Notation: E repeats, N samples, M numbers of one constraint; r (E, N, M) residuals, r^ = mean_i r_i; multipliers mu (E, M).
+Identity: three things set the law that the penalty lambda ||r^||^2 alone comes to rest at apart from the answer.
+Room: where the constraint bounds a variance v, the derivative of -1/2 log x + lambda (x - v)^2 vanishes at x = (v + sqrt(v^2 + 1/lambda)) / 2.
+With lambda = 100 that is v (1 + 1/(4 lambda v^2)) for v = 1, but 0.05 for every v far below: entropy gained in the narrowest directions.
+Bias: E||r^||^2 = ||E r||^2 + tr Cov(r^). The second is no violation, but a sampler lowers the sum by being less random.
+Noise: what lambda amplifies. A lambda without room, above 1 / v^2 of the smallest variance, is one under which no gradient is left but noise.
+Remedies: multipliers (the augmented Lagrangian), at whose saddle point E r = 0 for any lambda, so that a small one will do; an unbiased square.
+Reference: [Lim2020] arXiv:2006.05164, section 6.4 (penalty alone, of batch estimates); Nocedal & Wright 2006, chapter 17.
 """
 
 import torch
 from torch import Tensor
+
+from ardae_rl.tasks.maxent.problems import Problem
 
 
 def squared_mean(residuals: Tensor) -> Tensor:
@@ -27,17 +30,29 @@ def squared_expectation(residuals: Tensor) -> Tensor:
     return (residuals.sum(1).square().sum(-1) - residuals.square().sum((1, 2))) / (samples * (samples - 1))
 
 
-def matched(noise: Tensor) -> Tensor:
-    """z, N > D, moved so that the sample mean is 0 and the sample covariance (divisor N) the identity in every repeat.
-
-    The samples are no longer independent, and a little less normal: of order 1 / N.
-    """
-    centred = noise - noise.mean(1, keepdim=True)
-    root = torch.linalg.cholesky(centred.mT @ centred / noise.shape[1])
-    return torch.linalg.solve_triangular(root.mT, centred, upper=True, left=False)
-
-
 def penalty_weight(step: int, *, start: float, end: float, ramp_steps: float) -> float:
     """lambda at ``step``: geometric from ``start`` to ``end`` over ``ramp_steps``, constant from there."""
     share = min(1.0, step / ramp_steps) if ramp_steps else 1.0
     return start * (end / start) ** share
+
+
+class Multipliers:
+    """mu_k of every constraint, from 0."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self.values: dict[str, Tensor] = {}
+
+    def price(self, expectations: dict[str, Tensor]) -> Tensor | float:
+        """sum_k <mu_k, E r_k> of each repeat, (E,); 0 before the first move."""
+        return sum((value * expectations[name]).sum(-1) for name, value in self.values.items())
+
+    @torch.no_grad()
+    def move(self, expectations: dict[str, Tensor], x: Tensor, rate: float) -> None:
+        """Up by ``rate`` of Newton's step, where that is finite.
+
+        Samples x (E, N, D) are others than those of the expectations: independent of each other, the step has mean 0 just where E r is 0.
+        """
+        for name, step in self._problem.newton_step(expectations, x).items():
+            change = torch.where(step.isfinite(), rate * step, 0.0)
+            self.values[name] = self.values.get(name, 0.0) + change

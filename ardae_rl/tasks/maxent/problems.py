@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Transform, biject_to, constraints
 
+SMALLEST_VARIANCE = 1e-12  # a sampler collapsed to a point still gets a finite step
+
 
 class Problem(ABC):
     """E problems of one kind: the constraints, and the law that is the answer.
@@ -28,6 +30,13 @@ class Problem(ABC):
     @abstractmethod
     def residuals(self, x: Tensor) -> dict[str, Tensor]:
         """r_k(x) by name, each (E, N, M_k), of expectation 0 where the constraint holds; empty where the support is all there is."""
+
+    @abstractmethod
+    def newton_step(self, expectations: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+        """Cov_p(r_k)^-1 E r_k, (E, M_k), of expectations (E, M_k), where the law p has the moments of samples x (E, N, D).
+
+        Newton's step for the multipliers: of p proportional to exp(-sum_k <mu_k, r_k>) the Jacobian of E r in mu is -Cov(r).
+        """
 
     @abstractmethod
     def reference(self, samples: int, generator: torch.Generator) -> Tensor:
@@ -55,6 +64,14 @@ class GaussianMoments(Problem):
         products = centred.unsqueeze(-1) * centred.unsqueeze(-2) - self.covariance.unsqueeze(1).to(x)
         return {"c1": centred, "c2": products.flatten(2)}
 
+    def newton_step(self, expectations: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+        """P c1 and P c2 P / 2, P the inverse covariance of the samples: exact for a Gaussian p whose mean is right."""
+        centred = (x - x.mean(1, keepdim=True)).double()
+        identity = torch.eye(x.shape[2], dtype=centred.dtype, device=x.device)
+        precision = torch.linalg.inv_ex(centred.mT @ centred / x.shape[1] + SMALLEST_VARIANCE * identity).inverse
+        c1, c2 = expectations["c1"].double().unsqueeze(-1), expectations["c2"].double().view_as(precision)
+        return {"c1": (precision @ c1).squeeze(-1).to(x), "c2": (0.5 * precision @ c2 @ precision).flatten(1).to(x)}
+
     def reference(self, samples: int, generator: torch.Generator) -> Tensor:
         normal = torch.randn(len(self.mean), samples, self.mean.shape[1], generator=generator)
         return self.mean.unsqueeze(1) + normal.to(self.root) @ self.root.mT
@@ -68,6 +85,10 @@ class OnTheLine(Problem):
     @abstractmethod
     def quantile(self, probability: Tensor) -> Tensor:
         """(E, N, 1) of probabilities (E, N, 1) or (N, 1), between 0 and 1."""
+
+    def newton_step(self, expectations: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+        residuals = self.residuals(x)
+        return {name: mean / residuals[name].var(1).clamp_min(SMALLEST_VARIANCE) for name, mean in expectations.items()}
 
     def reference(self, samples: int, generator: torch.Generator) -> Tensor:
         return self.quantile(torch.rand(len(self.scale), samples, 1, generator=generator).to(self.scale))

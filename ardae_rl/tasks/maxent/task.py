@@ -1,7 +1,7 @@
 """Train samplers to the highest entropy under constraints and measure how far they are from the known answer.
 
 Notation: E repeats, N samples, D dimension; y unconstrained samples, x = T(y) in the support, both (E, N, D).
-Objective: -H(p) + lambda sum_k ||E_p[r_k]||^2 with lambda growing (the penalty method).
+Objective: -H(p) + sum_k <mu_k, E_p[r_k]> + lambda ||E_p[r_k]||^2, lambda growing, then mu moving (the augmented Lagrangian).
 Metrics, each averaged over repeats and, as ``name/00`` ..., of every repeat:
 ``emd`` earth mover's distance to the answer, ``emd_floor`` the same of as many draws of the answer itself, ``entropy_gap`` H(answer) -
 H(model) in nats (exact for the flow, by nearest neighbours for the implicit sampler), ``c1``, ``c2`` ||E r_k||. ``entropy_gap_neighbours``
@@ -19,7 +19,7 @@ from ardae_rl.tasks.distances import earth_movers_distance
 from ardae_rl.tasks.maxent.config import MaxEntSettings
 from ardae_rl.tasks.maxent.entropy import neighbour_entropy
 from ardae_rl.tasks.maxent.models import Implicit, InverseAutoregressiveFlow, Model
-from ardae_rl.tasks.maxent.penalty import matched, penalty_weight, squared_expectation, squared_mean
+from ardae_rl.tasks.maxent.penalty import Multipliers, penalty_weight, squared_expectation, squared_mean
 from ardae_rl.tasks.maxent.problems import PROBLEMS, OnTheLine
 from ardae_rl.tasks.task import Metrics
 
@@ -40,6 +40,7 @@ class MaxEntTask:
         self.settings, self.device, self.seed = settings, device, seed
         generator = torch.Generator().manual_seed(_PROBLEM_SEED + seed)
         self.problem = PROBLEMS[settings.problem](settings.repeats, settings.dim, generator)
+        self.multipliers = Multipliers(self.problem)
         self.model: Model = MODELS[settings.method](settings, device)
         self.steps_done = 0
 
@@ -47,10 +48,13 @@ class MaxEntTask:
         """Fit the scores, where there are any, and take one step of every sampler."""
         metrics = self.model.prepare(self._normal)
         noise = self._normal(self.settings.batch_size)
-        y, entropy = self.model.draw_with_entropy(matched(noise) if self.settings.constraint_estimate == "matched" else noise)
+        y, entropy = self.model.draw_with_entropy(noise)
         x, stretch = self._into_support(y)
-        penalty, weight = self._penalty(x), self._penalty_weight()
-        self.model.sampler.descend(weight * penalty - entropy - stretch.mean(1))
+        residuals = self.problem.residuals(x)
+        expectations = {name: each.mean(1) for name, each in residuals.items()}
+        penalty, weight = self._penalty(residuals, x), self._penalty_weight()
+        self.model.sampler.descend(self.multipliers.price(expectations) + weight * penalty - entropy - stretch.mean(1))
+        self._move_multipliers(expectations)
         self.steps_done += 1
         skipped = sum(learner.skipped for learner in self.model.learners)
         watched = {"penalty": float(penalty.detach().mean()), "penalty_weight": weight}
@@ -63,10 +67,18 @@ class MaxEntTask:
             return torch.randn(shape, device=self.device)
         return torch.randn(shape, generator=generator).to(self.device)
 
-    def _penalty(self, x: Tensor) -> Tensor:
+    @torch.no_grad()
+    def _move_multipliers(self, expectations: dict[str, Tensor]) -> None:
+        """After the ramp of lambda, at a rate that falls with the sampler's learning rate."""
+        chosen = self.settings
+        if chosen.multiplier_rate and self.steps_done >= chosen.penalty_ramp * chosen.steps:
+            x = self.problem.support(self.model.draw(self._normal(chosen.batch_size)))
+            self.multipliers.move(expectations, x, chosen.multiplier_rate * self.model.sampler.decay)
+
+    def _penalty(self, residuals: dict[str, Tensor], x: Tensor) -> Tensor:
         """sum_k ||E r_k||^2, (E,)."""
         square = squared_expectation if self.settings.constraint_estimate == "unbiased" else squared_mean
-        squares = [square(each) for each in self.problem.residuals(x).values()]
+        squares = [square(each) for each in residuals.values()]
         return torch.stack([x.new_zeros(len(x)), *squares]).sum(0)
 
     def _penalty_weight(self) -> float:
@@ -156,9 +168,10 @@ class MaxEntTask:
 
     def state_dict(self) -> dict[str, Any]:
         learners = {learner.name: learner.state_dict() for learner in self.model.learners}
-        return {"learners": learners, "steps_done": self.steps_done}
+        return {"learners": learners, "multipliers": self.multipliers.values, "steps_done": self.steps_done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for learner in self.model.learners:
             learner.load_state_dict(state["learners"][learner.name])
+        self.multipliers.values = {name: value.clone() for name, value in state["multipliers"].items()}
         self.steps_done = state["steps_done"]
