@@ -1,6 +1,7 @@
 """Penalties without bias, entropies that are right."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import scipy.stats
 import torch
 
 from ardae_rl.tasks.maxent.entropy import neighbour_entropy
-from ardae_rl.tasks.maxent.penalty import matched, penalty_weight, squared_expectation, squared_mean
+from ardae_rl.tasks.maxent.penalty import Multipliers, penalty_weight, squared_expectation, squared_mean
+from ardae_rl.tasks.maxent.problems import AbsoluteMoment, GaussianMoments
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -39,23 +41,53 @@ def test_the_gradient_of_the_unbiased_square_has_no_bias_either() -> None:
         assert abs(gradients.mean() - expected) < 4.5 * gradients.std() / len(gradients) ** 0.5
 
 
-def test_matched_noise_has_exact_moments_and_is_still_normal() -> None:
-    z = torch.randn(50, 400, 3)
-    moved = matched(z)
-    torch.testing.assert_close(moved.mean(1), torch.zeros(50, 3), atol=1e-12, rtol=0)
-    torch.testing.assert_close(moved.mT @ moved / 400, torch.eye(3).expand(50, 3, 3))
-    assert (moved - z).square().mean() < 0.03  # of order D / N
-    assert scipy.stats.kstest(moved.flatten().numpy(), "norm").pvalue > 1e-3
+def gaussian_descent(variance: float, weight: float, rate: float) -> float:
+    """x of -1/2 log x + <mu, x - v> + weight (x - v)^2, minimised over log x by gradient descent, mu moved by Newton's step."""
+    problem = GaussianMoments(torch.zeros(1, 1), torch.full((1, 1, 1), variance))
+    multipliers, log_x = Multipliers(problem), torch.zeros(1, requires_grad=True)
+    for _ in range(800):
+        expectations = {"c1": torch.zeros(1, 1), "c2": log_x.exp().view(1, 1) - variance}
+        loss = multipliers.price(expectations) + weight * squared_mean(expectations["c2"].unsqueeze(1)) - 0.5 * log_x
+        (gradient,) = torch.autograd.grad(loss.sum(), log_x)
+        expectations = {name: value.detach() for name, value in expectations.items()}
+        samples = (0.5 * log_x.detach()).exp() * torch.tensor([[[-1.0], [1.0]]])
+        with torch.no_grad():
+            log_x -= 0.15 * gradient.clamp(-1, 1)
+        if rate:
+            multipliers.move(expectations, samples, rate)
+    return float(log_x.detach().exp())
 
 
-def test_with_matched_noise_the_covariance_of_a_linear_sampler_is_known_without_error() -> None:
-    a = torch.randn(2, 3, 3, requires_grad=True)
-    x = matched(torch.randn(2, 20, 3)) @ a.mT
-    residuals = (x.unsqueeze(-1) * x.unsqueeze(-2) - torch.eye(3)).flatten(2)
-    (gradient,) = torch.autograd.grad(squared_mean(residuals).sum(), a, retain_graph=True)
-    exact = (a @ a.mT - torch.eye(3)).square().sum((1, 2))
-    torch.testing.assert_close(squared_mean(residuals), exact)
-    torch.testing.assert_close(gradient, torch.autograd.grad(exact.sum(), a)[0])
+def test_a_penalty_alone_leaves_room_and_multipliers_leave_none() -> None:
+    variance, weight = 0.03, 5.0
+    room = 0.5 * (variance + math.sqrt(variance**2 + 1 / weight))
+    assert room > 7 * variance
+    assert gaussian_descent(variance, weight, rate=0.0) == pytest.approx(room, rel=1e-6)
+    assert gaussian_descent(variance, weight, rate=0.02) == pytest.approx(variance, rel=1e-4)
+
+
+def test_newton_s_step_is_the_inverse_jacobian_of_the_expectations() -> None:
+    """For a Gaussian exp(-<mu, x x^T>), covariance (2 mu)^-1: a small step of mu by s changes E x x^T by -c where s is the step of c."""
+    a = torch.randn(1, 400, 2) @ torch.tensor([[2.0, 0.5], [0.0, 0.3]])
+    a = a - a.mean(1, keepdim=True)
+    covariance = a.mT @ a / 400
+    problem, small = GaussianMoments(torch.zeros(1, 2), torch.eye(2).unsqueeze(0)), 1e-6
+    wanted = torch.randn(1, 2, 2)
+    wanted = wanted + wanted.mT
+    step = problem.newton_step({"c1": torch.ones(1, 2), "c2": wanted.flatten(1)}, a)
+    precision = covariance.inverse()
+    moved = (precision + 2 * small * step["c2"].view(1, 2, 2)).inverse()
+    torch.testing.assert_close((covariance - moved) / small, wanted, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(step["c1"], precision.sum(-1))
+    line = AbsoluteMoment(torch.tensor([2.0]))
+    x = torch.tensor([[[1.0], [-3.0], [5.0]]])
+    torch.testing.assert_close(line.newton_step({"c1": torch.tensor([[8.0]])}, x)["c1"], torch.tensor([[2.0]]))  # |x| has variance 4
+
+
+def test_a_step_that_is_not_finite_moves_no_multiplier() -> None:
+    multipliers = Multipliers(AbsoluteMoment(torch.ones(2)))
+    multipliers.move({"c1": torch.tensor([[float("nan")], [1.0]])}, torch.tensor([[[1.0], [3.0]], [[1.0], [3.0]]]), 0.5)
+    assert multipliers.values["c1"].tolist() == [[0.0], [0.25]]
 
 
 def test_the_penalty_grows_geometrically_and_then_stays() -> None:

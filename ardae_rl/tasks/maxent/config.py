@@ -72,7 +72,8 @@ class MaxEntSettings:
     ``batch_size`` draws estimate entropy gradient and constraints; ``constraint_estimate``: how (``penalty.py``), ``batch`` in the paper.
     lambda grows geometrically from ``penalty_start`` to ``penalty_end`` over the first ``penalty_ramp`` of the ``steps``; from there on the
     multipliers mu move, by ``multiplier_rate`` of Newton's step, a rate that decays with the learning rates.
-    The paper's objective: ``constraint_estimate`` batch, ``multiplier_rate`` 0, ``batch_size`` 128. Learning rates decay to 0 along a cosine. ``emd_samples`` of each side enter the earth mover's distance.
+    The paper's objective: ``constraint_estimate`` batch, ``multiplier_rate`` 0, ``batch_size`` 128.
+    Learning rates decay to 0 along a cosine. ``emd_samples`` of each side enter the earth mover's distance.
     """
 
     problem: ProblemName = "gaussian"
@@ -99,8 +100,8 @@ class MaxEntSettings:
         _at_least_two(self)
         if min(self.batch_size, self.score.batch_size) <= self.dim:
             raise ValueError(
-                f"batch_size and score.batch_size must be greater than dim = {self.dim}, got {self.batch_size} and {self.score.batch_size}: "
-                "of fewer samples the covariance has no inverse"
+                f"batch_size and score.batch_size must be greater than dim = {self.dim}, got {self.batch_size} and "
+                f"{self.score.batch_size}: of fewer samples the covariance has no inverse"
             )
         if not 0 <= self.multiplier_rate <= 1:
             raise ValueError(f"multiplier_rate must be a share of Newton's step, between 0 and 1, got {self.multiplier_rate}")

@@ -1,12 +1,13 @@
 """The price of a constraint that is not kept, <mu, E_p[r]> + lambda ||E_p[r]||^2, and what N samples say about it.
 
 Notation: E repeats, N samples, M numbers of one constraint; r (E, N, M) residuals, r^ = mean_i r_i; multipliers mu (E, M).
-Identity: three things set the law that the penalty lambda ||r^||^2 alone comes to rest at apart from the answer.
-Room: where the constraint bounds a variance v, the derivative of -1/2 log x + lambda (x - v)^2 vanishes at x = (v + sqrt(v^2 + 1/lambda)) / 2.
-With lambda = 100 that is v (1 + 1/(4 lambda v^2)) for v = 1, but 0.05 for every v far below: entropy gained in the narrowest directions.
+Identity: three things keep the law that the penalty lambda ||r^||^2 alone leads to from being the answer.
+Room: of a variance that a constraint wants to be v, -1/2 log x + lambda (x - v)^2 makes x = (v + sqrt(v^2 + 1/lambda)) / 2. With
+lambda = 100 that is 1.0025 for v = 1, but 0.05 for every v far below: entropy gained in the narrowest directions.
 Bias: E||r^||^2 = ||E r||^2 + tr Cov(r^). The second is no violation, but a sampler lowers the sum by being less random.
-Noise: what lambda amplifies. A lambda without room, above 1 / v^2 of the smallest variance, is one under which no gradient is left but noise.
-Remedies: multipliers (the augmented Lagrangian), at whose saddle point E r = 0 for any lambda, so that a small one will do; an unbiased square.
+Noise: what lambda amplifies. One that leaves no room, far above 1 / v^2 of the smallest v, drowns all other gradients in the noise of r^.
+Remedies: multipliers (the augmented Lagrangian), at whose saddle point E r = 0 for any lambda, so that a small one will do, and an
+unbiased square.
 Reference: [Lim2020] arXiv:2006.05164, section 6.4 (penalty alone, of batch estimates); Nocedal & Wright 2006, chapter 17.
 """
 
