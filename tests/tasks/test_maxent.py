@@ -30,7 +30,7 @@ def trained(chosen: MaxEntSettings, steps: int, seed: int = 0) -> MaxEntTask:
 @pytest.mark.parametrize("method", ["implicit", "iaf"])
 def test_a_gaussian_in_the_plane_is_found(method: str) -> None:
     """Where a sampler that knows nothing is more than 1 away, two draws of the answer 0.2, and a nat is a factor of e in volume."""
-    chosen = settings(method=method, batch_size=256, steps=800, emd_samples=1000, lr=1e-2, score=ScoreSettings(width=32, lr=1e-2))
+    chosen = settings(method=method, batch_size=256, steps=1200, emd_samples=500, lr=1e-2, score=ScoreSettings(width=32, lr=1e-2))
     task = MaxEntTask(chosen, seed=0)
     before = task.evaluate()
     for _ in range(chosen.steps):
