@@ -71,7 +71,8 @@ def test_repeats_are_measured_one_by_one_and_on_average() -> None:
 def test_the_exact_entropy_of_a_flow_is_that_of_its_density() -> None:
     """An affine flow that scales by 3 and shifts: H = H(N(0, I)) + D log 3."""
     task = MaxEntTask(settings(method="iaf", flow=FlowSettings(transforms=1, width=16)), seed=0)
-    network = task.model.sampler.ensemble.stacked.transform.transforms[0]
+    flow: Any = task.model.sampler.ensemble.stacked
+    network = flow.transform.transforms[0]
     bias = network.hyper[-1].bias
     torch.nn.init.zeros_(network.hyper[-1].weight)
     raw = np.log(3) / (1 - np.log(3) / np.log(1000))  # zuko squashes log scales smoothly to |.| < log 1000
