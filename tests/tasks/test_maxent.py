@@ -12,7 +12,7 @@ from ardae_rl.tasks.maxent.config import FlowSettings, MaxEntSettings, SamplerSe
 from ardae_rl.tasks.maxent.problems import GaussianMoments
 from ardae_rl.tasks.maxent.task import MaxEntTask
 
-LINE = {"dim": 1, "repeats": 2, "sampler": SamplerSettings(width=32), "score": ScoreSettings(width=32)}
+LINE = {"dim": 1, "repeats": 2, "sampler": SamplerSettings(width=64), "score": ScoreSettings(gaussian_residual=False, fits_per_step=4)}
 
 
 def settings(**changes: Any) -> MaxEntSettings:
@@ -43,7 +43,7 @@ def test_a_gaussian_in_the_plane_is_found(method: str) -> None:
 
 @pytest.mark.parametrize("problem", ["laplace", "uniform", "exponential"])
 def test_other_closed_forms_are_found(problem: str) -> None:
-    chosen = MaxEntSettings(problem=problem, steps=500, batch_size=256, lr=5e-3, **LINE)  # type: ignore[arg-type]
+    chosen = MaxEntSettings(problem=problem, steps=700, lr=2e-3, **LINE)  # type: ignore[arg-type]
     task = trained(chosen, chosen.steps)
     found = task.evaluate()
     scale = float(task.problem.reference(1000, torch.Generator().manual_seed(0)).std())

@@ -12,9 +12,10 @@ MIN_EMD_SAMPLES = 100
 class ScoreSettings:
     """AR-DAE; fields as in :class:`ardae_rl.score.ARDAE`, ``delta`` its ``delta_scale``.
 
-    ``standardisation``: ``whitened`` by the mean and covariance of the samples at hand, with a Gaussian's score added to the network's: the
-    entropy's gradient is then exact, and without noise, for a linear sampler, and left to learn is what is not Gaussian. ``fixed``: x times
-    ``scale``, as in the paper.
+    ``standardisation``: ``whitened`` by the mean and covariance of the samples at hand, or ``fixed``: x times ``scale``, as in the paper.
+    ``gaussian_residual``, with ``whitened``: a Gaussian's score added to the network's. The entropy's gradient is then exact, and without
+    noise, for a linear sampler, and left to learn is what is not Gaussian. Where tails are heavier than a Gaussian's switch it off: its
+    score grows with distance, and drives a few samples in a tail, too few to correct the network there, ever further out.
     Fitted to ``batch_size`` fresh draws, ``fits_per_step`` times per step of the sampler (the paper's N_d).
     """
 
@@ -23,6 +24,7 @@ class ScoreSettings:
     width: int = 64
     activation: Literal["elu", "softplus", "tanh", "silu"] = "softplus"
     standardisation: Literal["whitened", "fixed"] = "whitened"
+    gaussian_residual: bool = True
     scale: float = 1.0
     delta: float = 0.1
     sigmas_per_sample: int = 4

@@ -125,7 +125,7 @@ def _ardae(settings: MaxEntSettings) -> ARDAE:
         activation=chosen.activation,
         standardisation="per_context" if whitened else "fixed",
         scale=chosen.scale,
-        gaussian_residual=whitened,
+        gaussian_residual=whitened and chosen.gaussian_residual,
         delta_scale=chosen.delta,
         sigmas_per_sample=chosen.sigmas_per_sample,
         antithetic=chosen.antithetic,

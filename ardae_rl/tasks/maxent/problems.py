@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.distributions import Transform, biject_to, constraints
+from torch.distributions import SoftplusTransform, Transform, biject_to, constraints
 
 SMALLEST_VARIANCE = 1e-12  # a sampler collapsed to a point still gets a finite step
 
@@ -128,7 +128,7 @@ class UnitInterval(OnTheLine):
 class PositiveMean(OnTheLine):
     """The support [0, inf) and E x = ``scale`` (E,), constraint c1: the answer is exponential."""
 
-    support = biject_to(constraints.positive)
+    support = SoftplusTransform()  # not exp, which a sampler that starts a few units wide would overflow
 
     def __init__(self, scale: Tensor) -> None:
         self.scale = _positive(scale)
