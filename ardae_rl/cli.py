@@ -190,10 +190,10 @@ def report(
 
 def _report(folders: list[Path], output: Path | None) -> tuple[list[Path], list[Problem]]:
     """Files written, and what could not be. Experiments of SAC make one report, those of a task one each."""
-    from ardae_rl.report import control, energy, score_error, vae
+    from ardae_rl.report import control, energy, maxent, score_error, vae
     from ardae_rl.report.records import read_experiment
 
-    of_tasks = {"energy": energy.write, "score_error": score_error.write, "vae": vae.write}
+    of_tasks = {"energy": energy.write, "maxent": maxent.write, "score_error": score_error.write, "vae": vae.write}
     written: list[Path] = []
     problems: list[Problem] = []
     control_experiments = []

@@ -69,6 +69,11 @@ class _OneDNNLinear(torch.autograd.Function):
     setup_context = staticmethod(_keep)
     backward = staticmethod(_backward)
 
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
+        """Of many networks at once: one batched product, which oneDNN does not have in float32."""
+        return torch.vmap(functional.linear, in_dims)(*inputs), 0
+
 
 # The same for torch.compile, whose code generator cannot look inside; eager calls avoid its dispatch overhead.
 _opaque_product = torch.library.custom_op("ardae_rl::onednn_linear", _product, mutates_args=())

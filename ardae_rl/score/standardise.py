@@ -44,6 +44,25 @@ class Frame:
         return standard_log_density - self.centre.shape[-1] * self.scale.log().squeeze(-1)
 
 
+def whitening_frame(samples: Tensor) -> Frame:
+    """Coordinates in which ``samples`` (B, K, D), K > D, have mean 0 and covariance (divisor K) the identity.
+
+    By a Cholesky factor in double precision: a narrow direction may have a millionth of the variance of a wide one.
+    """
+    if samples.dim() != 3 or samples.shape[1] <= samples.shape[2]:
+        raise ValueError(f"samples must have shape (contexts, samples per context > dimension, dimension), got {tuple(samples.shape)}.")
+    with torch.no_grad():
+        x = samples.double()
+        centre = x.mean(1, keepdim=True)
+        covariance = (x - centre).mT @ (x - centre) / x.shape[1]
+        identity = torch.eye(x.shape[2], dtype=x.dtype, device=x.device)
+        root = torch.linalg.cholesky_ex(covariance + MIN_SPREAD**2 * identity).L  # NaN for samples that are: no look at them
+        log_scale = root.diagonal(dim1=-2, dim2=-1).log().mean(-1).view(-1, 1, 1)
+        matrix = torch.linalg.solve_triangular(root * (-log_scale).exp(), identity.expand_as(root), upper=False)
+        scale = log_scale.exp().to(samples)
+        return Frame(centre.to(samples), scale, torch.ones_like(scale), matrix.to(samples))
+
+
 def frame_of(samples: Tensor, *, standardisation: Literal["fixed", "per_context"], scale: float, centre: Tensor | None = None) -> Frame:
     """The frame of ``samples`` (B, K, D).
 

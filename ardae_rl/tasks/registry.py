@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from ardae_rl.tasks.energy.config import EnergySettings
+from ardae_rl.tasks.maxent.config import MaxEntSettings
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings
 from ardae_rl.tasks.task import Task
 from ardae_rl.tasks.vae.config import VAESettings
@@ -28,6 +29,7 @@ class TaskKind:
 
 TASKS: dict[str, TaskKind] = {
     "energy": TaskKind(EnergySettings, "ardae_rl.tasks.energy.task:EnergyTask", "method"),
+    "maxent": TaskKind(MaxEntSettings, "ardae_rl.tasks.maxent.task:MaxEntTask", "method"),
     "score_error": TaskKind(ScoreErrorSettings, "ardae_rl.tasks.score_error.task:ScoreErrorTask", "estimator"),
     "vae": TaskKind(VAESettings, "ardae_rl.tasks.vae.task:VAETask", "posterior"),
 }

@@ -119,7 +119,7 @@ def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
     [
         (None, "there is no experiment.yaml in it; give the folder of an experiment, such as runs/score_error"),
         ({"name": "x"}, "experiment.yaml: is damaged: it does not say which experiment this is"),
-        ({"name": "x", "run": "cooking"}, "its run is 'cooking'; reports are made of: SAC-AR-DAE, energy, score_error, vae"),
+        ({"name": "x", "run": "cooking"}, "its run is 'cooking'; reports are made of: SAC-AR-DAE, energy, maxent, score_error, vae"),
         ({"name": "x", "run": "score_error", "grid_search": {}, "config": {}}, "none of its trials has been evaluated yet"),
     ],
 )

@@ -12,6 +12,7 @@ from ray.train._internal.storage import StorageContext
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ardae_rl.tasks.energy.config import EnergySettings, ScoreSettings
+from ardae_rl.tasks.maxent.config import MaxEntSettings
 from ardae_rl.tasks.registry import TASKS, TaskKind
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings
 from ardae_rl.tasks.trainable import CHECKPOINT_FILE, TaskTrial
@@ -30,6 +31,7 @@ SHORT_ENERGY = EnergySettings(
     emd_samples=100,
     final_emd_samples=100,
 )
+SHORT_MAXENT = MaxEntSettings(dim=2, repeats=2, steps=6, report_every_steps=2, evaluate_every_steps=3, emd_samples=100)
 SHORT_VAE = vae.VAESettings(
     network=vae.NetworkSettings(width=16),
     score=vae.ScoreSettings(width=16, samples_per_image=4),
@@ -42,6 +44,7 @@ SHORT_VAE = vae.VAESettings(
 EXAMPLES = [
     ("counting", CountingSettings()),
     ("energy", SHORT_ENERGY),
+    ("maxent", SHORT_MAXENT),
     ("score_error", SHORT_SCORE_ERROR),
     ("vae", SHORT_VAE),
 ]

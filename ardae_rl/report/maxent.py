@@ -1,0 +1,146 @@
+"""Tables and figures of ``maxent`` experiments: Figure 7 of [Lim2020] with its statistics, and answers in closed form.
+
+A trial holds many repeats; a pair is one repeat (seed, number) trained by both methods for the same problem.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.stats
+from matplotlib.figure import Figure
+
+from ardae_rl.experiment.preflight import PROVENANCE, RECORD
+from ardae_rl.report.records import final, read_evaluations
+from ardae_rl.report.tables import by
+
+METRICS = ("emd", "emd_floor", "entropy_gap", "c1", "c2")
+RESAMPLES, CONFIDENCE = 10_000, 0.95
+
+
+def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
+    """Everything this experiment has to show, into ``output``; returns the files written.
+
+    ``evaluations.csv`` (all of them), ``repeats.csv`` (the last of every repeat), ``table.md`` (medians over repeats),
+    ``against_steps.png``, and where both methods ran, ``pairs.md`` (the paired difference in EMD) and ``figure_7.png``.
+    """
+    grid_paths = list(experiment["grid_search"])
+    evaluations = read_evaluations(folder, experiment["grid_search"])
+    repeats = of_repeats(final(evaluations, grid_paths), grid_paths)
+    output.mkdir(parents=True, exist_ok=True)
+    evaluations.to_csv(output / "evaluations.csv", index=False)
+    repeats.to_csv(output / "repeats.csv", index=False)
+    (output / "table.md").write_text(markdown(repeats, grid_paths), encoding="utf-8")
+    figures = {"against_steps.png": against_steps(evaluations, grid_paths)}
+    texts = ["evaluations.csv", "repeats.csv", "table.md"]
+    if {"implicit", "iaf"} <= set(experiment["grid_search"].get("method", [])):
+        pairs = paired(repeats)
+        (output / "pairs.md").write_text(comparison(pairs), encoding="utf-8")
+        figures["figure_7.png"] = figure_7(pairs)
+        texts.append("pairs.md")
+    for name, figure in figures.items():
+        figure.savefig(output / name, dpi=150)
+    for name in (RECORD, PROVENANCE):
+        shutil.copy(folder / name, output / name)
+    return [output / name for name in (*texts, RECORD, PROVENANCE, *figures)]
+
+
+def of_repeats(rows: pd.DataFrame, grid_paths: list[str]) -> pd.DataFrame:
+    """A row per repeat: grid values, ``seed``, ``repeat`` and its metrics, from rows with columns such as ``emd/03``."""
+    keys = [*grid_paths, "seed"]
+    parts = []
+    for metric in METRICS:
+        columns = [column for column in rows if column.startswith(f"{metric}/")]
+        long = rows[[*keys, *columns]].melt(keys, var_name="repeat", value_name=metric)
+        parts.append(long.assign(repeat=long["repeat"].str.removeprefix(f"{metric}/").astype(int)).set_index([*keys, "repeat"]))
+    return pd.concat(parts, axis=1).reset_index()
+
+
+def markdown(repeats: pd.DataFrame, grid_paths: list[str]) -> str:
+    """A table of the grid points: median [quartiles] of each metric over all repeats of all seeds."""
+    metrics = [name for name in METRICS if repeats[name].notna().any()]
+    lines = ["| " + " | ".join([", ".join(grid_paths), *metrics, "repeats"]) + " |", "|" + "---|" * (len(metrics) + 2)]
+    for label, members in by(repeats, grid_paths):
+        lines.append("| " + " | ".join([label, *(_quartiles(members[name]) for name in metrics), str(len(members))]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def paired(repeats: pd.DataFrame) -> pd.DataFrame:
+    """A row per problem that both methods were trained on: ``implicit`` and ``iaf`` (EMD), ``floor``, ``difference`` = implicit - iaf."""
+    keys = [name for name in repeats if name not in ("method", *METRICS)]
+    table = repeats.pivot_table(index=keys, columns="method", values="emd").dropna(subset=["implicit", "iaf"])
+    table["floor"] = repeats.groupby(keys)["emd_floor"].first()
+    table["difference"] = table["implicit"] - table["iaf"]
+    return table.reset_index().rename_axis(columns=None)
+
+
+def comparison(pairs: pd.DataFrame) -> str:
+    """Medians, the bootstrap interval of the median difference, and the sign test, as a table."""
+    low, high = median_interval(pairs["difference"])
+    better = int((pairs["difference"] < 0).sum())
+    test = scipy.stats.binomtest(better, int((pairs["difference"] != 0).sum()))
+    lines = [
+        "| | |",
+        "|---|---|",
+        f"| pairs | {len(pairs)} |",
+        f"| EMD, implicit with AR-DAE, median [quartiles] | {_quartiles(pairs['implicit'])} |",
+        f"| EMD, IAF, median [quartiles] | {_quartiles(pairs['iaf'])} |",
+        f"| EMD between two draws of the answer, median [quartiles] | {_quartiles(pairs['floor'])} |",
+        f"| implicit - IAF, median ({CONFIDENCE:.0%} bootstrap interval) | {pairs['difference'].median():.4f} ({low:.4f}, {high:.4f}) |",
+        f"| pairs where the implicit sampler is closer | {better} ({better / len(pairs):.0%}) |",
+        f"| sign test, two-sided p | {test.pvalue:.2g} |",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def median_interval(values: pd.Series) -> tuple[float, float]:
+    """Of the median, by resampling pairs (percentile bootstrap)."""
+    found = scipy.stats.bootstrap(
+        (values.to_numpy(),), np.median, confidence_level=CONFIDENCE, n_resamples=RESAMPLES, method="percentile", rng=0
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def figure_7(pairs: pd.DataFrame) -> Figure:
+    """Figure 7 of the paper: both distributions of EMD, and that of the paired difference."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    both, difference = figure.subplots(1, 2)
+    bins = np.histogram_bin_edges(pairs[["implicit", "iaf", "floor"]], "auto")
+    both.hist(pairs["implicit"], bins, label="implicit, AR-DAE", alpha=0.6)
+    both.hist(pairs["iaf"], bins, label="IAF", alpha=0.6)
+    both.hist(pairs["floor"], bins, label="draws of the answer", histtype="step", color="k")
+    both.set(xlabel="earth mover's distance", ylabel="problems")
+    both.legend(frameon=False)
+    difference.hist(pairs["difference"], "auto", color="0.7")
+    difference.axvspan(*median_interval(pairs["difference"]), color="tab:green", alpha=0.4, label=f"median, {CONFIDENCE:.0%} interval")
+    difference.axvline(0, color="k", linewidth=0.8)
+    difference.set(xlabel="EMD, implicit - IAF (same problem)")
+    difference.legend(frameon=False)
+    return figure
+
+
+def against_steps(evaluations: pd.DataFrame, grid_paths: list[str]) -> Figure:
+    """EMD (dotted: between two draws of the answer) and entropy gap, means over repeats and seeds, against steps and seconds."""
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    panels = figure.subplots(1, 3)
+    for number, (label, members) in enumerate(by(evaluations, grid_paths)):
+        curve = members.groupby("steps")[["seconds", "emd", "emd_floor", "entropy_gap"]].mean()
+        colour = f"C{number}"
+        panels[0].plot(curve.index, curve["emd"], ".-", color=colour, label=label)
+        panels[0].axhline(curve["emd_floor"].iloc[-1], color=colour, linestyle=":")
+        panels[1].plot(curve["seconds"], curve["emd"], ".-", color=colour)
+        panels[2].plot(curve.index, curve["entropy_gap"], ".-", color=colour)
+    panels[0].set(xlabel="steps", ylabel="earth mover's distance", yscale="log")
+    panels[1].set(xlabel="seconds of training", ylabel="earth mover's distance", yscale="log")
+    panels[2].set(xlabel="steps", ylabel="H(answer) - H(model), nats")
+    panels[0].legend(frameon=False)
+    return figure
+
+
+def _quartiles(values: pd.Series) -> str:
+    if values.isna().all():
+        return "-"
+    low, middle, high = values.quantile([0.25, 0.5, 0.75])
+    return f"{middle:.4g} [{low:.3g}, {high:.3g}]"

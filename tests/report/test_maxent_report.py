@@ -1,0 +1,130 @@
+"""The report pairs what belongs together, and its statistics are those of the textbook."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from ardae_rl.report.maxent import comparison, figure_7, markdown, median_interval, of_repeats, paired, write
+from ardae_rl.tasks.maxent.config import FlowSettings, MaxEntSettings, SamplerSettings, ScoreSettings
+from ardae_rl.tasks.maxent.task import MaxEntTask
+
+GRID = {"method": ["implicit", "iaf"]}
+TINY = MaxEntSettings(
+    dim=2,
+    repeats=2,
+    steps=4,
+    batch_size=16,
+    emd_samples=100,
+    sampler=SamplerSettings(width=8),
+    score=ScoreSettings(width=8),
+    flow=FlowSettings(width=8, transforms=1),
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What both methods x two seeds of a tiny experiment leave behind, written as a trial does."""
+    root = tmp_path / "tiny"
+    for method in GRID["method"]:
+        for seed in (0, 1):
+            write_trial(root / f"method={method}_seed={seed}", dataclasses.replace(TINY, method=method), seed)  # type: ignore[arg-type]
+    experiment = {"name": "tiny", "run": "maxent", "config": dataclasses.asdict(TINY), "grid_search": GRID}
+    (root / "experiment.yaml").write_text(yaml.safe_dump(experiment))
+    (root / "provenance.jsonl").write_text("{}\n")
+    return root
+
+
+def write_trial(folder: Path, chosen: MaxEntSettings, seed: int) -> None:
+    task, rows = MaxEntTask(chosen, seed=seed), []
+    for steps in (2, 4):
+        task.step(), task.step()
+        rows.append({"seed": seed, "steps": steps, "seconds": steps / 10, **task.evaluate()})
+    folder.mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(folder / "evaluations.csv", index=False)
+    params = {"run": "maxent", "settings": dataclasses.asdict(chosen), "seed": seed}
+    (folder / "params.json").write_text(json.dumps(params))
+
+
+def pairs_of(differences: list[float]) -> pd.DataFrame:
+    iaf = np.linspace(4, 5, len(differences))
+    return pd.DataFrame({"implicit": iaf + differences, "iaf": iaf, "floor": iaf - 0.1, "difference": differences})
+
+
+def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
+    experiment: Any = yaml.safe_load((folder / "experiment.yaml").read_text())
+    written = write(experiment, folder, tmp_path / "out")
+    tables = {"evaluations.csv", "repeats.csv", "table.md", "pairs.md", "experiment.yaml", "provenance.jsonl"}
+    assert (
+        {path.name for path in written}
+        == tables | {"against_steps.png", "figure_7.png"}
+        == {path.name for path in (tmp_path / "out").iterdir()}
+    )
+    assert all(path.stat().st_size > 0 for path in written)
+    repeats, evaluations = pd.read_csv(tmp_path / "out" / "repeats.csv"), pd.read_csv(tmp_path / "out" / "evaluations.csv")
+    assert len(repeats) == 2 * 2 * 2
+    last = evaluations.query("method == 'iaf' and seed == 1 and steps == 4").iloc[0]
+    row = repeats.query("method == 'iaf' and seed == 1 and repeat == 1").iloc[0]
+    for metric in ("emd", "emd_floor", "entropy_gap", "c1", "c2"):
+        assert row[metric] == last[f"{metric}/01"]
+    assert "| pairs | 4 |" in (tmp_path / "out" / "pairs.md").read_text()
+
+
+def test_one_method_alone_has_no_pairs(folder: Path, tmp_path: Path) -> None:
+    experiment: Any = yaml.safe_load((folder / "experiment.yaml").read_text())
+    names = {path.name for path in write(experiment | {"grid_search": {"batch_size": [16]}}, folder, tmp_path / "out")}
+    assert "pairs.md" not in names and "figure_7.png" not in names and "table.md" in names
+
+
+def test_a_pair_is_one_problem_trained_by_both_methods() -> None:
+    repeats = pd.DataFrame(
+        [
+            {"method": method, "seed": seed, "repeat": repeat, "emd": emd, "emd_floor": 1.0, "entropy_gap": 0.0, "c1": 0.0, "c2": 0.0}
+            for method, seed, repeat, emd in [
+                ("implicit", 0, 0, 5.0), ("implicit", 0, 1, 7.0), ("implicit", 1, 0, 9.0), ("iaf", 0, 1, 6.5), ("iaf", 0, 0, 6.0),
+            ]
+        ]
+    )  # fmt: skip
+    pairs = paired(repeats)
+    assert pairs[["seed", "repeat"]].to_numpy().tolist() == [[0, 0], [0, 1]]
+    assert pairs["difference"].tolist() == [-1.0, 0.5] and pairs["floor"].tolist() == [1.0, 1.0]
+
+
+def test_columns_of_repeats_become_rows() -> None:
+    row = {"method": "iaf", "seed": 3, "steps": 9, "emd": 1.5}
+    each = {f"{name}/{i:02d}": 10.0 * i + j for i in range(2) for j, name in enumerate(("emd", "emd_floor", "entropy_gap", "c1"))}
+    repeats = of_repeats(pd.DataFrame([row | each]), ["method"])
+    assert repeats[["method", "seed", "repeat", "emd", "c1"]].to_numpy().tolist() == [["iaf", 3, 0, 0.0, 3.0], ["iaf", 3, 1, 10.0, 13.0]]
+    assert repeats["c2"].isna().all()
+    assert markdown(repeats, ["method"]).splitlines()[0] == "| method | emd | emd_floor | entropy_gap | c1 | repeats |"
+    assert markdown(repeats, ["method"]).splitlines()[2].startswith("| iaf | 5 [2.5, 7.5] |")
+
+
+def test_the_sign_test_is_the_binomial_s() -> None:
+    """Nine of ten on one side: p = 2 (1 + 10) / 2^10."""
+    text = comparison(pairs_of([-0.1 * (i + 1) for i in range(9)] + [0.2]))
+    assert "| pairs where the implicit sampler is closer | 9 (90%) |" in text
+    assert f"| sign test, two-sided p | {22 / 1024:.2g} |" in text
+
+
+def test_the_interval_of_the_median_is_that_of_its_known_distribution() -> None:
+    """Of 401 uniform numbers the median has standard error 1 / (2 sqrt(401))."""
+    values = pd.Series(np.random.default_rng(0).uniform(size=401))
+    low, high = median_interval(values)
+    assert low < values.median() < high
+    assert high - low == pytest.approx(2 * 1.96 * 0.5 / math.sqrt(401), rel=0.3)
+
+
+def test_figure_7_shows_every_pair_in_both_panels() -> None:
+    both, difference = figure_7(pairs_of([-0.3, -0.1, 0.05, -0.2, -0.25])).axes
+    labels = [text.get_text() for text in both.get_legend().get_texts()]  # type: ignore[union-attr]
+    assert labels == ["implicit, AR-DAE", "IAF", "draws of the answer"]
+    assert [sum(bar.get_height() for bar in bars) for bars in difference.containers] == [5]  # type: ignore[attr-defined]
+    assert [sum(bar.get_height() for bar in bars) for bars in both.containers[:2]] == [5, 5]  # type: ignore[attr-defined]
+    assert both.patches[-1].get_label() == "draws of the answer"

@@ -1,0 +1,183 @@
+"""The task trains what it says, compares methods on the same problems, measures without disturbing, and refuses what makes no sense."""
+
+import copy
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ardae_rl.tasks.maxent.config import FlowSettings, MaxEntSettings, SamplerSettings, ScoreSettings
+from ardae_rl.tasks.maxent.problems import GaussianMoments
+from ardae_rl.tasks.maxent.task import MaxEntTask
+
+LINE = {"dim": 1, "repeats": 2, "sampler": SamplerSettings(width=64), "score": ScoreSettings(gaussian_residual=False, fits_per_step=4)}
+
+
+def settings(**changes: Any) -> MaxEntSettings:
+    small = {"dim": 2, "repeats": 2, "sampler": SamplerSettings(width=16), "score": ScoreSettings(width=16), "flow": FlowSettings(width=16)}
+    return MaxEntSettings(**{**small, "batch_size": 32, "steps": 20, "emd_samples": 100, **changes})
+
+
+def trained(chosen: MaxEntSettings, steps: int, seed: int = 0) -> MaxEntTask:
+    task = MaxEntTask(chosen, seed=seed)
+    for _ in range(steps):
+        task.step()
+    return task
+
+
+@pytest.mark.parametrize("method", ["implicit", "iaf"])
+def test_a_gaussian_in_the_plane_is_found(method: str) -> None:
+    """Where a sampler that knows nothing is more than 1 away, two draws of the answer 0.2, and a nat is a factor of e in volume."""
+    chosen = settings(method=method, batch_size=256, steps=1200, emd_samples=500, lr=1e-2, score=ScoreSettings(width=32, lr=1e-2))
+    task = MaxEntTask(chosen, seed=0)
+    before = task.evaluate()
+    for _ in range(chosen.steps):
+        task.step()
+    after = task.evaluate()
+    assert before["emd"] > 1 > before["emd_floor"]
+    assert after["emd"] < 1.5 * after["emd_floor"]
+    assert abs(after["entropy_gap"]) < 0.15 and after["c1"] < 0.15 and after["c2"] < 0.3
+
+
+@pytest.mark.parametrize("problem", ["laplace", "uniform", "exponential"])
+def test_other_closed_forms_are_found(problem: str) -> None:
+    chosen = MaxEntSettings(problem=problem, steps=700, lr=2e-3, **LINE)  # type: ignore[arg-type]
+    task = trained(chosen, chosen.steps)
+    found = task.evaluate()
+    scale = float(task.problem.reference(1000, torch.Generator().manual_seed(0)).std())
+    assert found["emd"] < 0.15 * scale
+    assert abs(found["entropy_gap"]) < 0.1
+    assert ("c1" in found) == (problem != "uniform") and found.get("c1", 0.0) < 0.05
+
+
+def test_both_methods_meet_the_same_problems_and_the_same_references() -> None:
+    tasks = [MaxEntTask(settings(method=method), seed=seed) for method, seed in (("implicit", 3), ("iaf", 3), ("iaf", 4))]
+    moments = [task.problem for task in tasks if isinstance(task.problem, GaussianMoments)]
+    assert torch.equal(moments[0].covariance, moments[1].covariance) and torch.equal(moments[0].mean, moments[1].mean)
+    assert not torch.equal(moments[1].covariance, moments[2].covariance)
+    floors = [task.evaluate()["emd_floor"] for task in tasks]
+    assert floors[0] == floors[1] != floors[2]
+
+
+def test_repeats_are_measured_one_by_one_and_on_average() -> None:
+    found = trained(settings(repeats=3), 2).evaluate()
+    for name in ("emd", "emd_floor", "entropy_gap", "c1", "c2"):
+        values = [found[f"{name}/{repeat:02d}"] for repeat in range(3)]
+        assert len(set(values)) == 3 and found[name] == pytest.approx(np.mean(values))
+
+
+def test_the_exact_entropy_of_a_flow_is_that_of_its_density() -> None:
+    """An affine flow that scales by 3 and shifts: H = H(N(0, I)) + D log 3."""
+    task = MaxEntTask(settings(method="iaf", flow=FlowSettings(transforms=1, width=16)), seed=0)
+    flow: Any = task.model.sampler.ensemble.stacked
+    network = flow.transform.transforms[0]
+    bias = network.hyper[-1].bias
+    torch.nn.init.zeros_(network.hyper[-1].weight)
+    raw = np.log(3) / (1 - np.log(3) / np.log(1000))  # zuko squashes log scales smoothly to |.| < log 1000
+    with torch.no_grad():
+        bias.copy_(torch.tensor([0.5, raw]).repeat(2).expand_as(bias))
+    found = task.evaluate()
+    entropies = 0.5 * 2 * np.log(2 * np.pi * np.e) + 2 * np.log(3)
+    for repeat in range(2):
+        assert found[f"entropy_gap/{repeat:02d}"] == pytest.approx(float(task.problem.entropy[repeat]) - entropies, abs=1e-4)
+    assert found["entropy_gap_neighbours"] == pytest.approx(found["entropy_gap"], abs=0.1)
+
+
+@pytest.mark.parametrize(("method", "problem"), [("implicit", "gaussian"), ("iaf", "gaussian"), ("implicit", "uniform")])
+def test_resuming_equals_running_through(method: str, problem: str) -> None:
+    line = LINE if problem == "uniform" else {}
+    chosen = settings(method=method, problem=problem, **line)
+    through = trained(chosen, 6)
+    task = trained(chosen, 3)
+    state, noise = copy.deepcopy(task.state_dict()), torch.get_rng_state()
+    resumed = MaxEntTask(chosen, seed=0)
+    resumed.load_state_dict(state)
+    torch.set_rng_state(noise)
+    for _ in range(3):
+        resumed.step()
+    assert resumed.evaluate() == through.evaluate()
+
+
+@pytest.mark.parametrize("estimate", ["unbiased", "batch"])
+def test_every_estimate_of_the_constraints_trains(estimate: str) -> None:
+    task = MaxEntTask(settings(constraint_estimate=estimate, batch_size=128, penalty_start=10.0, lr=1e-2), seed=0)
+    before = task.evaluate()
+    for _ in range(20):
+        task.step()
+    after = task.evaluate()
+    assert after["c1"] + after["c2"] < 0.7 * (before["c1"] + before["c2"])
+
+
+def test_evaluating_disturbs_nothing() -> None:
+    watched = MaxEntTask(settings(), seed=0)
+    for _ in range(3):
+        watched.evaluate()
+        watched.figures()
+        watched.step()
+    assert watched.evaluate() == trained(settings(), 3).evaluate()
+
+
+def test_more_repeats_change_no_problem_of_the_first_ones_kind() -> None:
+    """Repeats are independent: spoiling one network leaves the others' training exactly as it was."""
+    chosen = settings(repeats=3)
+    spoilt, clean = MaxEntTask(chosen, seed=0), MaxEntTask(chosen, seed=0)
+    with torch.no_grad():
+        next(spoilt.model.sampler.ensemble.parameters())[1] *= 2
+    for task in (spoilt, clean):
+        torch.manual_seed(0)
+        for _ in range(5):
+            task.step()
+    for ours, theirs in zip(spoilt.model.sampler.ensemble.parameters(), clean.model.sampler.ensemble.parameters(), strict=True):
+        torch.testing.assert_close(ours[[0, 2]], theirs[[0, 2]])
+        assert not torch.allclose(ours[1], theirs[1])
+
+
+def test_a_member_that_is_not_finite_stands_alone_and_in_the_end_stops_the_run() -> None:
+    task = trained(settings(), 2)
+    with torch.no_grad():
+        next(task.model.sampler.ensemble.parameters())[1] = float("nan")
+    skipped = [task.step()["non_finite_skipped"] for _ in range(2)]
+    assert skipped == [3.0, 6.0]  # two fits of the score and one step of the sampler each
+    for learner in task.model.learners:
+        for parameter in learner.ensemble.parameters():
+            assert parameter[0].isfinite().all()
+    message = r"the score loss of repeat 1 or its gradient was not finite 100 times in a row; it last was at score step 4\. Lower"
+    with pytest.raises(FloatingPointError, match=message):
+        for _ in range(100):
+            task.step()
+
+
+@pytest.mark.parametrize(("problem", "line"), [("gaussian", {}), ("exponential", LINE)])
+def test_there_is_a_picture(problem: str, line: dict[str, Any]) -> None:
+    figures = MaxEntTask(settings(problem=problem, **line), seed=0).figures()
+    assert list(figures) == ["samples"] and len(figures["samples"].axes) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps must be greater than 0, got 0"),
+        ({"batch_size": 1}, "batch_size must be at least 2, .* got 1"),
+        ({"batch_size": 2}, "batch_size and score.batch_size must be greater than dim = 2, got 2 and 128"),
+        ({"multiplier_rate": 2.0}, "multiplier_rate must be a share of Newton's step, between 0 and 1, got 2.0"),
+        ({"emd_samples": 20}, "emd_samples must be at least 100, got 20"),
+        ({"penalty_end": 0.001}, "penalty_end must be at least penalty_start = 0.01, got 0.001"),
+        ({"penalty_ramp": 1.5}, "penalty_ramp must be a share of the steps, between 0 and 1, got 1.5"),
+        ({"problem": "laplace"}, "problem laplace is for dim 1 and method implicit, got dim 2 and method implicit"),
+        ({"method": "iaf", "dim": 1}, "dim must be at least 2 for method iaf"),
+        ({"dim": 20}, "sampler.noise_dim must be at least dim = 20, got 10"),
+    ],
+)
+def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        settings(**changes)
+
+
+def test_a_smoke_run_is_the_same_experiment_but_short() -> None:
+    chosen = MaxEntSettings()
+    short = chosen.smoke()
+    assert short.steps < 100
+    kept = {f.name for f in dataclasses.fields(chosen)} - {"steps", "report_every_steps", "evaluate_every_steps", "emd_samples"}
+    assert all(getattr(short, name) == getattr(chosen, name) for name in kept)
