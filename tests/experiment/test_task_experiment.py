@@ -79,7 +79,7 @@ def test_a_mistake_is_named_with_place_key_and_repair(mistakes: Callable[..., li
 
 
 def test_an_unknown_run_names_the_nearest_and_all_there_are(mistakes: Callable[..., list[str]]) -> None:
-    kinds = "'SAC-AR-DAE', 'energy', 'maxent', 'score_error' or 'vae'"
+    kinds = "'SAC-AR-DAE' or 'energy' or 'maxent' or 'score_error' or 'vae'"
     near = mistakes("config: {stepz: 5}", base="name: tiny\nrun: score_eror\n")
     assert near[0] == f"2: run: expected {kinds}, got the text 'score_eror'; did you mean 'score_error'?"
     assert near[1:] == ["3: config.stepz: unknown key; did you mean 'steps'?"], "the rest is read as the nearest kind"
