@@ -7,6 +7,7 @@ Not here: reading folders (``runs.py``), the statistics themselves (``statistics
 """
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from itertools import combinations
@@ -21,6 +22,7 @@ from scipy import stats
 
 from ardae_rl.experiment.preflight import PROVENANCE, RECORD
 from ardae_rl.experiment.problems import Problem
+from ardae_rl.report import multi_goal
 from ardae_rl.report.page import Section, to_html, to_markdown
 from ardae_rl.report.paper import CAVEAT, MAXIMUM, NORMALISED, published
 from ardae_rl.report.runs import RUN, read_runs
@@ -37,7 +39,7 @@ def write(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Path) -> t
 
     ``report.md`` and ``report.html`` (one page, pictures inside), ``evaluations.csv`` and ``runs.csv`` (what they are made of),
     ``returns.csv``, ``improvement.csv``, figures, and each experiment's file and provenance. Raises InvalidExperimentError where no run is
-    finished.
+    finished. Of MultiGoal also ``goals.csv`` and a picture per method.
     """
     evaluations, problems = read_runs(experiments)
     runs = runs_of(evaluations)
@@ -45,14 +47,23 @@ def write(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Path) -> t
     output.mkdir(parents=True, exist_ok=True)
     for name, table in (("evaluations", evaluations), ("runs", runs), ("returns", compared), ("improvement", improvement)):
         table.to_csv(output / f"{name}.csv", index=False)
+    goals, goal_figures, goal_problems = multi_goal.read_goals(experiments)
+    problems = problems + goal_problems
+    pictures = {method: f"goals_{_file_name(method)}.png" for method in goal_figures}
+    for method, name in pictures.items():
+        goal_figures[method].savefig(output / name, dpi=150)
     learning_curves(evaluations).savefig(output / _CURVES, dpi=150)
     performance_profiles(runs).savefig(output / _PROFILES, dpi=150)
     copies = [_copied(folder / name, output / experiment["name"]) for folder, experiment in experiments for name in (RECORD, PROVENANCE)]
     title = f"Continuous control: {', '.join(dict.fromkeys(runs['env']))}"
     sections = _sections(runs, compared, improvement, problems, [experiment for _, experiment in experiments], copies)
+    if len(goals):
+        goals.to_csv(output / "goals.csv", index=False)
+        sections[1:1] = _goal_sections(goals, pictures)
     (output / "report.md").write_text(to_markdown(title, sections), encoding="utf-8")
     (output / "report.html").write_text(to_html(title, sections, output), encoding="utf-8")
     names = ["report.md", "report.html", "evaluations.csv", "runs.csv", "returns.csv", "improvement.csv", _CURVES, _PROFILES]
+    names += ["goals.csv", *pictures.values()] if len(goals) else []
     return [*(output / name for name in names), *(copy for copy in copies if copy)], problems
 
 
@@ -220,6 +231,19 @@ def _sections(
         )
     sections.append(Section("Provenance", "What was run, when, on which code and machine.", _provenance_table(experiments, copies)))
     return sections
+
+
+def _goal_sections(goals: pd.DataFrame, pictures: dict[str, str]) -> list[Section]:
+    text = "Entropy in nats of the goal that 100 rollouts from the origin reach, of ln 4 = 1.386, and the share of them that reach one."
+    table = goals[["method", "seed"]].copy()
+    table["env steps"] = [f"{steps:,}" for steps in goals["env_steps"]]
+    table["goal entropy"] = [f"{value:.2f}" for value in goals["goal_entropy"]]
+    table["arrive"] = [f"{value:.0%}" for value in goals["success"]]
+    return [Section("Goals reached", text, table), *(Section(f"Goals: {method}", "", picture=name) for method, name in pictures.items())]
+
+
+def _file_name(method: str) -> str:
+    return re.sub(r"\W+", "_", method.lower()).strip("_")
 
 
 def _returns_table(compared: pd.DataFrame) -> pd.DataFrame:

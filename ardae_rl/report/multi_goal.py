@@ -4,11 +4,17 @@ Identity: the entropy of the goal reached, in nats, is 0 for a policy that alway
 alike.
 """
 
+import json
 import math
+import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,9 +22,13 @@ from matplotlib.patches import Circle
 
 import ardae_rl.envs
 from ardae_rl.envs.multi_goal import ARENA, GOAL_RADIUS, GOALS
+from ardae_rl.experiment.problems import Problem
+from ardae_rl.report.records import PARAMS
+from ardae_rl.report.runs import method_name
 from ardae_rl.sac.entropy import Sampler
 
 gym.register_envs(ardae_rl.envs)
+ENV = "ardae_rl/MultiGoal-v0"
 DENSITY_SAMPLES, DENSITY_BINS = 200_000, 60
 
 
@@ -50,13 +60,57 @@ def rollouts(policy: Sampler, *, count: int = 100, seed: int = 0) -> Rollouts:
 
 
 def _episode(policy: Sampler, generator: torch.Generator, seed: int) -> tuple[np.ndarray, int]:
-    env = gym.make("ardae_rl/MultiGoal-v0")
+    env = gym.make(ENV)
     path, ended, info = [env.reset(seed=int(seed), options={"position": (0.0, 0.0)})[0]], False, {"goal": -1}
     while not ended:
         obs, _, terminated, truncated, info = env.step(first_actions(policy, path[-1], 1, generator)[0])
         path.append(obs)
         ended = terminated or truncated
     return np.array(path), info["goal"]
+
+
+def read_goals(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[pd.DataFrame, dict[str, Figure], list[Problem]]:
+    """The latest policy of every trial on MultiGoal among these (folder, experiment file).
+
+    ``method``, ``seed``, ``env_steps``, ``goal_entropy`` in nats and ``success``, the share of 100 rollouts that arrive, a row per trial;
+    a figure per method, of its first seed; and the trials whose checkpoint cannot be read.
+    """
+    rows: list[dict[str, Any]] = []
+    figures: dict[str, Figure] = {}
+    problems: list[Problem] = []
+    for trial, params in _trials(experiments):
+        method, seed = method_name(params["settings"]["sac"]), int(params["seed"])
+        try:
+            policy = _latest_policy(trial)
+        except (OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+            problems.append(Problem(str(trial), "", f"its policy cannot be read, {error}: left out"))
+            continue
+        drawn = rollouts(policy.sampler)
+        steps = policy.description.env_steps
+        rows.append({"method": method, "seed": seed, "env_steps": steps, "goal_entropy": drawn.goal_entropy, "success": drawn.success})
+        if method not in figures:
+            figures[method] = figure(policy.sampler, title=f"{method}, seed {seed}")
+    return pd.DataFrame(rows), figures, problems
+
+
+def _trials(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> list[tuple[Path, dict[str, Any]]]:
+    found = []
+    for folder, experiment in experiments:
+        for path in sorted(folder.glob(f"*/{PARAMS}")) if experiment.get("env") == ENV else []:
+            try:
+                found.append((path.parent, json.loads(path.read_text(encoding="utf-8"))))
+            except (OSError, ValueError):
+                continue  # its evaluations cannot be told either, which is reported with them
+    return found
+
+
+def _latest_policy(trial: Path) -> Any:
+    from ardae_rl.rllib.checkpoint import read_policy  # imports Ray
+
+    checkpoints = sorted(trial.glob("checkpoint_*"))
+    if not checkpoints:
+        raise FileNotFoundError("there is no checkpoint")
+    return read_policy(checkpoints[-1])
 
 
 @torch.no_grad()

@@ -9,7 +9,11 @@ import torch
 from torch import Tensor
 
 from ardae_rl.envs.multi_goal import GOALS
-from ardae_rl.report.multi_goal import Rollouts, figure, first_actions, rollouts
+from ardae_rl.report.multi_goal import ENV, Rollouts, figure, first_actions, read_goals, rollouts
+from ardae_rl.report.records import read_experiment
+from ardae_rl.rllib.checkpoint import read_policy
+from tests.report.study import SAC, write_experiment
+from tests.rllib.small import small_config
 
 
 class Headings:
@@ -72,3 +76,24 @@ def test_the_figure_names_the_number_and_is_written(tmp_path: Path) -> None:
     assert made.get_suptitle().startswith("all four: goal entropy 1.3") and "100% arrive" in made.get_suptitle()
     made.savefig(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_goals_are_those_of_the_latest_policy_of_every_trial_on_multi_goal(tmp_path: Path) -> None:
+    folders = [
+        write_experiment(tmp_path, name, env, SAC, {0: [1, 2], 1: [1, 2]}) for name, env in (("goals", ENV), ("hopper", "Hopper-v5"))
+    ]
+    algorithm = small_config("gaussian", env=ENV).build_algo()
+    latest = folders[0] / "seed=0" / "checkpoint_000001"
+    algorithm.save_to_path(str(latest))
+    algorithm.stop()
+    (folders[0] / "seed=0" / "checkpoint_000000").mkdir()
+    goals, figures, problems = read_goals([(folder, read_experiment(folder)) for folder in folders])
+    expected = rollouts(read_policy(latest).sampler)
+    assert goals.to_dict("records") == [
+        {"method": "SAC", "seed": 0, "env_steps": 0, "goal_entropy": expected.goal_entropy, "success": expected.success}
+    ]
+    assert list(figures) == ["SAC"]
+    assert [str(problem) for problem in problems] == [
+        f"{folders[0] / 'seed=1'}: its policy cannot be read, there is no checkpoint: left out"
+    ]
