@@ -60,7 +60,7 @@ class Cluster:
     """Ray nodes as ``ray start`` makes them, one after the other joining the first, on this machine; a token guards them."""
 
     def __init__(self, folder: Path, cpus: Sequence[int], *head_options: str) -> None:
-        self._folder, self._nodes = folder, list[subprocess.Popen[bytes]]()
+        self._folder, self.nodes = folder, list[subprocess.Popen[bytes]]()
         self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         port, client_port = free_ports(2)
         self.address = f"127.0.0.1:{port}"
@@ -71,11 +71,11 @@ class Cluster:
 
     def _start(self, *options: str) -> None:
         """Returns once the node is up."""
-        log = self._folder / f"node-{len(self._nodes)}.txt"
+        log = self._folder / f"node-{len(self.nodes)}.txt"
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-gpus=0", *options]
         with log.open("w") as file:
             node = subprocess.Popen(command, env=os.environ | self.environment, stdout=file, stderr=file, start_new_session=True)
-        self._nodes.append(node)
+        self.nodes.append(node)
         end = time.monotonic() + NODE_START_LIMIT_S
         while "Ray runtime started" not in log.read_text():
             assert node.poll() is None and time.monotonic() < end, f"a Ray node did not start:\n{log.read_text()}"
@@ -83,7 +83,7 @@ class Cluster:
 
     def end(self) -> None:
         """Workers first; each ends all its processes on SIGTERM."""
-        for node in reversed(self._nodes):
+        for node in reversed(self.nodes):
             node.terminate()
             try:
                 node.wait(60)

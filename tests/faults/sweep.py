@@ -1,0 +1,86 @@
+"""A small sweep, what its records say, and the processes it is made of."""
+
+import csv
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+
+from tests.experiment.process import Run
+
+REPORT_EVERY, CHECKPOINT_EVERY, ENVS = 200, 400, 4
+
+EXPERIMENT = f"""\
+name: tiny
+run: SAC-AR-DAE
+env: %s
+seeds: %d
+stop: {{env_steps: %d}}
+config:
+  sac:
+    implicit: {{noise_dim: 2, width: 8}}
+    critic: {{width: 8}}
+    score: {{layers: 1, state_layers: 0, action_layers: 0, width: 8, samples_per_state: 2, importance_samples: 2}}
+    jacobian_clamping: null
+  replay: {{batch_size: 8, warmup_env_steps: 100, capacity: 20000}}
+  env_runners: {{num_envs_per_env_runner: {ENVS}}}
+  evaluation: {{every_env_steps: {CHECKPOINT_EVERY}, episodes: 2}}
+  report_every_env_steps: {REPORT_EVERY}
+checkpoint: {{every_env_steps: {CHECKPOINT_EVERY}}}
+"""
+
+
+def column(folder: Path, file: str, name: str) -> list[float]:
+    with (folder / file).open(newline="") as lines:
+        return [float(row[name]) for row in csv.DictReader(lines)]
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("checkpoint_*"))
+
+
+def shown(run: Run, seed: int) -> list[int]:
+    """The env steps of every report of a trial, in the order they came."""
+    found = re.findall(rf"^seed={seed}  ([\d,]+)/", run.output, re.MULTILINE)
+    return [int(steps.replace(",", "")) for steps in found]
+
+
+def lost_steps(reports: Sequence[int]) -> int:
+    """Env steps that were made, reported and made again."""
+    return max([before - (after - REPORT_EVERY) for before, after in pairwise(reports) if after <= before], default=0)
+
+
+def assert_complete(folder: Path, env_steps: int, *, dropped: int = 0) -> None:
+    """Each report and evaluation is in the records once, from the first step to the last, and the replay buffer has seen them all."""
+    steps = column(folder, "metrics.csv", "env_steps")
+    assert all(0 < later - earlier <= REPORT_EVERY + ENVS for earlier, later in pairwise([0.0, *steps])), steps
+    assert env_steps <= steps[-1] < env_steps + REPORT_EVERY
+    evaluated = column(folder, "evaluations.csv", "env_steps")
+    assert len(evaluated) == env_steps // CHECKPOINT_EVERY and evaluated == sorted(set(evaluated)), evaluated
+    replayed = [held + lost for held, lost in zip(*(column(folder, "metrics.csv", n) for n in ("replay_size", "dropped_transitions")))]  # noqa: B905
+    assert replayed == steps and column(folder, "metrics.csv", "dropped_transitions")[-1] == dropped
+
+
+def family(run: Run) -> list[psutil.Process]:
+    """Every process of a run: its driver, its own Ray, the trials with their runners and learners."""
+    parent = psutil.Process(run.process.pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+def named(processes: Sequence[psutil.Process], title: str) -> list[psutil.Process]:
+    """Those that Ray calls ``title``."""
+    return [process for process in processes if title in _title(process)]
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it ended meanwhile
+        return ""
+
+
+def assert_gone(processes: Sequence[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=30)
+    assert not alive, [_title(process) for process in alive]
