@@ -17,12 +17,12 @@ T = TypeVar("T")
 WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # a minute in all: long enough for a mount to come back, short enough to be told of a full disk
 
 
-def patiently(write: Callable[[], T], *, waits_s: Sequence[float] = WAITS_S) -> T:
-    """What ``write`` returns, called again after each wait while it raises OSError; the last error is raised.
+def patiently(write: Callable[[], T], *, waits_s: Sequence[float] | None = None) -> T:
+    """What ``write`` returns, called again after each wait (WAITS_S) while it raises OSError; the last error is raised.
 
     ``write`` must undo what it did before it fails.
     """
-    for wait_s in waits_s:
+    for wait_s in WAITS_S if waits_s is None else waits_s:
         try:
             return write()
         except OSError as error:

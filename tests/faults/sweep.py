@@ -10,7 +10,8 @@ import psutil
 
 from tests.experiment.process import Run
 
-REPORT_EVERY, CHECKPOINT_EVERY, ENVS = 200, 400, 4
+REPORT_EVERY, CHECKPOINT_EVERY, EVALUATE_EVERY, ENVS = 100, 200, 400, 4
+MOST_LOST = CHECKPOINT_EVERY + REPORT_EVERY
 
 EXPERIMENT = f"""\
 name: tiny
@@ -24,9 +25,9 @@ config:
     critic: {{width: 8}}
     score: {{layers: 1, state_layers: 0, action_layers: 0, width: 8, samples_per_state: 2, importance_samples: 2}}
     jacobian_clamping: null
-  replay: {{batch_size: 8, warmup_env_steps: 100, capacity: 20000}}
+  replay: {{batch_size: 8, warmup_env_steps: 100, capacity: 20000, updates_per_env_step: 0.25}}
   env_runners: {{num_envs_per_env_runner: {ENVS}}}
-  evaluation: {{every_env_steps: {CHECKPOINT_EVERY}, episodes: 2}}
+  evaluation: {{every_env_steps: {EVALUATE_EVERY}, episodes: 1}}
   report_every_env_steps: {REPORT_EVERY}
 checkpoint: {{every_env_steps: {CHECKPOINT_EVERY}}}
 """
@@ -48,7 +49,7 @@ def shown(run: Run, seed: int) -> list[int]:
 
 
 def lost_steps(reports: Sequence[int]) -> int:
-    """Env steps that were made, reported and made again."""
+    """Env steps that were made, reported and made again; up to one report more, as a run says only after one where it continued."""
     return max([before - (after - REPORT_EVERY) for before, after in pairwise(reports) if after <= before], default=0)
 
 
@@ -58,7 +59,7 @@ def assert_complete(folder: Path, env_steps: int, *, dropped: int = 0) -> None:
     assert all(0 < later - earlier <= REPORT_EVERY + ENVS for earlier, later in pairwise([0.0, *steps])), steps
     assert env_steps <= steps[-1] < env_steps + REPORT_EVERY
     evaluated = column(folder, "evaluations.csv", "env_steps")
-    assert len(evaluated) == env_steps // CHECKPOINT_EVERY and evaluated == sorted(set(evaluated)), evaluated
+    assert len(evaluated) == env_steps // EVALUATE_EVERY and evaluated == sorted(set(evaluated)), evaluated
     replayed = [held + lost for held, lost in zip(*(column(folder, "metrics.csv", n) for n in ("replay_size", "dropped_transitions")))]  # noqa: B905
     assert replayed == steps and column(folder, "metrics.csv", "dropped_transitions")[-1] == dropped
 

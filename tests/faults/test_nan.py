@@ -16,7 +16,7 @@ ENV_STEPS = 2000
 def test_a_burst_of_nan_is_dropped_and_counted(launch: Launch, tmp_path: Path) -> None:
     run = launch(EXPERIMENT % ("tests.faults.nan_env:NanBurst-v0", 1, ENV_STEPS))
     assert run.finish(300) == 0, run.output
-    assert "crashed" not in run.output and len(shown(run, 0)) == ENV_STEPS // 200
+    assert "crashed" not in run.output and len(shown(run, 0)) == ENV_STEPS // 100
     folder = tmp_path / "tiny" / "seed=0"
     # The transition after the last bad step begins with what that step observed.
     assert_complete(folder, ENV_STEPS, dropped=ENVS * (LAST - FIRST + 2))

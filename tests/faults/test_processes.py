@@ -4,13 +4,17 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.experiment.conftest import Launch
+from tests.experiment.process import Run
 from tests.faults.conftest import Record
 from tests.faults.sweep import (
     CHECKPOINT_EVERY,
     EXPERIMENT,
+    MOST_LOST,
+    REPORT_EVERY,
     assert_complete,
     assert_gone,
     checkpoints,
@@ -20,72 +24,67 @@ from tests.faults.sweep import (
     shown,
 )
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
-ENV_STEPS = 3000
-REMOTE = [f"config.{name}" for name in ("env_runners.num_env_runners=1", "env_runners.num_cpus_per_env_runner=0.25")]
-REMOTE += [f"config.{name}" for name in ("learners.num_learners=1", "learners.num_cpus_per_learner=0.25")]
-LIMIT_S = 300.0
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
+ENV_STEPS, LIMIT_S = 2400, 400.0
+REMOTE = [f"config.env_runners.{name}" for name in ("num_env_runners=1", "num_cpus_per_env_runner=0.25")]
+REMOTE += [f"config.learners.{name}" for name in ("num_learners=1", "num_cpus_per_learner=0.25")]
+TITLES = {"env runner": "ray::SeededEnvRunner", "learner": "ray::SACARDAETorchLearner", "trial": "ray::SACARDAETrial"}
 
 
-def options(settings: list[str]) -> list[str]:
-    return [option for setting in settings for option in ("--set", setting)]
+def member(run: Run, part: str) -> psutil.Process | None:
+    return next(iter(named(family(run), TITLES[part])), None)
 
 
-def test_a_killed_env_runner_is_replaced_and_no_step_is_lost(launch: Launch, tmp_path: Path, record: Record) -> None:
-    run = launch(EXPERIMENT % ("Pendulum-v1", 1, ENV_STEPS), *options(REMOTE))
-    run.wait_until(lambda: checkpoints(tmp_path / "tiny" / "seed=0"), LIMIT_S)
-    (victim,) = named(family(run), "ray::SeededEnvRunner")
+def kill(run: Run, part: str) -> float:
+    """Kill one process; seconds until there is another one like it and the trial has reported again."""
+    victim = member(run, part)
+    assert victim is not None
     victim.kill()
     killed = time.monotonic()
-    run.wait_until(lambda: [new for new in named(family(run), "ray::SeededEnvRunner") if new.pid != victim.pid], LIMIT_S)
+    run.wait_until(lambda: (new := member(run, part)) and new.pid != victim.pid, LIMIT_S)
     reports = len(shown(run, 0))
     run.wait_until(lambda: len(shown(run, 0)) > reports, LIMIT_S)
-    recovery_s = time.monotonic() - killed
-    processes = family(run)
-    assert run.finish(LIMIT_S) == 0, run.output
-    assert "crashed" not in run.output and lost_steps(shown(run, 0)) == 0
-    assert_complete(tmp_path / "tiny" / "seed=0", ENV_STEPS)
-    assert_gone(processes)
-    record("an env runner is killed", recovery_s=recovery_s, lost_env_steps=0, checkpoint_every=CHECKPOINT_EVERY)
+    return time.monotonic() - killed
 
 
-@pytest.mark.parametrize(("part", "title"), [("the learner", "Learner"), ("a trial", "ray::SACARDAETrial")])
-def test_a_trial_continues_from_its_last_checkpoint(
-    launch: Launch, tmp_path: Path, record: Record, part: str, title: str
-) -> None:
-    run = launch(EXPERIMENT % ("Pendulum-v1", 1, ENV_STEPS), *options(REMOTE))
-    run.wait_until(lambda: len(checkpoints(tmp_path / "tiny" / "seed=0")) >= 2, LIMIT_S)
-    (victim,) = named(family(run), title)
-    victim.kill()
-    killed = time.monotonic()
-    run.wait_until(lambda: "seed=0: crashed (1 of 2 restarts used); continuing from its last checkpoint" in run.output, LIMIT_S)
-    reports = len(shown(run, 0))
-    run.wait_until(lambda: len(shown(run, 0)) > reports, LIMIT_S)
-    recovery_s = time.monotonic() - killed
-    processes = family(run)
-    assert run.finish(LIMIT_S) == 0, run.output
-    lost = lost_steps(shown(run, 0))
-    assert lost <= CHECKPOINT_EVERY
-    assert_complete(tmp_path / "tiny" / "seed=0", ENV_STEPS)
-    assert_gone(processes)
-    record(f"{part} is killed", recovery_s=recovery_s, lost_env_steps=lost, checkpoint_every=CHECKPOINT_EVERY)
-
-
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
-def test_a_driver_that_is_gone_is_resumed(launch: Launch, tmp_path: Path, record: Record, signum: signal.Signals) -> None:
+def test_a_run_gets_over_the_death_of_each_of_its_processes(launch: Launch, tmp_path: Path, record: Record) -> None:
     folder = tmp_path / "tiny" / "seed=0"
-    run = launch(EXPERIMENT % ("Pendulum-v1", 1, ENV_STEPS))
-    run.wait_until(lambda: len(checkpoints(folder)) >= 2, LIMIT_S)
-    processes = family(run)
-    run.process.send_signal(signum)
-    assert run.finish(LIMIT_S) == (143 if signum == signal.SIGTERM else -9), run.output
-    assert_gone(processes)
-    started = time.monotonic()
-    resumed = launch(EXPERIMENT % ("Pendulum-v1", 1, ENV_STEPS), "--resume")
-    resumed.wait_until(lambda: shown(resumed, 0), LIMIT_S)
-    recovery_s = time.monotonic() - started
-    assert resumed.finish(LIMIT_S) == 0, resumed.output
-    lost = lost_steps([*shown(run, 0), *shown(resumed, 0)])
-    assert lost <= (0 if signum == signal.SIGTERM else CHECKPOINT_EVERY)
+    run = launch(EXPERIMENT % ("Pendulum-v1", 1, ENV_STEPS), *(option for setting in REMOTE for option in ("--set", setting)))
+    processes, seen, crashes = list[psutil.Process](), 0, 0
+    for part in TITLES:
+        before = checkpoints(folder)
+        run.wait_until(lambda before=before: checkpoints(folder)[-1:] > before[-1:], LIMIT_S)
+        processes += family(run)
+        recovery_s = kill(run, part)
+        lost = lost_steps(shown(run, 0)[seen:])
+        seen = len(shown(run, 0)) - 1
+        assert lost <= (0 if part == "env runner" else MOST_LOST)
+        crashes += part != "env runner"
+        assert run.output.count("continuing from its last checkpoint") == crashes
+        record(f"the {part} is killed", recovery_s=recovery_s, lost_env_steps=lost, checkpoint_every=CHECKPOINT_EVERY)
+    processes += family(run)
+    assert run.finish(LIMIT_S) == 0, run.output
     assert_complete(folder, ENV_STEPS)
-    record(f"the driver gets {signum.name}; --resume", recovery_s=recovery_s, lost_env_steps=lost, checkpoint_every=CHECKPOINT_EVERY)
+    assert_gone(processes)
+
+
+def test_a_driver_that_is_gone_is_resumed(launch: Launch, tmp_path: Path, record: Record) -> None:
+    folder = tmp_path / "tiny" / "seed=0"
+    experiment = EXPERIMENT % ("Pendulum-v1", 1, ENV_STEPS)
+    run = launch(experiment)
+    for signum, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
+        before = checkpoints(folder)
+        run.wait_until(lambda before=before: checkpoints(folder)[-1:] > before[-1:], LIMIT_S)
+        processes = family(run)
+        run.process.send_signal(signum)
+        assert run.finish(LIMIT_S) == code, run.output
+        assert_gone(processes)
+        resumed, started = launch(experiment, "--resume"), time.monotonic()
+        resumed.wait_until(lambda resumed=resumed: shown(resumed, 0), LIMIT_S)
+        recovery_s = time.monotonic() - started
+        lost = lost_steps([*shown(run, 0), *shown(resumed, 0)])
+        assert lost <= (REPORT_EVERY if signum == signal.SIGTERM else MOST_LOST)
+        record(f"the driver gets {signum.name}; --resume", recovery_s=recovery_s, lost_env_steps=lost, checkpoint_every=CHECKPOINT_EVERY)
+        run = resumed
+    assert run.finish(LIMIT_S) == 0, run.output
+    assert_complete(folder, ENV_STEPS)
