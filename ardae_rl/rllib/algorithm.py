@@ -91,8 +91,9 @@ class SACARDAE(Algorithm):
         while self.env_steps < target and time.monotonic() - started < _MAX_SECONDS_PER_ITERATION:
             before = self.env_steps
             self._sample()
-            if self.env_steps == before:
-                break  # every env runner is down; RLlib restarts them between training steps
+            if self.env_steps == before:  # every env runner is down: wait for Ray to restart one
+                self.restore_env_runners(self.env_runner_group)
+                time.sleep(self.config.delay_between_env_runner_restarts_s)
             self._learn()
             self._evaluate_if_due(before)
         self._seconds += time.monotonic() - started

@@ -77,9 +77,11 @@ class SACARDAETrial(WholeCheckpoints, SACARDAE):
     def step(self) -> dict[str, Any]:
         if self.env_steps == 0 and not self.take_over():
             self._cut_records()  # an attempt that crashed before its first checkpoint may have left rows
+        steps_before = self.env_steps
         progress = super().step()["progress"]
         seed = self.trial_config["seed"]
-        self._metrics_file.append([{"seed": seed, **progress}])
+        if self.env_steps > steps_before:  # else every env runner is down
+            self._metrics_file.append([{"seed": seed, **progress}])
         self._publish(progress)
         self._evaluation_file.append([evaluation_row(seed, record) for record in self.evaluations[self._recorded_evaluations :]])
         self._recorded_evaluations = len(self.evaluations)

@@ -4,16 +4,15 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
 FIRST, LAST = 300, 319  # of an environment's life, in steps
 
 
-class NanBurst(gym.Wrapper[Any, Any, Any, Any]):
+class NanBurst(PendulumEnv):
     """NaN observations and rewards in steps FIRST ... LAST; a NaN action is not passed on, so the pendulum itself stays sound."""
 
-    def __init__(self) -> None:
-        super().__init__(gym.make("Pendulum-v1"))
-        self._steps = 0
+    _steps = 0
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = super().step(np.nan_to_num(action))
@@ -23,4 +22,4 @@ class NanBurst(gym.Wrapper[Any, Any, Any, Any]):
         return obs, reward, terminated, truncated, info
 
 
-gym.register("NanBurst-v0", NanBurst)
+gym.register("NanBurst-v0", NanBurst, max_episode_steps=200)
