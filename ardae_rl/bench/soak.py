@@ -6,7 +6,6 @@ Memory: resident set minus what is shared with other processes, so that Ray's ob
 
 import csv
 import signal
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -23,7 +22,7 @@ WARM_UP_SHARE = 0.25  # of the time: imports, the first calls, the replay buffer
 STOP_LIMIT_S = 240.0
 ROLES = {
     "ray::SACARDAETrial": "trial",
-    "ray::SACARDAETorchLearner": "learner",
+    "ray::_WrappedExecutable": "learner",  # what RLlib runs it in
     "ray::SeededEnvRunner": "env runner",
     "raylet/raylet": "raylet",
 }

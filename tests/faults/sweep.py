@@ -35,7 +35,7 @@ checkpoint: {{every_env_steps: {CHECKPOINT_EVERY}}}
 
 def column(folder: Path, file: str, name: str) -> list[float]:
     with (folder / file).open(newline="") as lines:
-        return [float(row[name]) for row in csv.DictReader(lines)]
+        return [float(row[name] or "nan") for row in csv.DictReader(lines)]
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 ENV_STEPS, LIMIT_S = 2400, 400.0
 REMOTE = [f"config.env_runners.{name}" for name in ("num_env_runners=1", "num_cpus_per_env_runner=0.25")]
 REMOTE += [f"config.learners.{name}" for name in ("num_learners=1", "num_cpus_per_learner=0.25")]
-TITLES = {"env runner": "ray::SeededEnvRunner", "learner": "ray::SACARDAETorchLearner", "trial": "ray::SACARDAETrial"}
+TITLES = {"env runner": "ray::SeededEnvRunner", "learner": "ray::_WrappedExecutable", "trial": "ray::SACARDAETrial"}
 
 
 def member(run: Run, part: str) -> psutil.Process | None:
