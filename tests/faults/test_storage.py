@@ -21,7 +21,7 @@ ENV_STEPS, LIMIT_S, FULL_S = 2400, 300.0, 6.0
 def disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)], capture_output=True, text=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)], capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"no right to mount a small disk: {done.stderr.strip()}")
     yield folder
