@@ -22,4 +22,4 @@ class NanBurst(PendulumEnv):
         return obs, reward, terminated, truncated, info
 
 
-gym.register("NanBurst-v0", NanBurst, max_episode_steps=200)
+gym.register("NanBurst-v0", f"{__name__}:NanBurst", max_episode_steps=200)

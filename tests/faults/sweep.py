@@ -42,10 +42,22 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("checkpoint_*"))
 
 
+def wait_for_checkpoint(run: Run, folder: Path, limit_s: float) -> None:
+    """Return once there is a newer one than now."""
+    before = checkpoints(folder)[-1:]
+    run.wait_until(lambda: checkpoints(folder)[-1:] > before, limit_s)
+
+
 def shown(run: Run, seed: int) -> list[int]:
     """The env steps of every report of a trial, in the order they came."""
     found = re.findall(rf"^seed={seed}  ([\d,]+)/", run.output, re.MULTILINE)
     return [int(steps.replace(",", "")) for steps in found]
+
+
+def wait_for_report(run: Run, limit_s: float, seed: int = 0) -> None:
+    """Return after the next one."""
+    before = len(shown(run, seed))
+    run.wait_until(lambda: len(shown(run, seed)) > before, limit_s)
 
 
 def lost_steps(reports: Sequence[int]) -> int:
@@ -83,5 +95,6 @@ def _title(process: psutil.Process) -> str:
 
 
 def assert_gone(processes: Sequence[psutil.Process]) -> None:
-    _, alive = psutil.wait_procs(processes, timeout=30)
+    """Ray's agents look for their parent every few seconds, on a crowded machine every few tens of them."""
+    _, alive = psutil.wait_procs(processes, timeout=120)
     assert not alive, [_title(process) for process in alive]

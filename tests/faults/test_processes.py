@@ -17,11 +17,12 @@ from tests.faults.sweep import (
     REPORT_EVERY,
     assert_complete,
     assert_gone,
-    checkpoints,
     family,
     lost_steps,
     named,
     shown,
+    wait_for_checkpoint,
+    wait_for_report,
 )
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
@@ -42,8 +43,7 @@ def kill(run: Run, part: str) -> float:
     victim.kill()
     killed = time.monotonic()
     run.wait_until(lambda: (new := member(run, part)) and new.pid != victim.pid, LIMIT_S)
-    reports = len(shown(run, 0))
-    run.wait_until(lambda: len(shown(run, 0)) > reports, LIMIT_S)
+    wait_for_report(run, LIMIT_S)
     return time.monotonic() - killed
 
 
@@ -52,8 +52,7 @@ def test_a_run_gets_over_the_death_of_each_of_its_processes(launch: Launch, tmp_
     run = launch(EXPERIMENT % ("Pendulum-v1", 1, ENV_STEPS), *(option for setting in REMOTE for option in ("--set", setting)))
     processes, seen, crashes = list[psutil.Process](), 0, 0
     for part in TITLES:
-        before = checkpoints(folder)
-        run.wait_until(lambda before=before: checkpoints(folder)[-1:] > before[-1:], LIMIT_S)
+        wait_for_checkpoint(run, folder, LIMIT_S)
         processes += family(run)
         recovery_s = kill(run, part)
         lost = lost_steps(shown(run, 0)[seen:])
@@ -70,21 +69,21 @@ def test_a_run_gets_over_the_death_of_each_of_its_processes(launch: Launch, tmp_
 
 def test_a_driver_that_is_gone_is_resumed(launch: Launch, tmp_path: Path, record: Record) -> None:
     folder = tmp_path / "tiny" / "seed=0"
-    experiment = EXPERIMENT % ("Pendulum-v1", 1, ENV_STEPS)
+    env_steps = ENV_STEPS // 2
+    experiment = EXPERIMENT % ("Pendulum-v1", 1, env_steps)
     run = launch(experiment)
     for signum, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
-        before = checkpoints(folder)
-        run.wait_until(lambda before=before: checkpoints(folder)[-1:] > before[-1:], LIMIT_S)
+        wait_for_checkpoint(run, folder, LIMIT_S)
         processes = family(run)
         run.process.send_signal(signum)
         assert run.finish(LIMIT_S) == code, run.output
         assert_gone(processes)
         resumed, started = launch(experiment, "--resume"), time.monotonic()
-        resumed.wait_until(lambda resumed=resumed: shown(resumed, 0), LIMIT_S)
+        wait_for_report(resumed, LIMIT_S)
         recovery_s = time.monotonic() - started
         lost = lost_steps([*shown(run, 0), *shown(resumed, 0)])
         assert lost <= (REPORT_EVERY if signum == signal.SIGTERM else MOST_LOST)
         record(f"the driver gets {signum.name}; --resume", recovery_s=recovery_s, lost_env_steps=lost, checkpoint_every=CHECKPOINT_EVERY)
         run = resumed
     assert run.finish(LIMIT_S) == 0, run.output
-    assert_complete(folder, ENV_STEPS)
+    assert_complete(folder, env_steps)

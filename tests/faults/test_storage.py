@@ -11,10 +11,22 @@ import pytest
 from ardae_rl.rllib.checkpoint import read_policy
 from tests.experiment.conftest import Launch
 from tests.faults.conftest import Record
-from tests.faults.sweep import CHECKPOINT_EVERY, EXPERIMENT, MOST_LOST, assert_complete, assert_gone, checkpoints, family, lost_steps, shown
+from tests.faults.sweep import (
+    CHECKPOINT_EVERY,
+    EXPERIMENT,
+    MOST_LOST,
+    assert_complete,
+    assert_gone,
+    checkpoints,
+    family,
+    lost_steps,
+    shown,
+    wait_for_checkpoint,
+    wait_for_report,
+)
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
-ENV_STEPS, LIMIT_S, FULL_S = 2400, 300.0, 6.0
+ENV_STEPS, LIMIT_S, FULL_S = 1600, 300.0, 6.0
 
 
 @pytest.fixture
@@ -55,16 +67,14 @@ def test_a_full_disk_is_waited_out_and_a_run_killed_meanwhile_is_resumed(launch:
     time.sleep(FULL_S)
     assert_whole(folder)
     assert run.process.poll() is None, run.output
-    reports = len(shown(run, 0))
     ballast.unlink()
     freed = time.monotonic()
-    run.wait_until(lambda: len(shown(run, 0)) > reports, LIMIT_S)
+    wait_for_report(run, LIMIT_S)
     recovery_s = time.monotonic() - freed
     assert "crashed" not in run.output and lost_steps(shown(run, 0)) == 0
     record(f"the disk is full for {FULL_S:g} s", recovery_s=recovery_s, lost_env_steps=0, checkpoint_every=CHECKPOINT_EVERY)
 
-    before = checkpoints(folder)
-    run.wait_until(lambda: checkpoints(folder) != before, LIMIT_S)
+    wait_for_checkpoint(run, folder, LIMIT_S)
     fill(disk)
     time.sleep(FULL_S)
     processes = family(run)
@@ -75,7 +85,7 @@ def test_a_full_disk_is_waited_out_and_a_run_killed_meanwhile_is_resumed(launch:
     os.unlink(ballast)
     started = time.monotonic()
     resumed = launch(*arguments, "--resume")
-    resumed.wait_until(lambda: shown(resumed, 0), LIMIT_S)
+    wait_for_report(resumed, LIMIT_S)
     recovery_s = time.monotonic() - started
     assert resumed.finish(LIMIT_S) == 0, resumed.output
     lost = lost_steps([*shown(run, 0), *shown(resumed, 0)])
