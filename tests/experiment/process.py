@@ -70,16 +70,23 @@ class Cluster:
             self._start(f"--address={self.address}", "--node-ip-address=127.0.0.1", f"--num-cpus={count}")
 
     def _start(self, *options: str) -> None:
-        """Returns once the node is up."""
+        """Returns once the node is up. Ray gives a node 30 s, which on a crowded machine can be too little: then once more."""
         log = self._folder / f"node-{len(self.nodes)}.txt"
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-gpus=0", *options]
-        with log.open("w") as file:
-            node = subprocess.Popen(command, env=os.environ | self.environment, stdout=file, stderr=file, start_new_session=True)
-        self.nodes.append(node)
         end = time.monotonic() + NODE_START_LIMIT_S
+        node = self._launch(command, log)
         while "Ray runtime started" not in log.read_text():
+            if node.poll() is not None and "timed out during startup" in log.read_text():
+                with suppress(ProcessLookupError):
+                    os.killpg(node.pid, signal.SIGKILL)
+                node = self._launch(command, log)
             assert node.poll() is None and time.monotonic() < end, f"a Ray node did not start:\n{log.read_text()}"
             time.sleep(0.2)
+        self.nodes.append(node)
+
+    def _launch(self, command: list[str], log: Path) -> subprocess.Popen[bytes]:
+        with log.open("w") as file:
+            return subprocess.Popen(command, env=os.environ | self.environment, stdout=file, stderr=file, start_new_session=True)
 
     def end(self) -> None:
         """Workers first; each ends all its processes on SIGTERM."""
