@@ -6,6 +6,7 @@ Memory: resident set minus what is shared with other processes, so that Ray's ob
 
 import csv
 import signal
+import statistics
 import sys
 import time
 from collections import defaultdict
@@ -69,7 +70,7 @@ class Soak:
         for look in self.looks:
             if look.seconds > WARM_UP_SHARE * self.looks[-1].seconds:
                 curves[look.role].append((look.seconds / 3600, look.memory_mb))
-        return {role: float(np.polyfit(*zip(*curve, strict=True), deg=1)[0]) for role, curve in curves.items() if len(curve) > 2}
+        return {role: statistics.linear_regression(*zip(*curve, strict=True)).slope for role, curve in curves.items() if len(curve) > 2}
 
 
 def run(folder: Path, *, minutes: float) -> Soak:

@@ -263,7 +263,7 @@ def _restored(experiment: Experiment, display: Display) -> "tune.Tuner":
     damaged = set_damaged_aside(experiment.folder)
     if damaged:
         display.note(f"Half written when the run was stopped, and set aside: {', '.join(damaged)}")
-    if not knows_trials(experiment.folder):
+    if damaged or not knows_trials(experiment.folder):  # without one of its records Tune might start its trials twice
         return _fresh(experiment)
     return tune.Tuner.restore(str(experiment.folder), trainable=experiment.trainable(), resume_unfinished=True, resume_errored=True)
 
