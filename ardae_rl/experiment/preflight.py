@@ -59,7 +59,7 @@ def set_damaged_aside(folder: Path) -> list[str]:
 
 def _is_whole(path: Path) -> bool:
     content = path.read_bytes()
-    if path.suffix == ".pkl":
+    if content.startswith(pickle.PROTO) or path.suffix == ".pkl":  # some of Tune's *.json are pickles
         return content.endswith(pickle.STOP)
     try:
         json.loads(content)

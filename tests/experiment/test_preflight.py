@@ -106,6 +106,7 @@ def test_resuming_what_was_started_otherwise_names_each_difference(write: Write,
 
 def test_records_of_tune_that_are_half_written_are_set_aside_and_checkpoints_are_enough_to_resume(tmp_path: Path) -> None:
     whole = {"experiment_state-2.json": json.dumps({"trial_data": [1, 2]}).encode(), "tuner.pkl": pickle.dumps({"a": [1, 2]})}
+    (tmp_path / "basic-variant-state-1.json").write_bytes(pickle.dumps({"what": "Tune calls JSON"}))
     for name, content in whole.items():
         (tmp_path / name).write_bytes(content)
     assert set_damaged_aside(tmp_path) == [] and knows_trials(tmp_path)
