@@ -62,27 +62,31 @@ class Cluster:
     def __init__(self, folder: Path, cpus: Sequence[int], *head_options: str) -> None:
         self._folder, self.nodes = folder, list[subprocess.Popen[bytes]]()
         self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        port, client_port = free_ports(2)
+        port, client_port, dashboard_port = free_ports(3)
         self.address = f"127.0.0.1:{port}"
         head = ["--head", "--node-ip-address=127.0.0.1", f"--port={port}", f"--ray-client-server-port={client_port}"]
-        self._start(*head, f"--temp-dir={tempfile.mkdtemp(prefix='ray')}", f"--num-cpus={cpus[0]}", *head_options)
-        for count in cpus[1:]:
-            self._start(f"--address={self.address}", "--node-ip-address=127.0.0.1", f"--num-cpus={count}")
+        head += [f"--dashboard-port={dashboard_port}", f"--temp-dir={tempfile.mkdtemp(prefix='ray')}"]
+        try:
+            self._start(*head, f"--num-cpus={cpus[0]}", *head_options)
+            for count in cpus[1:]:
+                self._start(f"--address={self.address}", "--node-ip-address=127.0.0.1", f"--num-cpus={count}")
+        except BaseException:
+            self.end()
+            raise
 
     def _start(self, *options: str) -> None:
         """Returns once the node is up. Ray gives a node 30 s, which on a crowded machine can be too little: then once more."""
         log = self._folder / f"node-{len(self.nodes)}.txt"
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-gpus=0", *options]
         end = time.monotonic() + NODE_START_LIMIT_S
-        node = self._launch(command, log)
+        self.nodes.append(node := self._launch(command, log))
         while "Ray runtime started" not in log.read_text():
             if node.poll() is not None and "timed out during startup" in log.read_text():
                 with suppress(ProcessLookupError):
                     os.killpg(node.pid, signal.SIGKILL)
-                node = self._launch(command, log)
+                self.nodes[-1] = node = self._launch(command, log)
             assert node.poll() is None and time.monotonic() < end, f"a Ray node did not start:\n{log.read_text()}"
             time.sleep(0.2)
-        self.nodes.append(node)
 
     def _launch(self, command: list[str], log: Path) -> subprocess.Popen[bytes]:
         with log.open("w") as file:
