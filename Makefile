@@ -1,6 +1,7 @@
 # make train   install if needed, then train the quickstart (make train ARGS="--seeds 3 --set ..." passes options on)
 # make test    install if needed, then lint, types and tests
 # make lint    the first half of make test
+# make faults  install if needed, then kill processes and nodes of real runs, fill their disk, and time how they recover (minutes)
 # make bench   install if needed, then every benchmark (minutes; wants a quiet machine)
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 # Carry on with a quickstart that was stopped, instead of refusing because it is there.
 ARGS ?= $(if $(wildcard runs/quickstart/experiment_state-*.json),--resume)
 
-.PHONY: train test lint bench
+.PHONY: train test lint faults bench
 .DELETE_ON_ERROR:
 
 train: $(VENV)/.installed
@@ -23,10 +24,14 @@ lint: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m ruff format --check .
 	$(VENV)/bin/python -m mypy
 
+faults: $(VENV)/.installed-dev
+	FAULTS_CSV=results/faults/recovery.csv $(VENV)/bin/python -m pytest -m faults tests/faults
+
 bench: $(VENV)/.installed-bench
 	$(VENV)/bin/python scripts/bench.py rl
 	$(VENV)/bin/python scripts/bench.py update
 	$(VENV)/bin/python scripts/bench.py score
+	$(VENV)/bin/python scripts/bench.py energy
 	$(VENV)/bin/python scripts/bench.py vae
 
 $(VENV)/bin/python:

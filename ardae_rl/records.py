@@ -1,10 +1,13 @@
 """Our own records of a run, CSV files of one row per report or evaluation: Tune's progress.csv loses columns and repeats evaluations."""
 
 import csv
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from ardae_rl.disk import patiently, sync
 
 
 class RecordFile:
@@ -17,32 +20,39 @@ class RecordFile:
         self.path, self.columns, self._steps = path, tuple(columns), steps
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add rows; a value left out stays empty. Raises ValueError for one that has no column."""
+        """Add rows; a value left out stays empty. Waits out a minute in which the disk is full or away.
+
+        Raises ValueError for a value that has no column; OSError, the file being what it was, if the disk stays full.
+        """
         if not rows:
             return
         new = not self.path.exists() or self.path.stat().st_size == 0
         self.columns = self.columns or (tuple(rows[0]) if new else self._header())
         self._check(rows)
-        with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, self.columns, restval="")
-            if new:
-                writer.writeheader()
-            writer.writerows(rows)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns, restval="")
+        if new:
+            writer.writeheader()
+        writer.writerows(rows)
+        patiently(lambda: _append(self.path, text.getvalue().encode()))
 
     def cut_after(self, steps: int) -> None:
-        """Drop rows of later steps; the file is replaced whole or not at all."""
+        """Drop rows of later steps, and one that a crash left half written; the file is replaced whole or not at all."""
         if not self.path.exists():
             return
-        with self.path.open(newline="") as file:
-            reader = csv.DictReader(file)
-            kept = [row for row in reader if int(row[self._steps] or 0) <= steps]
-            columns = self.columns or reader.fieldnames or ()
+        whole_lines = self.path.read_bytes().rpartition(b"\n")
+        reader = csv.DictReader(io.StringIO((whole_lines[0] + whole_lines[1]).decode(), newline=""))
+        kept = [row for row in reader if int(row[self._steps] or 0) <= steps]
+        patiently(lambda: self._replace(kept, self.columns or reader.fieldnames or ()))
+
+    def _replace(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
         aside = self.path.with_suffix(".partial")
         with aside.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns, extrasaction="ignore")
             if columns:
                 writer.writeheader()
-            writer.writerows(kept)
+            writer.writerows(rows)
+        sync(aside)
         os.replace(aside, self.path)
 
     def _header(self) -> tuple[str, ...]:
@@ -54,3 +64,15 @@ class RecordFile:
         if unknown:
             there = ", ".join(self.columns)
             raise ValueError(f"{self.path.name} has no column for {', '.join(unknown)} (it has {there}); report them from the first row on")
+
+
+def _append(path: Path, content: bytes) -> None:
+    """All of ``content``, or, if the disk fails, none of it."""
+    with path.open("ab", buffering=0) as file:
+        size = file.tell()
+        try:
+            if file.write(content) < len(content):
+                raise OSError(f"{path} took only a part of what was written; the disk is full")
+        except OSError:
+            file.truncate(size)
+            raise

@@ -80,6 +80,22 @@ def vae(json: JsonFile = None, repeats: Repeats = 3) -> None:
     _finish("An implicit autoencoder", rows, json, seeds=range(repeats), threads=[CORES])
 
 
+@app.command()
+def soak(
+    folder: Annotated[Path, typer.Argument(help="Where the run, soak.csv and soak.png go; a new folder.", file_okay=False)],
+    minutes: Annotated[float, typer.Option(min=0.5, help="How long to train.")] = 60.0,
+) -> None:
+    """Memory, open files and throughput of a small training run over time, and what is left of it after SIGTERM (bench extra)."""
+    from ardae_rl.bench import soak
+
+    watched = soak.run(folder, minutes=minutes)
+    soak.save(watched, folder)
+    for role, slope in watched.slopes_mb_per_hour().items():
+        rich.print(f"{role:<12}{slope:+8.1f} MB/hour after the warm-up")
+    rich.print(f"Processes left: {', '.join(watched.left) or 'none'}. Curves: {folder}/soak.png")
+    raise typer.Exit(bool(watched.left))
+
+
 def _finish(title: str, rows: Sequence[report.Row], json: Path | None, *, seeds: Sequence[int], threads: Sequence[int]) -> None:
     rich.print(report.table(title, rows))
     if json is not None:

@@ -25,7 +25,7 @@ from ardae_rl.experiment.plan import (
     trial_assignments,
     trial_name,
 )
-from ardae_rl.experiment.preflight import PROVENANCE, RECORD
+from ardae_rl.experiment.preflight import PROVENANCE, RECORD, knows_trials, set_damaged_aside
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.schema import Experiment, to_yaml
 from ardae_rl.experiment.summary import CURVE_FILE, TrialSummary, closing_table, read_evaluations
@@ -161,6 +161,7 @@ def _log_to(path: Path) -> None:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # what a full disk does not take is lost, not printed over the progress
     for name in ("ray", "py.warnings"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
@@ -197,7 +198,7 @@ def _train(experiment: Experiment, resume: bool, command: str, console: Console)
     with Display(console, experiment.reporting) as display:
         display.expect(Row(name=name, total_steps=steps) for name, steps in total_steps(experiment).items())
         watcher().attach(experiment, display)
-        tuner = _restored(experiment) if resume else _fresh(experiment)
+        tuner = _restored(experiment, display) if resume else _fresh(experiment)
         try:
             with _graceful_stop() as received:
                 results = tuner.fit()
@@ -255,9 +256,15 @@ class _NameTrial:
         return trial_name(assignment_of(trial.config, self._grid_paths))
 
 
-def _restored(experiment: Experiment) -> "tune.Tuner":
+def _restored(experiment: Experiment, display: Display) -> "tune.Tuner":
+    """The run as Tune recorded it. Where that is lost it starts anew, and each trial continues from the last checkpoint in its folder."""
     from ray import tune
 
+    damaged = set_damaged_aside(experiment.folder)
+    if damaged:
+        display.note(f"Half written when the run was stopped, and set aside: {', '.join(damaged)}")
+    if damaged or not knows_trials(experiment.folder):  # without one of its records Tune might start its trials twice
+        return _fresh(experiment)
     return tune.Tuner.restore(str(experiment.folder), trainable=experiment.trainable(), resume_unfinished=True, resume_errored=True)
 
 

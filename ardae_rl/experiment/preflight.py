@@ -1,6 +1,8 @@
 """What can be known to fail before anything starts: the folder to write to, the experiment already in it."""
 
+import json
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +37,35 @@ def check_folder(experiment: Experiment, *, resume: bool, source: str) -> None:
 
 
 def has_run(folder: Path) -> bool:
-    """Whether ``folder`` holds a Tune experiment that got far enough to be resumed."""
+    """Whether ``folder`` holds an experiment that got far enough to be resumed: by Tune's records, or by a checkpoint of a trial."""
+    return knows_trials(folder) or any(folder.glob("*/checkpoint_[0-9]*"))
+
+
+def knows_trials(folder: Path) -> bool:
+    """Whether Tune's own records of an experiment are in ``folder``."""
     return (folder / "tuner.pkl").is_file() and any(folder.glob("experiment_state-*.json"))
+
+
+def set_damaged_aside(folder: Path) -> list[str]:
+    """Rename those of Tune's records that a full disk or a kill left half written to ``*.damaged``; the names they had.
+
+    Tune writes them in place. What they say is dispensable: every trial continues from the last checkpoint in its folder.
+    """
+    damaged = [path for path in (*folder.glob("*.json"), *folder.glob("*.pkl")) if not _is_whole(path)]
+    for path in damaged:
+        os.replace(path, path.with_name(path.name + ".damaged"))
+    return [path.name for path in damaged]
+
+
+def _is_whole(path: Path) -> bool:
+    content = path.read_bytes()
+    if content.startswith(pickle.PROTO) or path.suffix == ".pkl":  # some of Tune's *.json are pickles
+        return content.endswith(pickle.STOP)
+    try:
+        json.loads(content)
+    except ValueError:
+        return False
+    return True
 
 
 def _write_obstacle(folder: Path) -> str | None:

@@ -27,20 +27,29 @@ from ardae_rl.process import prepare_training_process
 from ardae_rl.rllib.config import SACARDAEConfig
 from ardae_rl.rllib.env_runner import SeededEnvRunner, evaluate_returns
 from ardae_rl.rllib.replay import ReplayBuffer
-from ardae_rl.sac.update import METRIC_NAMES
+from ardae_rl.sac.update import METRIC_NAMES, NonFiniteError
 
 logger = logging.getLogger(__name__)
 _MAX_UPDATES_PER_CALL = 32  # bounds the memory of one learner call, whatever the number of environments
 _MAX_SECONDS_PER_ITERATION = 20.0  # a progress report, and a chance to stop, comes at least this often
 _REPLAY_SEED = 7  # tells the replay buffer's random stream from those of the env runners
-PROGRESS, _PROGRESS_ATTRIBUTES = "ardae_rl_progress", ("env_steps", "num_updates", "evaluations", "_updates_start_at", "_seconds")
+PROGRESS = "ardae_rl_progress"
+_PROGRESS_ATTRIBUTES = (
+    "env_steps",
+    "num_updates",
+    "evaluations",
+    "_updates_start_at",
+    "_seconds",
+    "dropped_transitions",
+)
 REPLAY_DIRECTORY = "replay"
 
 
 class SACARDAE(Algorithm):
     """Trains one policy; see :class:`SACARDAEConfig`.
 
-    ``env_steps`` environment steps sampled, ``num_updates`` learner updates done, ``evaluations`` one record per evaluation so far.
+    ``env_steps`` environment steps sampled, ``num_updates`` learner updates done, ``evaluations`` one record per evaluation so far,
+    ``dropped_transitions`` steps that never reached the replay buffer because something in them was NaN or infinite.
     """
 
     config: SACARDAEConfig
@@ -71,6 +80,7 @@ class SACARDAE(Algorithm):
         self._updates_start_at = (self.config.replay.warmup_env_steps, 0)
         self._seconds = 0.0
         self._warmed_up = False
+        self.dropped_transitions = self._dropped_in_a_row = 0
         self._episode_return_mean = math.nan
 
     def training_step(self) -> None:
@@ -81,8 +91,9 @@ class SACARDAE(Algorithm):
         while self.env_steps < target and time.monotonic() - started < _MAX_SECONDS_PER_ITERATION:
             before = self.env_steps
             self._sample()
-            if self.env_steps == before:
-                break  # every env runner is down; RLlib restarts them between training steps
+            if self.env_steps == before:  # every env runner is down: wait for Ray to restart one
+                self.restore_env_runners(self.env_runner_group)
+                time.sleep(self.config.delay_between_env_runner_restarts_s)
             self._learn()
             self._evaluate_if_due(before)
         self._seconds += time.monotonic() - started
@@ -99,8 +110,21 @@ class SACARDAE(Algorithm):
         self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
         if episodes:
             columns = transitions_of(episodes)
-            self.replay.add(columns)
+            self.replay.add(self._finite(columns))
             self.env_steps += len(columns[Columns.REWARDS])
+
+    def _finite(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The transitions without NaN or infinity: a single other one would spoil every mini-batch it is drawn into, for ever."""
+        finite = np.logical_and.reduce([np.isfinite(column).reshape(len(column), -1).all(1) for column in columns.values()])
+        dropped = len(finite) - int(finite.sum())
+        self.dropped_transitions += dropped
+        self._dropped_in_a_row = int(finite[::-1].argmax()) if finite.any() else self._dropped_in_a_row + dropped
+        if self._dropped_in_a_row >= self.config.sac.max_non_finite:
+            raise NonFiniteError(
+                f"the last {self._dropped_in_a_row} transitions from the environment were all NaN or infinite in observation, action or "
+                f"reward (max_non_finite is {self.config.sac.max_non_finite}). Look for what makes {self.config.env} fail and not end."
+            )
+        return columns if dropped == 0 else {name: column[finite] for name, column in columns.items()}
 
     def _set_exploration(self) -> None:
         """Uniform until the warm-up is over. Sent every round until then: a runner that was replaced meanwhile must hear of it, too."""
@@ -115,7 +139,7 @@ class SACARDAE(Algorithm):
         steps_at_start, updates_at_start = self._updates_start_at
         ratio = self.config.replay.updates_per_env_step
         due = math.floor((self.env_steps - steps_at_start) * ratio) - (self.num_updates - updates_at_start)
-        if due <= 0:
+        if due <= 0 or not len(self.replay):
             return
         while due > 0:
             count = min(due, _MAX_UPDATES_PER_CALL)
@@ -162,20 +186,21 @@ class SACARDAE(Algorithm):
             "updates_per_env_step": updates / learning_steps if learning_steps > 0 else 0.0,
             "seconds": self._seconds,
             "replay_size": len(self.replay),
+            "dropped_transitions": self.dropped_transitions,
             "episode_return_mean": self._episode_return_mean,
             "evaluation_return_mean": means[-1] if means else math.nan,
             "evaluation_return_max": max(means, default=math.nan),
             **{f"learner/{name}": float(learner[name]) for name in sorted(METRIC_NAMES & learner.keys())},
         }
 
-    def save_to_path(self, path: Any = None, *, replay_directory: Path | None = None, **kwargs: Any) -> str:
-        """RLlib's checkpoint plus the replay buffer, by default inside ``path``. Raises ValueError if ``path`` holds a replay already.
+    def save_to_path(self, path: Any = None, **kwargs: Any) -> str:
+        """RLlib's checkpoint plus the replay buffer inside ``path``. Raises ValueError if ``path`` holds a replay already.
 
         The replay goes first: without RLlib's files, written last, nothing takes the folder for a checkpoint.
         """
         folder = Path(path or tempfile.mkdtemp())
         folder.mkdir(parents=True, exist_ok=True)
-        self.replay.save(replay_directory or folder / REPLAY_DIRECTORY)
+        self.replay.save(folder / REPLAY_DIRECTORY)
         return super().save_to_path(folder, **kwargs)
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:

@@ -20,6 +20,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
+from ardae_rl.disk import sync
+
 FORMAT_VERSION = 1
 CHUNK_ROWS = 16_384  # 2.8 MB per file for HalfCheetah, 47 MB for Humanoid; part of the format: changing it needs a new FORMAT_VERSION
 MANIFEST = "manifest.json"
@@ -160,7 +162,7 @@ class ReplayBuffer:
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        _sync(directory.parent)
+        sync(directory.parent)
         self._remember_files(directory)
 
     def _write_checkpoint(self, partial: Path) -> None:
@@ -169,7 +171,7 @@ class ReplayBuffer:
             if self._changed(index) or not _link(self._saved_files[index], path):
                 _write(path, to_safetensors({TENSOR: rows}))
         _write(partial / MANIFEST, json.dumps(self._manifest(), indent=2).encode())
-        _sync(partial)
+        sync(partial)
 
     def _chunks(self) -> Iterator[np.ndarray]:
         """Views of the filled rows, CHUNK_ROWS at a time."""
@@ -198,6 +200,10 @@ class ReplayBuffer:
             "files": [_chunk_name(index) for index, _ in enumerate(self._chunks())],
             "rng_state": self._rng.bit_generator.state,
         }
+
+    def moved_to(self, directory: Path) -> None:
+        """Tell the buffer that the directory it has just saved, and not added to since, is called ``directory`` by now."""
+        self._remember_files(directory)
 
     def _remember_files(self, directory: Path) -> None:
         """From now on, unchanged chunks are linked to the files in ``directory``."""
@@ -266,15 +272,6 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    """Wait until the names in ``directory`` are on disk."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _damaged(path: Path, problem: str) -> ValueError:

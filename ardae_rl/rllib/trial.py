@@ -1,16 +1,15 @@
 """``SACARDAETrial``: one trial of an experiment under Ray Tune.
 
 :class:`SACARDAE` plus what a run on disk needs: CSV records in the trial's folder, and a replay buffer that is written straight into
-Tune's checkpoint folder, where unchanged chunks are hard links.
+the trial's folder, where unchanged chunks are hard links.
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
-from pyarrow.fs import LocalFileSystem
 from ray.tune import PlacementGroupFactory
 
+from ardae_rl.checkpoints import WholeCheckpoints
 from ardae_rl.monitoring import Monitor
 from ardae_rl.plain import rebuild
 from ardae_rl.records import RecordFile
@@ -29,6 +28,7 @@ METRICS_COLUMNS = (
     "env_steps_per_s",
     "updates_per_s",
     "replay_size",
+    "dropped_transitions",
     "episode_return_mean",
     "evaluation_return_mean",
     "evaluation_return_max",
@@ -54,7 +54,7 @@ def settings_from_dict(values: dict[str, Any]) -> TrainingSettings:
     return rebuild(TrainingSettings, values)
 
 
-class SACARDAETrial(SACARDAE):
+class SACARDAETrial(WholeCheckpoints, SACARDAE):
     """Tune's config: ``{"env": id, "settings": asdict(TrainingSettings), "seed": int}``."""
 
     def __init__(self, config: dict[str, Any], **kwargs: Any) -> None:
@@ -68,18 +68,20 @@ class SACARDAETrial(SACARDAE):
     def setup(self, config: SACARDAEConfig) -> None:
         super().setup(config)
         self._recorded_evaluations = 0
-        folder = Path(self._storage.trial_fs_path) if self._stores_locally() else Path(self.logdir)
+        folder = Path(self._storage.trial_fs_path) if self.stores_locally() else Path(self.logdir)
         folder.mkdir(parents=True, exist_ok=True)
         self._evaluation_file = RecordFile(folder / "evaluations.csv", EVALUATION_COLUMNS, steps="env_steps")
         self._metrics_file = RecordFile(folder / "metrics.csv", METRICS_COLUMNS, steps="env_steps")
         self._published = Monitor(experiment=folder.parent.name, trial=folder.name, env=str(config.env), method=config.sac.policy)
 
     def step(self) -> dict[str, Any]:
-        if self.env_steps == 0:  # a first attempt that crashed before its first checkpoint may have left rows
-            self._cut_records()
+        if self.env_steps == 0 and not self.take_over():
+            self._cut_records()  # an attempt that crashed before its first checkpoint may have left rows
+        steps_before = self.env_steps
         progress = super().step()["progress"]
         seed = self.trial_config["seed"]
-        self._metrics_file.append([{"seed": seed, **progress}])
+        if self.env_steps > steps_before:  # else every env runner is down
+            self._metrics_file.append([{"seed": seed, **progress}])
         self._publish(progress)
         self._evaluation_file.append([evaluation_row(seed, record) for record in self.evaluations[self._recorded_evaluations :]])
         self._recorded_evaluations = len(self.evaluations)
@@ -94,11 +96,17 @@ class SACARDAETrial(SACARDAE):
         storage = getattr(self, "_storage", None)
         return f"{type(self).__name__}({storage.experiment_dir_name}/{storage.trial_dir_name})" if storage else super().__repr__()
 
+    def save(self, checkpoint_dir: str | None = None) -> Any:
+        saved = super().save(checkpoint_dir)
+        if checkpoint_dir is None and self.stores_locally():
+            self.replay.moved_to(Path(saved.checkpoint.path) / REPLAY_DIRECTORY)
+        return saved
+
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        self.save_to_path(checkpoint_dir, replay_directory=self._replay_directory())
+        self.save_to_path(checkpoint_dir)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        super().load_checkpoint(checkpoint_dir)
+        super().load_checkpoint(str(self.latest_checkpoint(checkpoint_dir)))
         self._recorded_evaluations = len(self.evaluations)
         self._cut_records()
 
@@ -113,23 +121,6 @@ class SACARDAETrial(SACARDAE):
     def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Tune's own, without RLlib's whole config on every line of result.json."""
         return super().get_auto_filled_metrics(*args, **kwargs) | {"config": self.trial_config}
-
-    def _stores_locally(self) -> bool:
-        return self._storage is not None and isinstance(self._storage.storage_filesystem, LocalFileSystem)
-
-    def _replay_directory(self) -> Path | None:
-        """Tune copies what ``save_checkpoint`` writes into the next checkpoint folder; gigabytes of replay are written there at once.
-
-        None (inside ``checkpoint_dir``) where the storage is not a file system of this machine. A folder left by a process killed in
-        the middle of a checkpoint is removed: Tune never heard of it.
-        """
-        if not self._stores_locally():
-            return None
-        name = self._storage._make_checkpoint_dir_name(self._storage.current_checkpoint_index + 1)
-        directory = Path(self._storage.trial_fs_path) / name / REPLAY_DIRECTORY
-        shutil.rmtree(directory.parent, ignore_errors=True)
-        directory.parent.mkdir(parents=True)
-        return directory
 
 
 def _algorithm_config(config: dict[str, Any]) -> SACARDAEConfig:

@@ -4,14 +4,14 @@ The task's own work, plus what a run on disk needs: CSV records and figures in t
 run equals an uninterrupted one bit for bit (on the CPU, with the same number of threads).
 """
 
-import os
+import io
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from ray import tune
 
+from ardae_rl.checkpoints import WholeCheckpoints
 from ardae_rl.monitoring import Monitor
 from ardae_rl.plain import rebuild
 from ardae_rl.process import prepare_training_process
@@ -23,7 +23,7 @@ CHECKPOINT_FILE = "task.pt"
 EVALUATION_PREFIX = "evaluation/"
 
 
-class TaskTrial(tune.Trainable):
+class TaskTrial(WholeCheckpoints):
     """Tune's config: ``{"run": name of the task, "settings": asdict(its settings), "seed": int}``.
 
     A report comes every ``report_every_steps`` steps and says ``steps``, the ``seconds`` they took over all restarts, ``steps_per_s`` since
@@ -65,8 +65,8 @@ class TaskTrial(tune.Trainable):
         return "cuda" if given.get("GPU") else "cpu"
 
     def step(self) -> dict[str, Any]:
-        if self._steps == 0:  # a first attempt that crashed before its first checkpoint may have left rows
-            self._cut_records()
+        if self._steps == 0 and not self.take_over():
+            self._cut_records()  # an attempt that crashed before its first checkpoint may have left rows
         if self._steps < self._settings.steps:
             self._report = self._train()
         return {**self._report, "done": self._steps >= self._settings.steps}
@@ -129,14 +129,13 @@ class TaskTrial(tune.Trainable):
                 writer.add_figure(name, figure, self._steps)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        path = Path(checkpoint_dir) / CHECKPOINT_FILE
-        aside = path.with_suffix(".partial")
         progress = {"steps": self._steps, "seconds": self._seconds, "report": self._report, "evaluation": self._evaluation}
-        torch.save({"task": self._task.state_dict(), "random": _random_state(), **progress}, aside)
-        os.replace(aside, path)
+        content = io.BytesIO()  # torch's own writing of files turns the disk's errors into others
+        torch.save({"task": self._task.state_dict(), "random": _random_state(), **progress}, content)
+        (Path(checkpoint_dir) / CHECKPOINT_FILE).write_bytes(content.getbuffer())
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        state = torch.load(Path(checkpoint_dir) / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
+        state = torch.load(self.latest_checkpoint(checkpoint_dir) / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
         self._task.load_state_dict(state["task"])
         _set_random_state(state["random"])
         self._steps, self._seconds = state["steps"], state["seconds"]

@@ -61,31 +61,42 @@ class Cluster:
     """Ray nodes as ``ray start`` makes them, one after the other joining the first, on this machine; a token guards them."""
 
     def __init__(self, folder: Path, cpus: Sequence[int], *head_options: str) -> None:
-        self._folder, self._nodes = folder, list[subprocess.Popen[bytes]]()
+        self._folder, self.nodes = folder, list[subprocess.Popen[bytes]]()
         self._sessions = tempfile.mkdtemp(prefix="ray")  # short: it holds sockets, whose paths may have 107 bytes
         self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        port, client_port = free_ports(2)
+        port, client_port, dashboard_port = free_ports(3)
         self.address = f"127.0.0.1:{port}"
         head = ["--head", "--node-ip-address=127.0.0.1", f"--port={port}", f"--ray-client-server-port={client_port}"]
-        self._start(*head, f"--temp-dir={self._sessions}", f"--num-cpus={cpus[0]}", *head_options)
-        for count in cpus[1:]:
-            self._start(f"--address={self.address}", "--node-ip-address=127.0.0.1", f"--num-cpus={count}")
+        head += [f"--dashboard-port={dashboard_port}", f"--temp-dir={self._sessions}"]
+        try:
+            self._start(*head, f"--num-cpus={cpus[0]}", *head_options)
+            for count in cpus[1:]:
+                self._start(f"--address={self.address}", "--node-ip-address=127.0.0.1", f"--num-cpus={count}")
+        except BaseException:
+            self.end()
+            raise
 
     def _start(self, *options: str) -> None:
-        """Returns once the node is up."""
-        log = self._folder / f"node-{len(self._nodes)}.txt"
+        """Returns once the node is up. Ray gives a node 30 s, which on a crowded machine can be too little: then once more."""
+        log = self._folder / f"node-{len(self.nodes)}.txt"
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-gpus=0", *options]
-        with log.open("w") as file:
-            node = subprocess.Popen(command, env=os.environ | self.environment, stdout=file, stderr=file, start_new_session=True)
-        self._nodes.append(node)
         end = time.monotonic() + NODE_START_LIMIT_S
+        self.nodes.append(node := self._launch(command, log))
         while "Ray runtime started" not in log.read_text():
+            if node.poll() is not None and "timed out during startup" in log.read_text():
+                with suppress(ProcessLookupError):
+                    os.killpg(node.pid, signal.SIGKILL)
+                self.nodes[-1] = node = self._launch(command, log)
             assert node.poll() is None and time.monotonic() < end, f"a Ray node did not start:\n{log.read_text()}"
             time.sleep(0.2)
 
+    def _launch(self, command: list[str], log: Path) -> subprocess.Popen[bytes]:
+        with log.open("w") as file:
+            return subprocess.Popen(command, env=os.environ | self.environment, stdout=file, stderr=file, start_new_session=True)
+
     def end(self) -> None:
         """Workers first; each ends all its processes on SIGTERM."""
-        for node in reversed(self._nodes):
+        for node in reversed(self.nodes):
             node.terminate()
             try:
                 node.wait(60)

@@ -1,5 +1,7 @@
 """What is refused before anything starts: environments SAC cannot act in, folders that cannot be written, resuming by mistake."""
 
+import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import gymnasium as gym
 import pytest
 
 from ardae_rl.experiment.load import load_experiment
-from ardae_rl.experiment.preflight import RECORD, check_folder
+from ardae_rl.experiment.preflight import RECORD, check_folder, has_run, knows_trials, set_damaged_aside
 from ardae_rl.experiment.problems import InvalidExperimentError
 from ardae_rl.experiment.schema import to_yaml
 
@@ -100,3 +102,21 @@ def test_resuming_what_was_started_otherwise_names_each_difference(write: Write,
         ("config.sac.alpha", "was 0.05"),
         ("seeds", "was 2"),
     ]
+
+
+def test_records_of_tune_that_are_half_written_are_set_aside_and_checkpoints_are_enough_to_resume(tmp_path: Path) -> None:
+    whole = {"experiment_state-2.json": json.dumps({"trial_data": [1, 2]}).encode(), "tuner.pkl": pickle.dumps({"a": [1, 2]})}
+    (tmp_path / "basic-variant-state-1.json").write_bytes(pickle.dumps({"what": "Tune calls JSON"}))
+    for name, content in whole.items():
+        (tmp_path / name).write_bytes(content)
+    assert set_damaged_aside(tmp_path) == [] and knows_trials(tmp_path)
+    for name, content in whole.items():
+        (tmp_path / name).write_bytes(content[:-3])
+        assert set_damaged_aside(tmp_path) == [name]
+        assert (tmp_path / f"{name}.damaged").read_bytes() == content[:-3] and not knows_trials(tmp_path)
+        (tmp_path / name).write_bytes(content)
+    for name in whole:
+        (tmp_path / name).unlink()
+    assert not has_run(tmp_path)
+    (tmp_path / "seed=0" / "checkpoint_000000").mkdir(parents=True)
+    assert has_run(tmp_path)

@@ -241,15 +241,30 @@ def test_a_checkpoint_without_replay_collects_a_fresh_warm_up(tmp_path: Path) ->
     assert (second["env_steps"], second["updates"]) == (200, 120)
 
 
-def test_a_burst_of_nan_is_survived_and_a_flood_stops_the_run_with_its_reason() -> None:
-    config = small_config("gaussian", env=LineEnv, max_non_finite=30)
+def test_a_burst_of_nan_never_reaches_the_replay_buffer_and_a_flood_stops_the_run_with_its_reason() -> None:
+    config = small_config("gaussian", env=LineEnv, max_non_finite=120)
     algorithm = config.environment(LineEnv, env_config={"nan_from": 30}).env_runners(num_envs_per_env_runner=2).build_algo()
-    progress = [algorithm.train()["progress"] for _ in range(2)][-1]
-    assert progress["learner/non_finite_skipped"] > 0
-    assert all(value.isfinite().all() for value in module_of(algorithm).state_dict().values() if value.is_floating_point())
-    with pytest.raises(NonFiniteError, match=r"the critic loss or its gradient was not finite 30 times in a row; its last finite value"):
+    progress = [algorithm.train()["progress"] for _ in range(3)][-1]
+    first_bad = 2 * 29  # of two environments, the 30th step of each is the first to return NaN
+    assert progress["replay_size"] == first_bad and progress["dropped_transitions"] == progress["env_steps"] - first_bad > 0
+    assert progress["learner/non_finite_skipped"] == 0 and progress["updates"] == progress["env_steps"] - 40
+    with pytest.raises(NonFiniteError, match=r"the last 120 transitions from the environment were all NaN or infinite.*makes .* fail"):
         for _ in range(10):
             algorithm.train()
+    assert all(value.isfinite().all() for value in module_of(algorithm).state_dict().values() if value.is_floating_point())
+    algorithm.stop()
+
+
+def test_only_transitions_in_a_row_count_as_a_flood() -> None:
+    algorithm = small_config("gaussian", env=LineEnv, max_non_finite=4).build_algo()
+    columns = {"obs": np.zeros((5, 2)), "new_obs": np.zeros((5, 2)), "actions": np.zeros((5, 2)), "rewards": np.zeros(5)}
+    columns = columns | {"rewards": np.array([math.nan, 0, 0, math.inf, 0]), "obs": np.array([[0, 0], [0, math.nan], *[[0, 0]] * 3])}
+    for _ in range(3):
+        assert algorithm._finite(columns)["rewards"].shape == (2,)
+    assert algorithm.dropped_transitions == 9
+    bad = columns | {"rewards": np.full(5, math.nan)}
+    with pytest.raises(NonFiniteError, match="the last 5 transitions"):
+        algorithm._finite(bad)
     algorithm.stop()
 
 

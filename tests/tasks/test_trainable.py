@@ -221,3 +221,22 @@ def test_a_task_that_reports_otherwise_than_it_declared_is_stopped_with_the_reas
     trial.train()
     with pytest.raises(ValueError, match=r"metrics\.csv has no column for late \(it has seed, .*position\); report them from the first"):
         trial.train()
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_checkpoint_that_tune_did_not_live_to_note_is_continued_from_and_gives_way_to_the_next(
+    make: Make, tmp_path: Path, noted: bool
+) -> None:
+    trial = make("a")
+    trial.train()
+    known = trial.save().checkpoint.path
+    trial.train()
+    forgotten = Path(trial.save().checkpoint.path)
+    again = make("a")
+    if noted:
+        again.restore(known)
+    assert again.train()["steps"] == 7
+    saved = Path(again.save().checkpoint.path)
+    assert saved.name == "checkpoint_000002" and not forgotten.exists() and Path(known).exists() is noted
+    assert torch.load(saved / CHECKPOINT_FILE, weights_only=True)["steps"] == 7
+    assert [row["steps"] for row in records(tmp_path, "a", "metrics.csv")] == ["3", "6", "7"]

@@ -1,0 +1,158 @@
+"""A small training run watched from outside: memory, open files and throughput over time, and what is left of it at the end.
+
+The run is ``scripts/tune.py`` as a user starts it, with an env runner and a learner in processes of their own; SIGTERM ends it.
+Memory: resident set minus what is shared with other processes, so that Ray's object store does not count for each of them.
+"""
+
+import csv
+import signal
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+from matplotlib.figure import Figure
+
+LOOK_PERIOD_S = 5.0
+WARM_UP_SHARE = 0.25  # of the time: imports, the first calls, the replay buffer's first pages
+STOP_LIMIT_S = 240.0
+ROLES = {
+    "ray::SACARDAETrial": "trial",
+    "ray::_WrappedExecutable": "learner",  # what RLlib runs it in
+    "ray::SeededEnvRunner": "env runner",
+    "raylet/raylet": "raylet",
+}
+EXPERIMENT = """\
+name: soak
+run: SAC-AR-DAE
+env: Pendulum-v1
+stop: {env_steps: 1000000000}
+config:
+  sac:
+    implicit: {noise_dim: 2, width: 32}
+    critic: {width: 32}
+    score: {layers: 2, state_layers: 1, action_layers: 0, width: 32, samples_per_state: 4, importance_samples: 4}
+  replay: {capacity: 20000, batch_size: 64, warmup_env_steps: 1000, updates_per_env_step: 0.25}
+  env_runners: {num_env_runners: 1, num_cpus_per_env_runner: 0.25}
+  learners: {num_learners: 1, num_cpus_per_learner: 0.25}
+  evaluation: {every_env_steps: 4000, episodes: 2}
+checkpoint: {every_env_steps: 4000}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """One process at one moment."""
+
+    seconds: float
+    role: str
+    pid: int
+    memory_mb: float
+    open_files: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Soak:
+    """``looks`` in the order of time; ``progress`` as (seconds of training, env steps); ``left`` the processes that outlived the run."""
+
+    looks: list[Look]
+    progress: list[tuple[float, float]]
+    left: list[str]
+
+    def slopes_mb_per_hour(self) -> dict[str, float]:
+        """Least squares per role, after the warm-up."""
+        curves: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        for look in self.looks:
+            if look.seconds > WARM_UP_SHARE * self.looks[-1].seconds:
+                curves[look.role].append((look.seconds / 3600, look.memory_mb))
+        return {role: statistics.linear_regression(*zip(*curve, strict=True)).slope for role, curve in curves.items() if len(curve) > 2}
+
+
+def run(folder: Path, *, minutes: float) -> Soak:
+    """Train in ``folder``, which must not hold a run yet, for ``minutes`` from the first report on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "soak.yaml"
+    config.write_text(EXPERIMENT)
+    command = [sys.executable, "scripts/tune.py", str(config), "--storage-path", str(folder)]
+    with (folder / "output.txt").open("w") as output:
+        driver = psutil.Popen(command, stdout=output, stderr=output, start_new_session=True)
+    trial = folder / "soak" / "seed=0"
+    try:
+        looks, family = _watch(driver, trial / "metrics.csv", minutes * 60)
+        driver.send_signal(signal.SIGTERM)
+        driver.wait(STOP_LIMIT_S)
+    finally:
+        if driver.is_running():
+            driver.kill()
+    _, left = psutil.wait_procs(family, timeout=30)
+    return Soak(looks=looks, progress=_progress(trial / "metrics.csv"), left=[" ".join(process.cmdline()) for process in left])
+
+
+def _watch(driver: psutil.Popen, records: Path, seconds: float) -> tuple[list[Look], list[psutil.Process]]:
+    looks: list[Look] = []
+    family: dict[int, psutil.Process] = {}
+    started: float | None = None
+    while started is None or time.monotonic() - started < seconds:
+        if driver.poll() is not None:
+            raise RuntimeError(f"the run ended early, with exit code {driver.returncode}; see its output.txt")
+        started = started or (time.monotonic() if records.exists() else None)
+        processes = [psutil.Process(driver.pid), *driver.children(recursive=True)]
+        family |= {process.pid: process for process in processes}
+        if started is not None:
+            looks += _look(processes, driver.pid, time.monotonic() - started)
+        time.sleep(LOOK_PERIOD_S)
+    return looks, list(family.values())
+
+
+def _look(processes: Sequence[psutil.Process], driver: int, seconds: float) -> list[Look]:
+    looks = []
+    for process in processes:
+        try:
+            title = " ".join(process.cmdline())
+            role = "driver" if process.pid == driver else next((role for name, role in ROLES.items() if name in title), None)
+            if role:
+                memory = process.memory_info()
+                size = (memory.rss - memory.shared) / 2**20
+                looks.append(Look(seconds=seconds, role=role, pid=process.pid, memory_mb=size, open_files=process.num_fds()))
+        except psutil.Error:  # it ended meanwhile
+            continue
+    return looks
+
+
+def _progress(records: Path) -> list[tuple[float, float]]:
+    with records.open(newline="") as file:
+        return [(float(row["seconds"]), float(row["env_steps"])) for row in csv.DictReader(file)]
+
+
+def save(soak: Soak, folder: Path) -> None:
+    """``soak.csv``, a row per process and look, and ``soak.png``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "soak.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(Look.__dataclass_fields__))
+        writer.writeheader()
+        writer.writerows(asdict(look) for look in soak.looks)
+    figure(soak).savefig(folder / "soak.png", dpi=120)
+
+
+def figure(soak: Soak) -> Figure:
+    """Memory and open files by role, env steps per second, over minutes."""
+    drawn = Figure(figsize=(7, 8), layout="constrained")
+    memory, files, speed = drawn.subplots(3, sharex=True)
+    for role in dict.fromkeys(look.role for look in soak.looks):
+        looks = [look for look in soak.looks if look.role == role]
+        minutes = [look.seconds / 60 for look in looks]
+        memory.plot(minutes, [look.memory_mb for look in looks], label=role)
+        files.plot(minutes, [look.open_files for look in looks], label=role)
+    seconds, steps = np.array(soak.progress).T
+    speed.plot(seconds[1:] / 60, np.diff(steps) / np.diff(seconds))
+    for axes, title in ((memory, "memory, MB"), (files, "open files"), (speed, "env steps/s")):
+        axes.set_ylabel(title)
+        axes.set_ylim(bottom=0)
+    memory.legend(ncols=3)
+    speed.set_xlabel("minutes")
+    return drawn

@@ -1,0 +1,67 @@
+"""Checkpoints of a trial under Tune that are complete or absent, and the one to continue from.
+
+Tune copies a checkpoint file by file, so a full disk or a kill leaves half of one, and its driver notes a checkpoint only some time after
+it was written, so a killed driver forgets the last. Here the trial's own folder is the truth: what is called ``checkpoint_*`` in it is
+complete, and the last of them is the one to continue from.
+Not here: what a checkpoint holds (``save_checkpoint`` of each trial).
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pyarrow.fs import LocalFileSystem
+from ray import tune
+from ray.train._internal.session import _TrainingResult
+
+from ardae_rl.disk import patiently, write_whole
+
+
+class WholeCheckpoints(tune.Trainable):
+    """A Trainable that writes straight into Tune's storage, where that is a file system of this machine (elsewhere as Tune does)."""
+
+    _unnoted: Sequence[Path] = ()
+
+    def save(self, checkpoint_dir: str | None = None) -> Any:
+        """Tune's ``save``: waits out a minute in which the disk is full or away; raises OSError after that."""
+        if checkpoint_dir is not None or not self.stores_locally():
+            return super().save(checkpoint_dir)
+        self._storage._update_checkpoint_index({})
+        folder = Path(self._storage.checkpoint_fs_path)
+        patiently(lambda: write_whole(folder, lambda partial: self.save_checkpoint(str(partial))))
+        self._remove_unnoted()
+        checkpoint = tune.Checkpoint(str(folder), self._storage.storage_filesystem)
+        return _TrainingResult(checkpoint=checkpoint, metrics=dict(self._last_result or {}))
+
+    def stores_locally(self) -> bool:
+        """Whether this trial's folder is on a file system of this machine."""
+        return self._storage is not None and isinstance(self._storage.storage_filesystem, LocalFileSystem)
+
+    def latest_checkpoint(self, known: str) -> Path:
+        """``known``, or a later checkpoint of this trial that its driver did not live to note. Later ones are numbered from there on."""
+        path = Path(known).resolve()
+        own = self._own_checkpoints()
+        if path not in own:
+            return path
+        self._unnoted = own[own.index(path) + 1 :]
+        self._storage.current_checkpoint_index = int(own[-1].name.rpartition("_")[2])
+        return own[-1]
+
+    def take_over(self) -> bool:
+        """Continue from what an earlier attempt left in this trial's folder, though Tune knows of no checkpoint; False if there is none."""
+        own = self._own_checkpoints()
+        if own:
+            self.load_checkpoint(str(own[-1]))
+        self._unnoted = own
+        return bool(own)
+
+    def _own_checkpoints(self) -> list[Path]:
+        """The earliest first."""
+        return sorted(Path(self._storage.trial_fs_path).resolve().glob("checkpoint_[0-9]*")) if self.stores_locally() else []
+
+    def _remove_unnoted(self) -> None:
+        """Tune removes old checkpoints, but only those it knows."""
+        for folder in self._unnoted:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._unnoted = []

@@ -1,0 +1,68 @@
+"""Folders that are complete or absent, and patience with a disk that is full or away for a moment.
+
+Identity: written aside, flushed to disk, renamed: a name stands for something whole, whenever and however the writer is stopped.
+Not here: what is written (``checkpoints.py``, ``records.py``, ``rllib/replay.py``).
+"""
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # a minute in all: long enough for a mount to come back, short enough to be told of a full disk
+
+
+def patiently(write: Callable[[], T], *, waits_s: Sequence[float] | None = None) -> T:
+    """What ``write`` returns, called again after each wait (WAITS_S) while it raises OSError; the last error is raised.
+
+    ``write`` must undo what it did before it fails.
+    """
+    for wait_s in WAITS_S if waits_s is None else waits_s:
+        try:
+            return write()
+        except OSError as error:
+            logger.warning("writing failed (%s): trying again in %g s", error, wait_s)
+            time.sleep(wait_s)
+    return write()
+
+
+def write_whole(folder: Path, fill: Callable[[Path], object]) -> None:
+    """Let ``fill`` write into a new hidden folder beside ``folder`` and give that its name once it is on disk; an older one gives way.
+
+    Raises OSError if the disk fails; then, as after a crash in ``fill``, ``folder`` is what it was. Its parent must exist: where a storage
+    path has gone, nothing is written into its place.
+    """
+    partial, replaced = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "replaced"))
+    for left in (partial, replaced):  # by a process killed in here
+        shutil.rmtree(left, ignore_errors=True)
+    partial.mkdir()
+    try:
+        fill(partial)
+        _sync_tree(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if folder.exists():
+        os.rename(folder, replaced)
+    os.rename(partial, folder)
+    sync(folder.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in (*folder.rglob("*"), folder):
+        sync(path)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's contents, or the names in a directory, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

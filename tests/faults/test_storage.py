@@ -1,0 +1,95 @@
+"""A storage path on a small disk of its own, which fills while checkpoints are written."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ardae_rl.rllib.checkpoint import read_policy
+from tests.experiment.conftest import Launch
+from tests.faults.conftest import Record
+from tests.faults.sweep import (
+    CHECKPOINT_EVERY,
+    EXPERIMENT,
+    MOST_LOST,
+    assert_complete,
+    assert_gone,
+    checkpoints,
+    family,
+    lost_steps,
+    shown,
+    wait_for_checkpoint,
+    wait_for_report,
+)
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+ENV_STEPS, LIMIT_S, FULL_S = 1600, 300.0, 6.0
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no right to mount a small disk: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Take every byte that is left."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+    return ballast
+
+
+def assert_whole(folder: Path) -> None:
+    """What is called a checkpoint can be read to the end."""
+    for checkpoint in checkpoints(folder):
+        assert read_policy(checkpoint).description.env_steps % CHECKPOINT_EVERY == 0
+
+
+def test_a_full_disk_is_waited_out_and_a_run_killed_meanwhile_is_resumed(launch: Launch, disk: Path, record: Record) -> None:
+    folder = disk / "tiny" / "seed=0"
+    arguments = (EXPERIMENT % ("Pendulum-v1", 1, ENV_STEPS), "--storage-path", str(disk))
+    run = launch(*arguments)
+    run.wait_until(lambda: len(checkpoints(folder)) >= 2, LIMIT_S)
+    ballast = fill(disk)
+    time.sleep(FULL_S)
+    assert_whole(folder)
+    assert run.process.poll() is None, run.output
+    ballast.unlink()
+    freed = time.monotonic()
+    wait_for_report(run, LIMIT_S)
+    recovery_s = time.monotonic() - freed
+    assert "crashed" not in run.output and lost_steps(shown(run, 0)) == 0
+    record(f"the disk is full for {FULL_S:g} s", recovery_s=recovery_s, lost_env_steps=0, checkpoint_every=CHECKPOINT_EVERY)
+
+    wait_for_checkpoint(run, folder, LIMIT_S)
+    fill(disk)
+    time.sleep(FULL_S)
+    processes = family(run)
+    run.process.kill()
+    assert run.finish() == -9
+    assert_gone(processes)
+    assert_whole(folder)
+    os.unlink(ballast)
+    started = time.monotonic()
+    resumed = launch(*arguments, "--resume")
+    wait_for_report(resumed, LIMIT_S)
+    recovery_s = time.monotonic() - started
+    assert resumed.finish(LIMIT_S) == 0, resumed.output
+    lost = lost_steps([*shown(run, 0), *shown(resumed, 0)])
+    assert lost <= MOST_LOST
+    assert_complete(folder, ENV_STEPS)
+    fault = "the disk is full and the driver is killed; --resume"
+    record(fault, recovery_s=recovery_s, lost_env_steps=lost, checkpoint_every=CHECKPOINT_EVERY)
