@@ -136,7 +136,7 @@ def test_rllabs_humanoid_is_cut_at_1000_steps() -> None:
 def test_every_file_dry_runs_and_shows_the_whole(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = CONFIGS / name
     experiment = load_experiment(path, storage_path=tmp_path)
-    assert _tune(experiment, path, dry_run=True, resume=False, address=None) == 0
+    assert _tune(experiment, path, dry_run=True, resume=False, address=None, may_grow=False) == 0
     shown, trials = capsys.readouterr().out.split("\n\n", 1)
     complete = yaml.safe_load(shown)
     assert complete.keys() == {field.name for field in dataclasses.fields(experiment)}
