@@ -82,7 +82,7 @@ def read_goals(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[pd.D
         method, seed = method_name(params["settings"]["sac"]), int(params["seed"])
         try:
             policy = _latest_policy(trial)
-        except (OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        except (OSError, EOFError, AttributeError, ImportError, KeyError, ValueError, pickle.UnpicklingError) as error:
             problems.append(Problem(str(trial), "", f"its policy cannot be read, {error}: left out"))
             continue
         drawn = rollouts(policy.sampler)
