@@ -26,7 +26,8 @@ resources=(--num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:-0
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 ip=$(srun --nodes=1 --ntasks=1 --nodelist="${nodes[0]}" hostname -I | cut -d' ' -f1)
 srun --nodes=1 --ntasks=1 --nodelist="${nodes[0]}" "${ray[@]}" start --head --block --node-ip-address="$ip" --port="$port" \
-  --ray-client-server-port=$((port + 10000)) --temp-dir="/tmp/ray-$SLURM_JOB_ID" --dashboard-host=127.0.0.1 "${resources[@]}" &
+  --ray-client-server-port=$((port + 10000)) --temp-dir="/tmp/ray-$SLURM_JOB_ID" --dashboard-host=127.0.0.1 --dashboard-port=$((port + 20000)) \
+  "${resources[@]}" &
 pids=($!)
 if ((${#nodes[@]} > 1)); then
   # shellcheck disable=SC2016 # the inner bash expands them

@@ -81,7 +81,7 @@ from ray._private.state import state
 from ray.core.generated.gcs_pb2 import ActorTableData
 ray.init(address={address!r}, logging_level="ERROR", log_to_driver=False)
 state._connect_and_get_accessor()
-for row in state.global_state_accessor.get_actor_table(None, None):
+for row in state._global_state_accessor.get_actor_table(None, None):
     print(ActorTableData.FromString(row).repr_name)
 """
 
@@ -89,7 +89,8 @@ for row in state.global_state_accessor.get_actor_table(None, None):
 def process_names(address: str) -> set[str]:
     """What Ray's dashboard calls the actors there."""
     command = [sys.executable, "-c", _NAMES.format(address=address)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
     return set(done.stdout.split("\n"))
 
 

@@ -173,6 +173,7 @@ STAND_INS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_slurm_script_makes_a_cluster_of_two_nodes_and_runs_on_both(tmp_path: Path) -> None:
     """SLURM's own commands are stand-ins that run everything here; Ray's two nodes, of one CPU each, and the run are real."""
