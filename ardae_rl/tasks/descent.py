@@ -1,4 +1,4 @@
-"""An optimiser that does not trip over a loss that is not finite."""
+"""An optimiser that does not trip over a loss or a gradient that is not finite."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ IMPATIENCE = 100
 
 
 class Descent:
-    """Steps of an optimiser that skip, and count, losses that are not finite.
+    """Steps of an optimiser that skip, and count, losses that are not finite or whose gradient is not.
 
     A hundred of them in a row raise FloatingPointError: nothing is being learned any more.
     """
@@ -20,20 +20,25 @@ class Descent:
 
     def step(self, loss: Tensor) -> None:
         self.steps += 1
-        if not loss.isfinite():
+        self.optimiser.zero_grad()
+        if not loss.isfinite() or not self._differentiate(loss).isfinite():
             self._skip()
             return
         self.skipped_in_a_row = 0
-        self.optimiser.zero_grad()
-        loss.backward()
         self.optimiser.step()
+
+    def _differentiate(self, loss: Tensor) -> Tensor:
+        """The gradient goes into the parameters; its norm."""
+        loss.backward()
+        parameters = (parameter for group in self.optimiser.param_groups for parameter in group["params"])
+        return torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
 
     def _skip(self) -> None:
         self.skipped += 1
         self.skipped_in_a_row += 1
         if self.skipped_in_a_row == IMPATIENCE:
             raise FloatingPointError(
-                f"the loss of the {self.name} was not finite {IMPATIENCE} times in a row, last finite at its step "
+                f"the loss of the {self.name} or its gradient was not finite {IMPATIENCE} times in a row, last finite at its step "
                 f"{self.steps - IMPATIENCE}: lower its learning rate, or look at the samples there."
             )
 

@@ -193,7 +193,7 @@ def test_a_hundred_lost_steps_in_a_row_end_the_run_with_their_name() -> None:
     descent.step(weight.square())  # the count starts again
     assert (descent.skipped, descent.skipped_in_a_row) == (99, 0)
     with pytest.raises(
-        FloatingPointError, match="loss of the score network was not finite 100 times in a row, last finite at its step 101"
+        FloatingPointError, match="loss of the score network or its gradient was not finite 100 times in a row, last finite at its step 101"
     ):
         for _ in range(IMPATIENCE):
             descent.step(weight * math.nan)

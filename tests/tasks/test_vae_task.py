@@ -161,7 +161,9 @@ def test_a_loss_that_is_not_finite_moves_nothing_and_is_counted() -> None:
     assert task.step()["non_finite_skipped"] == 1
     for name, value in task.model.state_dict().items():
         torch.testing.assert_close(value, before[name], equal_nan=True, rtol=0, atol=0)
-    with pytest.raises(FloatingPointError, match="the loss of the model was not finite 100 times in a row, last finite at its step 1"):
+    with pytest.raises(
+        FloatingPointError, match="the loss of the model or its gradient was not finite 100 times in a row, last finite at its step 1"
+    ):
         for _ in range(99):
             task.step()
 
