@@ -16,6 +16,9 @@ from torch.nn import functional
 from ardae_rl.tasks.vae.networks import Architecture, Linear
 
 
+LOG_VARIANCE_MAX = 4.0  # a standard deviation of 7, where the prior has 1
+
+
 class DiagonalGaussian(NamedTuple):
     """``mean`` and ``log_variance`` (..., D)."""
 
@@ -39,7 +42,10 @@ class DiagonalGaussian(NamedTuple):
 
 
 class GaussianOut(nn.Module):
-    """Mean and log-variance as two linear maps of a hidden layer (..., W); a soft floor under the second where one is given."""
+    """Mean and log-variance as two linear maps of a hidden layer (..., W); a soft floor under the second where one is given.
+
+    At most LOG_VARIANCE_MAX: an auxiliary latent pays nothing for being wide, and the exponential of a few wide ones overflows.
+    """
 
     def __init__(self, width: int, dim: int, floor: float | None) -> None:
         super().__init__()
@@ -49,7 +55,7 @@ class GaussianOut(nn.Module):
         log_variance = self.log_variance(hidden)
         if self.floor is not None:
             log_variance = functional.softplus(log_variance + self.floor) - self.floor
-        return DiagonalGaussian(self.mean(hidden), log_variance)
+        return DiagonalGaussian(self.mean(hidden), log_variance.clamp(max=LOG_VARIANCE_MAX))
 
 
 class Posterior(nn.Module, ABC):
