@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from ardae_rl.tasks.vae.networks import Architecture, Linear
 
-
 LOG_VARIANCE_MAX = 4.0  # a standard deviation of 7, where the prior has 1
 
 
