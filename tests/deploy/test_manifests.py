@@ -110,7 +110,11 @@ def tune_options() -> set[str]:
 
 
 def test_the_cluster_file_is_one_that_ray_up_takes() -> None:
-    validate_config(prepare_config(manifest("ray-cluster.yaml")))
+    """And Ray's validation would tell: it refuses the same file with a key it does not have."""
+    prepared = prepare_config(manifest("ray-cluster.yaml"))
+    validate_config(prepared)
+    with pytest.raises(jsonschema.ValidationError, match="head_commands"):
+        validate_config(prepared | {"head_commands": []})
 
 
 @pytest.mark.parametrize("section", ["head_start_ray_commands", "worker_start_ray_commands"])
@@ -122,7 +126,12 @@ def test_the_cluster_file_starts_ray_with_options_there_are(section: str) -> Non
 
 
 def test_the_kubernetes_job_fits_its_schema() -> None:
-    jsonschema.validate(manifest("kuberay-rayjob.yaml"), RAY_JOB)
+    job = manifest("kuberay-rayjob.yaml")
+    assert (job["kind"], job["apiVersion"]) == ("RayJob", "ray.io/v1")
+    jsonschema.validate(job, RAY_JOB)
+    del job["spec"]["entrypoint"]
+    with pytest.raises(jsonschema.ValidationError, match="entrypoint"):
+        jsonschema.validate(job, RAY_JOB)
 
 
 def pods() -> Iterator[tuple[dict[str, str], dict[str, Any]]]:

@@ -4,6 +4,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ardae_rl.tasks.settings import positive
+
 TargetName = Literal["potential_1", "potential_2", "potential_3", "potential_4", "funnel_10d", "mixture_32d"]
 MethodName = Literal["implicit_ardae", "hierarchical_ardae", "hierarchical_auxiliary", "flow"]
 MIN_EMD_SAMPLES = 100
@@ -34,7 +36,7 @@ class ScoreSettings:
     autocast: bool = False
 
     def __post_init__(self) -> None:
-        _positive(self, "layers", "width", "scale", "delta", "sigmas_per_sample", "fits_per_step", "lr")
+        positive(self, "layers", "width", "scale", "delta", "sigmas_per_sample", "fits_per_step", "lr")
         if self.gaussian_residual and self.standardisation == "fixed":
             raise ValueError("gaussian_residual must be false or null with standardisation fixed, got true")
 
@@ -72,8 +74,8 @@ class EnergySettings:
     final_emd_samples: int = 10_000
 
     def __post_init__(self) -> None:
-        _positive(self, "noise_dim", "latent_dim", "layers", "width", "lr", "alpha_start", "steps")
-        _positive(self, "report_every_steps", "evaluate_every_steps")
+        positive(self, "noise_dim", "latent_dim", "layers", "width", "lr", "alpha_start", "steps")
+        positive(self, "report_every_steps", "evaluate_every_steps")
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2, got {self.batch_size!r}")
         if self.lr_halvings < 0:
@@ -92,10 +94,3 @@ class EnergySettings:
         """Ten steps and one evaluation, of few samples."""
         few = MIN_EMD_SAMPLES
         return dataclasses.replace(self, steps=10, report_every_steps=5, evaluate_every_steps=10, emd_samples=few, final_emd_samples=few)
-
-
-def _positive(owner: object, *names: str) -> None:
-    for name in names:
-        value = getattr(owner, name)
-        if not value > 0:
-            raise ValueError(f"{name} must be greater than 0, got {value!r}")

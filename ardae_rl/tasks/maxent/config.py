@@ -4,6 +4,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ardae_rl.tasks.settings import positive
+
 ProblemName = Literal["gaussian", "laplace", "uniform", "exponential"]
 MIN_EMD_SAMPLES = 100
 
@@ -34,7 +36,7 @@ class ScoreSettings:
     lr: float = 1e-3
 
     def __post_init__(self) -> None:
-        _positive(self, "layers", "width", "scale", "delta", "sigmas_per_sample", "fits_per_step", "lr")
+        positive(self, "layers", "width", "scale", "delta", "sigmas_per_sample", "fits_per_step", "lr")
         _at_least_two(self)
 
 
@@ -47,7 +49,7 @@ class SamplerSettings:
     width: int = 128
 
     def __post_init__(self) -> None:
-        _positive(self, "noise_dim", "layers", "width")
+        positive(self, "noise_dim", "layers", "width")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,7 @@ class FlowSettings:
     width: int = 64
 
     def __post_init__(self) -> None:
-        _positive(self, "transforms", "layers", "width")
+        positive(self, "transforms", "layers", "width")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,7 @@ class MaxEntSettings:
     emd_samples: int = 2000
 
     def __post_init__(self) -> None:
-        _positive(self, "dim", "repeats", "penalty_start", "lr", "steps", "report_every_steps", "evaluate_every_steps")
+        positive(self, "dim", "repeats", "penalty_start", "lr", "steps", "report_every_steps", "evaluate_every_steps")
         _at_least_two(self)
         if min(self.batch_size, self.score.batch_size) <= self.dim:
             raise ValueError(
@@ -128,13 +130,6 @@ class MaxEntSettings:
     def smoke(self) -> "MaxEntSettings":
         """Twenty steps and one evaluation of few samples."""
         return dataclasses.replace(self, steps=20, report_every_steps=10, evaluate_every_steps=20, emd_samples=MIN_EMD_SAMPLES)
-
-
-def _positive(owner: object, *names: str) -> None:
-    for name in names:
-        value = getattr(owner, name)
-        if not value > 0:
-            raise ValueError(f"{name} must be greater than 0, got {value!r}")
 
 
 def _at_least_two(owner: "ScoreSettings | MaxEntSettings") -> None:

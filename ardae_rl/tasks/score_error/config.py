@@ -4,6 +4,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ardae_rl.tasks.settings import positive
+
 LawName = Literal[
     "mixture_1d",
     "ring",
@@ -51,7 +53,7 @@ class NetworkSettings:
     sigma_input: Literal["input", "hypernetwork", "hypernetwork_abs"] = "input"
 
     def __post_init__(self) -> None:
-        _positive(self, "layers", "width", "scale")
+        positive(self, "layers", "width", "scale")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +92,12 @@ class ScoreErrorSettings:
     evaluate_every_steps: int = 1000
 
     def __post_init__(self) -> None:
-        _positive(self, "delta", "sigmas_per_sample", "contexts", "samples_per_context", "steps", "lr", "fits_per_update")
-        _positive(self, "report_every_steps", "evaluate_every_steps")
+        positive(self, "delta", "sigmas_per_sample", "contexts", "samples_per_context", "steps", "lr", "fits_per_update")
+        positive(self, "report_every_steps", "evaluate_every_steps")
         if not self.sigmas or any(sigma <= 0 for sigma in self.sigmas) or len(set(self.sigmas)) < len(self.sigmas):
             raise ValueError(f"sigmas must be one or more different numbers greater than 0, got {self.sigmas!r}")
         if self.halve_lr_every is not None:
-            _positive(self, "halve_lr_every")
+            positive(self, "halve_lr_every")
         if self.network.sigma_input != "input" and (
             self.estimator != "ardae" or self.network.form != "residual" or self.law in CONDITIONAL
         ):
@@ -113,10 +115,3 @@ class ScoreErrorSettings:
     def smoke(self) -> "ScoreErrorSettings":
         """Twenty steps and one evaluation."""
         return dataclasses.replace(self, steps=20, report_every_steps=10, evaluate_every_steps=20)
-
-
-def _positive(owner: object, *names: str) -> None:
-    for name in names:
-        value = getattr(owner, name)
-        if not value > 0:
-            raise ValueError(f"{name} must be greater than 0, got {value!r}")

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ardae_rl.tasks.settings import at_least, positive
+
 DataName = Literal["toy", "digits", "dbmnist", "sbmnist", "sbmnist_seeded"]
 PosteriorName = Literal["gaussian", "hvi_auxiliary", "hvi_ardae", "ivi_ardae", "ivi_avb"]
 MNIST = ("dbmnist", "sbmnist", "sbmnist_seeded")
@@ -30,7 +32,7 @@ class NetworkSettings:
     log_variance_floor: float | None = None
 
     def __post_init__(self) -> None:
-        _positive(self, "width", "encoder_layers", "head_layers", "decoder_layers")
+        positive(self, "width", "encoder_layers", "head_layers", "decoder_layers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +69,11 @@ class ScoreSettings:
     autocast: bool = False
 
     def __post_init__(self) -> None:
-        _positive(self, "fits_per_step", "layers", "width", "scale", "delta_scale", "lr")
-        _at_least(self, 2, "samples_per_image")
-        _at_least(self, 0, "context_layers", "input_layers", "momentum")
+        positive(self, "fits_per_step", "layers", "width", "scale", "delta_scale", "lr")
+        at_least(self, 2, "samples_per_image")
+        at_least(self, 0, "context_layers", "input_layers", "momentum")
         if self.fixed_sigma is not None:
-            _positive(self, "fixed_sigma")
+            positive(self, "fixed_sigma")
         if self.gaussian_residual and self.standardisation == "fixed":
             raise ValueError(
                 "gaussian_residual must be null or false with standardisation 'fixed', got true: it needs samples of unit scale"
@@ -90,10 +92,10 @@ class EvaluationSettings:
     test_images: int | None = None
 
     def __post_init__(self) -> None:
-        _positive(self, "samples", "test_samples")
+        positive(self, "samples", "test_samples")
         for name in ("images", "test_images"):
             if getattr(self, name) is not None:
-                _positive(self, name)
+                positive(self, name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +133,8 @@ class VAESettings:
     evaluate_every_steps: int = 1000
 
     def __post_init__(self) -> None:
-        _positive(self, "latent_dim", "batch_size", "lr", "steps", "report_every_steps", "evaluate_every_steps")
-        _at_least(self, 0, "anneal_steps", "average_from_step")
+        positive(self, "latent_dim", "batch_size", "lr", "steps", "report_every_steps", "evaluate_every_steps")
+        at_least(self, 0, "anneal_steps", "average_from_step")
         self._check_dimensions()
         if not 0 <= self.beta1 < 1:
             raise ValueError(f"beta1 must be at least 0 and less than 1, got {self.beta1!r}")
@@ -177,17 +179,3 @@ def _read(static: bool, folder: str) -> None:
     from ardae_rl.tasks.vae import files
 
     files.load_static(folder) if static else files.load_mnist(folder)
-
-
-def _positive(owner: object, *names: str) -> None:
-    for name in names:
-        value = getattr(owner, name)
-        if not value > 0:
-            raise ValueError(f"{name} must be greater than 0, got {value!r}")
-
-
-def _at_least(owner: object, least: int, *names: str) -> None:
-    for name in names:
-        value = getattr(owner, name)
-        if not value >= least:
-            raise ValueError(f"{name} must be {least} or greater, got {value!r}")
