@@ -55,9 +55,10 @@ def test_every_method_runs_on_every_target_and_measures_the_same(method: str, na
     assert {key for key, value in late.items() if math.isnan(value)} == missing - final
 
 
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
 @pytest.mark.parametrize("method", METHODS)
-def test_resuming_equals_running_through(method: str) -> None:
-    chosen = settings(method=method)
+def test_resuming_equals_running_through(method: str, ema_decay: float | None) -> None:
+    chosen = settings(method=method, ema_decay=ema_decay)
     through = trained(chosen, 8)
     state = copy.deepcopy(trained(chosen, 5).state_dict())
     resumed = EnergyTask(chosen, seed=0)
@@ -76,6 +77,21 @@ def test_evaluating_and_drawing_disturb_nothing() -> None:
         watched.figures()
         watched.step()
     assert watched.evaluate() == pytest.approx(trained(settings(), 4).evaluate(), nan_ok=True, abs=0, rel=0)
+
+
+def test_averaged_weights_are_measured_and_training_does_not_know_of_them() -> None:
+    """After two steps theta_1 has weight d / (1 + d), theta_2 the rest."""
+    decay = 0.5
+    plain, averaged = EnergyTask(settings(), seed=0), EnergyTask(settings(ema_decay=decay), seed=0)
+    history = []
+    for _ in range(2):
+        plain.step()
+        averaged.step()
+        history.append(copy.deepcopy(plain.method.sampler.state_dict()))
+    by_hand = {name: (decay * history[0][name] + history[1][name]) / (1 + decay) for name in history[0]}
+    torch.testing.assert_close(averaged.method.sampler.state_dict(), history[1], rtol=0, atol=0)
+    plain.method.sampler.load_state_dict(by_hand)
+    assert averaged.evaluate() == pytest.approx(plain.evaluate(), nan_ok=True, rel=1e-3, abs=1e-5)
 
 
 def test_alpha_rises_linearly_and_the_learning_rate_is_halved_at_equal_distances() -> None:
@@ -259,6 +275,7 @@ def test_pictures_are_counts_of_256_bins_and_nothing_else(name: str) -> None:
         ({"anneal": 1.5}, "anneal must be between 0 and 1, the share of the run over which alpha rises, got 1.5"),
         ({"beta1": 1.0}, "beta1 must be at least 0 and below 1, got 1.0"),
         ({"lr_halvings": -1}, "lr_halvings must be at least 0, got -1"),
+        ({"ema_decay": 1.0}, "ema_decay must be between 0 and 1, or null, got 1.0"),
         ({"batch_size": 1}, "batch_size must be at least 2, got 1"),
     ],
 )

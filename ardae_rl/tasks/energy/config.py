@@ -51,6 +51,7 @@ class EnergySettings:
     Schedules are shares of the run, so that changing ``steps`` changes nothing else: ``alpha`` rises linearly from ``alpha_start`` to 1
     over the first ``anneal`` of it (the authors' code: 20,000 of 100,000 steps), and the sampler's ``lr`` is halved ``lr_halvings``
     times at equal distances (the paper: every 5000 steps). ``beta1`` is Adam's, of every optimiser.
+    ``ema_decay``: measure an exponential moving average of the sampler's weights; null: the weights themselves, as in the paper.
     ``emd_samples``: of each side at every evaluation; ``final_emd_samples``: once more at the end.
     """
 
@@ -65,6 +66,7 @@ class EnergySettings:
     lr: float = 1e-3
     lr_halvings: int = 20
     beta1: float = 0.5
+    ema_decay: float | None = None
     alpha_start: float = 0.01
     anneal: float = 0.2
     steps: int = 100_000
@@ -82,6 +84,8 @@ class EnergySettings:
             raise ValueError(f"lr_halvings must be at least 0, got {self.lr_halvings!r}")
         if not 0 <= self.beta1 < 1:
             raise ValueError(f"beta1 must be at least 0 and below 1, got {self.beta1!r}")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay must be between 0 and 1, or null, got {self.ema_decay!r}")
         if not 0 <= self.anneal <= 1:
             raise ValueError(f"anneal must be between 0 and 1, the share of the run over which alpha rises, got {self.anneal!r}")
         for name in ("emd_samples", "final_emd_samples"):

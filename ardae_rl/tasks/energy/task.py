@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ardae_rl.tasks.averaging import averaged
 from ardae_rl.tasks.descent import Descent
 from ardae_rl.tasks.energy.config import EnergySettings
 from ardae_rl.tasks.energy.methods import adam, method
@@ -36,6 +37,7 @@ class EnergyTask:
             "sampler": Descent("sampler", adam(self.method.moved(), settings.lr, settings)),
             **self.method.descents,
         }
+        self.average = averaged(self.method.sampler, settings.ema_decay)
         self.draws = torch.Generator(device).manual_seed(_DRAWS_SEED + seed)
         self.evaluation_seed = _EVALUATION_SEED + seed
         self.steps_done = 0
@@ -49,6 +51,8 @@ class EnergyTask:
         x, entropy = self.method.draw_with_entropy(self._normal(self.settings.batch_size, self.method.sampler.noise_dim))
         energy = self.target.energy(x).mean()
         self.descents["sampler"].step(alpha * energy - entropy)
+        if self.average is not None:
+            self.average.update_parameters(self.method.sampler)
         self.steps_done += 1
         skipped = sum(descent.skipped for descent in self.descents.values())
         return {"energy": float(energy.detach()), "alpha": alpha, "skipped_steps": float(skipped), **fitted}
@@ -77,10 +81,11 @@ class EnergyTask:
 
     @torch.no_grad()
     def _samples(self, count: int) -> Tensor:
-        """The sampler's, (count, D), always from the same noise."""
+        """The sampler's, (count, D), always from the same noise; of its averaged weights where there are any."""
         generator = torch.Generator().manual_seed(self.evaluation_seed)
-        sampler = self.method.sampler
-        noise = (torch.randn(min(CHUNK, count - start), sampler.noise_dim, generator=generator) for start in range(0, count, CHUNK))
+        noise_dim = self.method.sampler.noise_dim
+        sampler = self.method.sampler if self.average is None else self.average.module
+        noise = (torch.randn(min(CHUNK, count - start), noise_dim, generator=generator) for start in range(0, count, CHUNK))
         return torch.cat([sampler(part.to(self.device)).cpu() for part in noise])
 
     def figures(self) -> "dict[str, Figure]":
@@ -94,6 +99,7 @@ class EnergyTask:
         return {
             "networks": self.method.networks.state_dict(),
             "descents": {name: descent.state_dict() for name, descent in self.descents.items()},
+            "average": {} if self.average is None else self.average.state_dict(),
             "draws": self.draws.get_state(),
             "steps_done": self.steps_done,
         }
@@ -102,5 +108,7 @@ class EnergyTask:
         self.method.networks.load_state_dict(state["networks"])
         for name, descent in self.descents.items():
             descent.load_state_dict(state["descents"][name])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.draws.set_state(state["draws"])
         self.steps_done = state["steps_done"]

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from ardae_rl.score.estimator import Normal
+from ardae_rl.tasks.averaging import averaged
 from ardae_rl.tasks.descent import Descent
 from ardae_rl.tasks.task import Metrics
 from ardae_rl.tasks.vae.build import build_method
@@ -26,7 +26,6 @@ from ardae_rl.tasks.vae.methods import BoundMethod
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Parameters = tuple[Tensor, ...] | list[Tensor]
 LATENT_SAMPLES, GENERATED = 64, 10_000
 # Streams of their own for what would otherwise all start from the trial's seed.
 _DRAWS_SEED, _EVALUATION_SEED = 500_009, 1_000_003
@@ -45,7 +44,7 @@ class VAETask:
         self.model = self.method.model
         optimiser = torch.optim.Adam(self.model.parameters(), lr=settings.lr, betas=(settings.beta1, 0.999), fused=True)
         self.descents = {"model": Descent("model", optimiser), **self.method.descents}
-        self.average = _averaged(self.model, settings.average_decay)
+        self.average = averaged(self.model, settings.average_decay)
         self.best: dict[str, Any] = {"step": 0, "nll": math.inf, "weights": {}}
         self.steps_done = 0
 
@@ -166,18 +165,6 @@ class VAETask:
 
 def _normal(generator: torch.Generator) -> Normal:
     return lambda *shape: torch.randn(shape, generator=generator, device=generator.device)
-
-
-def _averaged(model: nn.Module, decay: float | None) -> AveragedModel | None:
-    """Exponential moving average without the bias towards its start: step n has weight (1 - decay) / (1 - decay^n)."""
-    if decay is None:
-        return None
-
-    def update(averaged: Parameters, current: Parameters, averaged_so_far: Tensor | int) -> None:
-        count = int(averaged_so_far) + 1
-        torch._foreach_lerp_(averaged, current, (1 - decay) / (1 - decay**count))
-
-    return AveragedModel(model, multi_avg_fn=update)
 
 
 def _copied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
