@@ -16,7 +16,12 @@ from ardae_rl.experiment.preflight import PROVENANCE, RECORD
 from ardae_rl.report.records import final, read_evaluations
 from ardae_rl.report.tables import by
 
-METRICS = ("emd", "emd_floor", "entropy_gap", "c1", "c2")
+METRICS = ("emd", "emd_floor", "emd_excess", "entropy_gap", "entropy_gap_neighbours", "c1", "c2")
+PAIRED = {
+    "emd": "EMD",
+    "emd_excess": "EMD beyond those within model and answer",
+    "entropy_gap_neighbours": "size of the entropy gap by nearest neighbours, nats",
+}
 RESAMPLES, CONFIDENCE = 10_000, 0.95
 
 
@@ -24,7 +29,7 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
     """Everything this experiment has to show, into ``output``; returns the files written.
 
     ``evaluations.csv`` (all of them), ``repeats.csv`` (the last of every repeat), ``table.md`` (medians over repeats),
-    ``against_steps.png``, and where both methods ran, ``pairs.md`` (the paired difference in EMD) and ``figure_7.png``.
+    ``against_steps.png``, and where both methods ran, ``pairs.md`` (paired differences) and ``figure_7.png``.
     """
     grid_paths = list(experiment["grid_search"])
     evaluations = read_evaluations(folder, experiment["grid_search"])
@@ -36,9 +41,8 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
     figures = {"against_steps.png": against_steps(evaluations, grid_paths)}
     texts = ["evaluations.csv", "repeats.csv", "table.md"]
     if {"implicit", "iaf"} <= set(experiment["grid_search"].get("method", [])):
-        pairs = paired(repeats)
-        (output / "pairs.md").write_text(comparison(pairs), encoding="utf-8")
-        figures["figure_7.png"] = figure_7(pairs)
+        (output / "pairs.md").write_text(comparison(repeats), encoding="utf-8")
+        figures["figure_7.png"] = figure_7(paired(repeats, "emd"), repeats["emd_floor"])
         texts.append("pairs.md")
     for name, figure in figures.items():
         figure.savefig(output / name, dpi=150)
@@ -63,36 +67,46 @@ def markdown(repeats: pd.DataFrame, grid_paths: list[str]) -> str:
     metrics = [name for name in METRICS if repeats[name].notna().any()]
     lines = ["| " + " | ".join([", ".join(grid_paths), *metrics, "repeats"]) + " |", "|" + "---|" * (len(metrics) + 2)]
     for label, members in by(repeats, grid_paths):
-        lines.append("| " + " | ".join([label, *(_quartiles(members[name]) for name in metrics), str(len(members))]) + " |")
+        finite = int(members["emd"].notna().sum())
+        count = str(finite) if finite == len(members) else f"{finite} of {len(members)}, the others diverged"
+        lines.append("| " + " | ".join([label, *(_quartiles(members[name]) for name in metrics), count]) + " |")
     return "\n".join(lines) + "\n"
 
 
-def paired(repeats: pd.DataFrame) -> pd.DataFrame:
-    """A row per problem that both methods were trained on: ``implicit`` and ``iaf`` (EMD), ``floor``, ``difference`` = implicit - iaf."""
+def paired(repeats: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """A row per problem that both methods were trained on: ``implicit``, ``iaf`` and ``difference`` = implicit - iaf of ``metric``.
+
+    Without the problems on which one of the two diverged: how many there are ``comparison`` says.
+    """
     keys = [name for name in repeats if name not in ("method", *METRICS)]
-    table = repeats.pivot_table(index=keys, columns="method", values="emd").dropna(subset=["implicit", "iaf"])
-    table["floor"] = repeats.groupby(keys)["emd_floor"].first()
+    table = repeats.pivot_table(index=keys, columns="method", values=metric).dropna(subset=["implicit", "iaf"])
     table["difference"] = table["implicit"] - table["iaf"]
     return table.reset_index().rename_axis(columns=None)
 
 
-def comparison(pairs: pd.DataFrame) -> str:
-    """Medians, the bootstrap interval of the median difference, and the sign test, as a table."""
-    low, high = median_interval(pairs["difference"])
-    better = int((pairs["difference"] < 0).sum())
-    test = scipy.stats.binomtest(better, int((pairs["difference"] != 0).sum()))
-    lines = [
-        "| | |",
-        "|---|---|",
-        f"| pairs | {len(pairs)} |",
-        f"| EMD, implicit with AR-DAE, median [quartiles] | {_quartiles(pairs['implicit'])} |",
-        f"| EMD, IAF, median [quartiles] | {_quartiles(pairs['iaf'])} |",
-        f"| EMD between two draws of the answer, median [quartiles] | {_quartiles(pairs['floor'])} |",
-        f"| implicit - IAF, median ({CONFIDENCE:.0%} bootstrap interval) | {pairs['difference'].median():.4f} ({low:.4f}, {high:.4f}) |",
-        f"| pairs where the implicit sampler is closer | {better} ({better / len(pairs):.0%}) |",
-        f"| sign test, two-sided p | {test.pvalue:.2g} |",
-    ]
-    return "\n".join(lines) + "\n"
+def comparison(repeats: pd.DataFrame) -> str:
+    """A row per metric: medians, the paired difference with its bootstrap interval, and the sign test. Lower is better; gaps as sizes."""
+    sizes = repeats.assign(entropy_gap_neighbours=repeats["entropy_gap_neighbours"].abs())
+    problems = sizes.groupby("method")["emd"].size().min()
+    columns = ["", "implicit, AR-DAE", "IAF", f"difference ({CONFIDENCE:.0%} interval)", "implicit is lower", "sign test, p", "pairs"]
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for metric, label in PAIRED.items():
+        pairs = paired(sizes, metric)
+        low, high = median_interval(pairs["difference"])
+        lower = int((pairs["difference"] < 0).sum())
+        test = scipy.stats.binomtest(lower, int((pairs["difference"] != 0).sum()))
+        cells = [
+            label,
+            _quartiles(pairs["implicit"]),
+            _quartiles(pairs["iaf"]),
+            f"{pairs['difference'].median():.4f} ({low:.4f}, {high:.4f})",
+            f"{lower} ({lower / len(pairs):.0%})",
+            f"{test.pvalue:.2g}",
+            f"{len(pairs)} of {problems}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    floor = _quartiles(repeats["emd_floor"])
+    return "\n".join(lines) + f"\n\nMedians [quartiles] over problems. EMD between two draws of the answer: {floor}.\n"
 
 
 def median_interval(values: pd.Series) -> tuple[float, float]:
@@ -103,14 +117,15 @@ def median_interval(values: pd.Series) -> tuple[float, float]:
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def figure_7(pairs: pd.DataFrame) -> Figure:
+def figure_7(pairs: pd.DataFrame, floors: pd.Series) -> Figure:
     """Figure 7 of the paper: both distributions of EMD, and that of the paired difference."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     both, difference = figure.subplots(1, 2)
-    bins = np.histogram_bin_edges(pairs[["implicit", "iaf", "floor"]], "auto")
+    floors = floors.drop_duplicates()  # both methods have met the same
+    bins = np.histogram_bin_edges(np.concatenate([pairs["implicit"], pairs["iaf"], floors]), "auto")
     both.hist(pairs["implicit"], bins, label="implicit, AR-DAE", alpha=0.6)
     both.hist(pairs["iaf"], bins, label="IAF", alpha=0.6)
-    both.hist(pairs["floor"], bins, label="draws of the answer", histtype="step", color="k")
+    both.hist(floors, bins, label="draws of the answer", histtype="step", color="k")
     both.set(xlabel="earth mover's distance", ylabel="problems")
     both.legend(frameon=False)
     difference.hist(pairs["difference"], "auto", color="0.7")

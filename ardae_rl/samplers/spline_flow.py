@@ -52,15 +52,16 @@ class SplineFlow(nn.Module):
             log_det = log_det + part
         return log_det - 0.5 * (x.square() + math.log(2 * math.pi)).sum(-1)
 
-    def effective_parameters(self) -> int:
-        """Numbers that are trained: entries of weights that the masks leave, and biases."""
-        layers = [module for module in self.modules() if isinstance(module, MaskedLinear)]
-        return sum(int(layer.mask.sum()) + layer.bias.numel() for layer in layers)
+
+def effective_parameters(flow: nn.Module) -> int:
+    """Numbers that an autoregressive flow trains: entries of weights that its masks leave, and biases."""
+    layers = [module for module in flow.modules() if isinstance(module, MaskedLinear)]
+    return sum(int(layer.mask.sum()) + layer.bias.numel() for layer in layers)
 
 
 def flow_of_size(dim: int, parameters: int) -> SplineFlow:
     """The widest flow with at most so many effective parameters (but of width 8 at least)."""
-    fits = lambda width: SplineFlow(dim, width=width).effective_parameters() <= parameters  # noqa: E731
+    fits = lambda width: effective_parameters(SplineFlow(dim, width=width)) <= parameters  # noqa: E731
     width = step = 8
     while fits(width + step):
         width, step = width + step, 2 * step

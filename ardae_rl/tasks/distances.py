@@ -19,7 +19,10 @@ def earth_movers_distance(a: Tensor, b: Tensor) -> float:
         if not points.isfinite().all():
             raise ValueError(f"{name} must be finite, got {int((~points.isfinite()).sum())} NaN or infinite of {points.numel()} numbers.")
     costs = torch.cdist(a.double(), b.double()).numpy()
-    return float(ot.emd2([], [], costs, numItermax=MAX_ITERATIONS))
+    distance, log = ot.emd2([], [], costs, numItermax=MAX_ITERATIONS, log=True)
+    if log["warning"]:
+        raise RuntimeError(f"the transport between {len(a)} and {len(b)} points was not solved: {log['warning']}")
+    return float(distance)
 
 
 def sliced_wasserstein_2(a: Tensor, b: Tensor, directions: Tensor) -> float:

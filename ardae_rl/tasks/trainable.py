@@ -21,6 +21,7 @@ from ardae_rl.tasks.task import Metrics, Task, TaskSettings
 
 CHECKPOINT_FILE = "task.pt"
 EVALUATION_PREFIX = "evaluation/"
+SKIPPED_STEPS = "skipped_steps"  # a task that leaves out steps whose loss is not finite reports so how many in all
 
 
 class TaskTrial(WholeCheckpoints):
@@ -102,7 +103,7 @@ class TaskTrial(WholeCheckpoints):
                 "steps_per_s": report["steps_per_s"],
                 "evaluation": self._evaluation.get(f"{EVALUATION_PREFIX}{self._task.headline}"),
                 "score_loss": report.get("score_loss"),
-                "non_finite_skips": report.get("skipped_steps"),
+                "non_finite_skips": report.get(SKIPPED_STEPS),
             }
         )
 
@@ -148,12 +149,12 @@ class TaskTrial(WholeCheckpoints):
 
 
 def _means(history: list[Metrics]) -> Metrics:
-    """The mean of each metric over the steps that reported it."""
+    """The mean of each metric over the steps that reported it; of steps skipped, a count that runs on, the last."""
     columns: dict[str, list[float]] = {}
     for metrics in history:
         for name, value in metrics.items():
             columns.setdefault(name, []).append(value)
-    return {name: float(sum(values)) / len(values) for name, values in columns.items()}
+    return {name: float(values[-1] if name == SKIPPED_STEPS else sum(values) / len(values)) for name, values in columns.items()}
 
 
 def _random_state() -> dict[str, Any]:

@@ -35,7 +35,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two targets x two methods x two seeds leave behind; each picture is of one colour that says whose it is."""
     root = tmp_path_factory.mktemp("runs") / "tiny"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("ardae_rl.tasks.energy.task.EVALUATION_SAMPLES", 10_000)
+        patched.setattr("ardae_rl.tasks.energy.task.EVALUATION_SAMPLES", 40_000)
         for target, method, seed in product(*GRID.values(), (0, 1)):
             chosen = dataclasses.replace(CHOSEN, target=target, method=method)
             write_trial(root / f"method={method}_target={target}_seed={seed}", chosen, seed)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from ardae_rl.report.maxent import comparison, figure_7, markdown, median_interval, of_repeats, paired, write
+from ardae_rl.report.maxent import METRICS, comparison, figure_7, markdown, median_interval, of_repeats, paired, write
 from ardae_rl.tasks.maxent.config import FlowSettings, MaxEntSettings, SamplerSettings, ScoreSettings
 from ardae_rl.tasks.maxent.task import MaxEntTask
 
@@ -54,7 +54,18 @@ def write_trial(folder: Path, chosen: MaxEntSettings, seed: int) -> None:
 
 def pairs_of(differences: list[float]) -> pd.DataFrame:
     iaf = np.linspace(4, 5, len(differences))
-    return pd.DataFrame({"implicit": iaf + differences, "iaf": iaf, "floor": iaf - 0.1, "difference": differences})
+    return pd.DataFrame({"implicit": iaf + differences, "iaf": iaf, "difference": differences})
+
+
+def repeats_of(differences: list[float]) -> pd.DataFrame:
+    """One seed whose EMDs have these paired differences; the other metrics the same for both methods but for a little."""
+    pairs = pairs_of(differences)
+    rows = [
+        {"method": method, "seed": 0, "repeat": repeat, **dict.fromkeys(METRICS, 0.5 if method == "iaf" else 0.4), "emd": pair[method]}
+        for repeat, pair in pairs.iterrows()
+        for method in ("implicit", "iaf")
+    ]
+    return pd.DataFrame(rows)
 
 
 def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
@@ -71,9 +82,9 @@ def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
     assert len(repeats) == 2 * 2 * 2
     last = evaluations.query("method == 'iaf' and seed == 1 and steps == 4").iloc[0]
     row = repeats.query("method == 'iaf' and seed == 1 and repeat == 1").iloc[0]
-    for metric in ("emd", "emd_floor", "entropy_gap", "c1", "c2"):
+    for metric in METRICS:
         assert row[metric] == last[f"{metric}/01"]
-    assert "| pairs | 4 |" in (tmp_path / "out" / "pairs.md").read_text()
+    assert (tmp_path / "out" / "pairs.md").read_text().count("| 4 of 4 |") == 3
 
 
 def test_one_method_alone_has_no_pairs(folder: Path, tmp_path: Path) -> None:
@@ -85,32 +96,50 @@ def test_one_method_alone_has_no_pairs(folder: Path, tmp_path: Path) -> None:
 def test_a_pair_is_one_problem_trained_by_both_methods() -> None:
     repeats = pd.DataFrame(
         [
-            {"method": method, "seed": seed, "repeat": repeat, "emd": emd, "emd_floor": 1.0, "entropy_gap": 0.0, "c1": 0.0, "c2": 0.0}
+            {"method": method, "seed": seed, "repeat": repeat, **dict.fromkeys(METRICS, 0.0), "emd": emd}
             for method, seed, repeat, emd in [
                 ("implicit", 0, 0, 5.0), ("implicit", 0, 1, 7.0), ("implicit", 1, 0, 9.0), ("iaf", 0, 1, 6.5), ("iaf", 0, 0, 6.0),
             ]
         ]
     )  # fmt: skip
-    pairs = paired(repeats)
+    pairs = paired(repeats, "emd")
     assert pairs[["seed", "repeat"]].to_numpy().tolist() == [[0, 0], [0, 1]]
-    assert pairs["difference"].tolist() == [-1.0, 0.5] and pairs["floor"].tolist() == [1.0, 1.0]
+    assert pairs["difference"].tolist() == [-1.0, 0.5]
+
+
+def test_a_problem_on_which_a_method_diverged_is_left_out_and_counted() -> None:
+    repeats = repeats_of([-0.1, -0.2, -0.3])
+    repeats.loc[(repeats["method"] == "iaf") & (repeats["repeat"] == 1), ["emd", "emd_excess"]] = math.nan
+    assert paired(repeats, "emd")["repeat"].tolist() == [0, 2]
+    rows = comparison(repeats).splitlines()
+    assert rows[2].endswith("| 2 of 3 |") and rows[4].endswith("| 3 of 3 |")
+    assert markdown(repeats, ["method"]).count("| 2 of 3, the others diverged |") == 1
 
 
 def test_columns_of_repeats_become_rows() -> None:
     row = {"method": "iaf", "seed": 3, "steps": 9, "emd": 1.5}
-    each = {f"{name}/{i:02d}": 10.0 * i + j for i in range(2) for j, name in enumerate(("emd", "emd_floor", "entropy_gap", "c1"))}
+    each = {f"{name}/{i:02d}": 10.0 * i + j for i in range(2) for j, name in enumerate(METRICS[:4])}
     repeats = of_repeats(pd.DataFrame([row | each]), ["method"])
-    assert repeats[["method", "seed", "repeat", "emd", "c1"]].to_numpy().tolist() == [["iaf", 3, 0, 0.0, 3.0], ["iaf", 3, 1, 10.0, 13.0]]
+    assert repeats[["method", "seed", "repeat", "emd", "entropy_gap"]].to_numpy().tolist() == [
+        ["iaf", 3, 0, 0.0, 3.0],
+        ["iaf", 3, 1, 10.0, 13.0],
+    ]
     assert repeats["c2"].isna().all()
-    assert markdown(repeats, ["method"]).splitlines()[0] == "| method | emd | emd_floor | entropy_gap | c1 | repeats |"
+    assert markdown(repeats, ["method"]).splitlines()[0] == "| method | emd | emd_floor | emd_excess | entropy_gap | repeats |"
     assert markdown(repeats, ["method"]).splitlines()[2].startswith("| iaf | 5 [2.5, 7.5] |")
 
 
 def test_the_sign_test_is_the_binomial_s() -> None:
     """Nine of ten on one side: p = 2 (1 + 10) / 2^10."""
-    text = comparison(pairs_of([-0.1 * (i + 1) for i in range(9)] + [0.2]))
-    assert "| pairs where the implicit sampler is closer | 9 (90%) |" in text
-    assert f"| sign test, two-sided p | {22 / 1024:.2g} |" in text
+    rows = comparison(repeats_of([-0.1 * (i + 1) for i in range(9)] + [0.2])).splitlines()
+    assert rows[2].startswith("| EMD |") and rows[2].endswith(f"| 9 (90%) | {22 / 1024:.2g} | 10 of 10 |")
+    assert "| 10 (100%) |" in rows[4]
+
+
+def test_an_entropy_above_the_answer_s_is_no_better_than_one_below() -> None:
+    repeats = repeats_of([0.1, 0.2])
+    repeats["entropy_gap_neighbours"] = [-0.3, 0.2, -0.3, 0.2]  # implicit, iaf, implicit, iaf
+    assert "| 0 (0%) |" in comparison(repeats).splitlines()[4]
 
 
 def test_the_interval_of_the_median_is_that_of_its_known_distribution() -> None:
@@ -122,7 +151,7 @@ def test_the_interval_of_the_median_is_that_of_its_known_distribution() -> None:
 
 
 def test_figure_7_shows_every_pair_in_both_panels() -> None:
-    both, difference = figure_7(pairs_of([-0.3, -0.1, 0.05, -0.2, -0.25])).axes
+    both, difference = figure_7(pairs_of([-0.3, -0.1, 0.05, -0.2, -0.25]), pd.Series([3.9, 4.0])).axes
     labels = [text.get_text() for text in both.get_legend().get_texts()]  # type: ignore[union-attr]
     assert labels == ["implicit, AR-DAE", "IAF", "draws of the answer"]
     assert [sum(bar.get_height() for bar in bars) for bars in difference.containers] == [5]  # type: ignore[attr-defined]

@@ -44,7 +44,7 @@ def trained(chosen: VAESettings, steps: int, seed: int = 0) -> VAETask:
 def test_every_posterior_trains_on_every_kind_of_data(posterior: str, data: str) -> None:
     task = trained(settings(posterior=posterior, data=data), 2)
     metrics, progress = task.evaluate(), task.step()
-    assert all(math.isfinite(value) for value in progress.values()) and progress["non_finite_skipped"] == 0
+    assert all(math.isfinite(value) for value in progress.values()) and progress["skipped_steps"] == 0
     finite = {name for name, value in metrics.items() if math.isfinite(value)}
     assert {"validation_nll", "best_validation_nll", "ess_fraction", "active_units", "mmd_squared", "posterior_log_variance"} <= finite
     assert ("negative_elbo" in metrics) == (posterior in ("gaussian", "hvi_auxiliary"))
@@ -158,7 +158,7 @@ def test_a_loss_that_is_not_finite_moves_nothing_and_is_counted() -> None:
     with torch.no_grad():
         next(task.model.parameters())[0, 0] = math.nan
     before = {name: value.clone() for name, value in task.model.state_dict().items()}
-    assert task.step()["non_finite_skipped"] == 1
+    assert task.step()["skipped_steps"] == 1
     for name, value in task.model.state_dict().items():
         torch.testing.assert_close(value, before[name], equal_nan=True, rtol=0, atol=0)
     with pytest.raises(

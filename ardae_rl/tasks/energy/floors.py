@@ -1,4 +1,4 @@
-"""Make the table of floors: ``python -m ardae_rl.tasks.energy.floors`` (half an hour on one core; results in ``floors.json``, next to this).
+"""Make the table of floors: ``python -m ardae_rl.tasks.energy.floors`` (some half an hour on two cores; into ``floors.json``).
 
 The floor of a distance is its mean between two independent sets of exact samples. It depends on the target and the number of samples alone,
 so it is measured once, of many pairs, and not by every trial again.

@@ -94,8 +94,10 @@ DISTANCES: dict[str, Distance] = {"emd": earth_movers_distance, "sliced_w2": sli
 
 
 def coverage(law: Target, x: Tensor) -> Metrics:
-    """``coverage``: share of the regions that hold a fifth of their true mass or more; ``worst_region``: the least of mass / true mass; NaN for samples not
-    finite."""
+    """``coverage``: share of the regions that hold a fifth of their true mass or more; ``worst_region``: the least of mass / true mass.
+
+    NaN for samples not finite.
+    """
     if not x.isfinite().all():
         return {"coverage": math.nan, "worst_region": math.nan}
     held = torch.bincount(law.region(x), minlength=len(law.regions)) / len(x)

@@ -15,8 +15,8 @@ class ScoreSettings:
     """AR-DAE; fields as in :class:`ardae_rl.score.ARDAE`, ``delta`` its ``delta_scale``.
 
     ``standardisation``: ``whitened`` by the mean and covariance of the samples at hand, or ``fixed``: x times ``scale``, as in the paper.
-    ``gaussian_residual``, with ``whitened``: a Gaussian's score added to the network's. The entropy's gradient is then exact, and without
-    noise, for a linear sampler, and left to learn is what is not Gaussian. Where tails are heavier than a Gaussian's switch it off: its
+    ``gaussian_residual``, with ``whitened``: a Gaussian's score added to the network's, to which what is not Gaussian is left. Where the
+    answer is Gaussian this gives away what is to be learned, so ``maxent.yaml`` has it off. Off, too, where tails are heavier: its
     score grows with distance, and drives a few samples in a tail, too few to correct the network there, ever further out.
     Fitted to ``batch_size`` fresh draws, ``fits_per_step`` times per step of the sampler (the paper's N_d).
     """
@@ -60,12 +60,12 @@ class SamplerSettings:
 class FlowSettings:
     """The inverse autoregressive flow: ``transforms`` affine steps in alternating order, each a masked network of ``layers`` of ``width``.
 
-    Defaults: as many parameters as the default implicit sampler (18 and 19 thousand in ten dimensions).
+    Defaults: as many numbers to train, without those that masks leave out, as the default implicit sampler (19 thousand in ten dimensions).
     """
 
     transforms: int = 3
     layers: int = 2
-    width: int = 64
+    width: int = 93
 
     def __post_init__(self) -> None:
         positive(self, "transforms", "layers", "width")

@@ -17,8 +17,10 @@ def neighbour_entropy(x: np.ndarray) -> float:
     """Entropy in nats of the law behind samples x (N, D), from the distance r of each to its fourth neighbour.
 
     digamma(N) - digamma(4) + log V_D + D mean log r, V_D the volume of the unit ball, in coordinates whitened by the samples' covariance.
-    In ten dimensions biased upwards: compare with the same estimate of a law whose entropy is known.
+    In ten dimensions biased upwards: compare with the same estimate of a law whose entropy is known. NaN for samples that are not finite.
     """
+    if not np.isfinite(x).all():
+        return math.nan
     count, dim = x.shape
     root = np.linalg.cholesky(np.atleast_2d(np.cov(x.T)))
     white = np.linalg.solve(root, (x - x.mean(0)).T).T

@@ -3,7 +3,7 @@
 Notation: E members.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -33,23 +33,32 @@ class Learner:
         self.optimiser.zero_grad()
         losses.sum().backward()
         self.steps_done += 1
-        self._mask(losses.detach())
+        lost = self._lost(losses.detach())
+        kept = [(tensor, tensor[lost].clone()) for tensor in self._moved()] if lost.any() else []
         self.optimiser.step()
+        for tensor, before in kept:
+            tensor[lost] = before
         self.schedule.step()
 
     @torch.no_grad()
-    def _mask(self, losses: Tensor) -> None:
-        """A member whose loss or gradient is not finite gets a gradient of 0, and keeps the others going; after 100 in a row all stop."""
+    def _lost(self, losses: Tensor) -> Tensor:
+        """Which members have a loss or gradient that is not finite, (E,): counted, their gradient set to 0. After 100 in a row all stop."""
         gradients = [parameter.grad for parameter in self.ensemble.parameters() if parameter.grad is not None]
         finite = torch.stack([losses, *(gradient.reshape(len(losses), -1).sum(1) for gradient in gradients)]).isfinite().all(0)
-        healthy = finite.cpu()
-        self.last_finite_step[healthy] = self.steps_done
-        if healthy.all():
-            return
-        self.skipped += int((~healthy).sum())
+        self.last_finite_step[finite.cpu()] = self.steps_done
+        if finite.all():
+            return ~finite
+        self.skipped += int((~finite).sum())
         for gradient in gradients:
             gradient[~finite] = 0.0
         self._stop_if_hopeless()
+        return ~finite
+
+    def _moved(self) -> Iterator[Tensor]:
+        """All that a step of the optimiser changes: parameters, and Adam's moments, which move a parameter that has no gradient."""
+        for parameter in self.ensemble.parameters():
+            yield parameter.data
+            yield from (value for value in self.optimiser.state[parameter].values() if value.shape == parameter.shape)
 
     def _stop_if_hopeless(self) -> None:
         longest, member = (self.steps_done - self.last_finite_step).max(0)

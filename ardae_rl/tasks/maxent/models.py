@@ -15,7 +15,7 @@ import zuko
 from torch import Tensor, nn
 
 from ardae_rl.samplers import ImplicitMLP
-from ardae_rl.score import ARDAE, Frame
+from ardae_rl.score import ARDAE, Frame, entropy_surrogate
 from ardae_rl.score.standardise import whitening_frame
 from ardae_rl.tasks.maxent.config import MaxEntSettings
 from ardae_rl.tasks.maxent.learner import Learner
@@ -76,7 +76,7 @@ class Implicit:
         y = self.draw(noise)
         with torch.no_grad():
             score = self.score.ensemble.map(lambda score, y: score.score(y, frame=self._frame(y) or score.frame(y)), y)
-        return y, -(score * y).sum(-1).mean(-1)
+        return y, torch.vmap(entropy_surrogate)(y, score)
 
     def _frame(self, y: Tensor) -> Frame | None:
         """Coordinates of samples (N, D) of one repeat; None: those the estimator chooses."""

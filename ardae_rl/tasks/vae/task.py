@@ -58,7 +58,7 @@ class VAETask:
         if self.average is not None and self.steps_done > settings.average_from_step:
             self.average.update_parameters(self.model)
         skipped = sum(descent.skipped for descent in self.descents.values())
-        return {"loss": float(loss.detach()), "beta": beta, "non_finite_skipped": float(skipped), **metrics}
+        return {"loss": float(loss.detach()), "beta": beta, "skipped_steps": float(skipped), **metrics}
 
     def _beta(self) -> float:
         start, steps = self.settings.beta_start, self.settings.anneal_steps
