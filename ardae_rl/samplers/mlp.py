@@ -15,13 +15,9 @@ class ImplicitMLP(nn.Module):
 
     The output weights start as N(0, 1), and so the samples with a spread of order one: a sampler that starts as a point misses modes.
     ``activation``: relu, as in the paper, or one of the smooth ones in :data:`ardae_rl.score.networks.ACTIVATIONS`.
-    ``skip``: x = W z + g(z), W orthogonal and g zero at first. The samples start as N(0, I), and what is Gaussian in their law is left
-    to W, as a flow leaves it to its affine maps.
     """
 
-    def __init__(
-        self, noise_dim: int, dim: int, width: int = 256, layers: int = 3, activation: str = "relu", *, skip: bool = False
-    ) -> None:
+    def __init__(self, noise_dim: int, dim: int, width: int = 256, layers: int = 3, activation: str = "relu") -> None:
         super().__init__()
         if noise_dim < dim:
             raise ValueError(
@@ -32,17 +28,10 @@ class ImplicitMLP(nn.Module):
         self.activation = functional.relu if activation == "relu" else activation_pair(activation)[0]
         self.hidden = mlp_layers(noise_dim, width, layers)
         self.out = Dense(width, dim)
-        self.skip = Dense(noise_dim, dim, bias=False) if skip else None
-        if self.skip is None:
-            nn.init.normal_(self.out.weight)
-        else:
-            nn.init.orthogonal_(self.skip.weight)
-            nn.init.zeros_(self.out.weight)
-            nn.init.zeros_(self.out.bias)
+        nn.init.normal_(self.out.weight)
 
     def forward(self, noise: Tensor) -> Tensor:
         h = noise
         for layer in self.hidden:
             h = self.activation(layer(h))
-        x = self.out(h)
-        return x if self.skip is None else x + self.skip(noise)
+        return self.out(h)

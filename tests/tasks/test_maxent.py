@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from ardae_rl.samplers.spline_flow import effective_parameters
 from ardae_rl.score.estimator import ScoreEstimator
 from ardae_rl.tasks.maxent.config import FlowSettings, MaxEntSettings, SamplerSettings, ScoreSettings
 from ardae_rl.tasks.maxent.penalty import Multipliers
 from ardae_rl.tasks.maxent.problems import GaussianMoments
-from ardae_rl.tasks.maxent.task import MaxEntTask
+from ardae_rl.tasks.maxent.task import MODELS, MaxEntTask
 
 LINE = {"dim": 1, "repeats": 2, "sampler": SamplerSettings(width=64), "score": ScoreSettings(gaussian_residual=False, fits_per_step=4)}
 
@@ -239,3 +240,10 @@ def test_a_smoke_run_is_the_same_experiment_but_short() -> None:
     assert short.steps < 100
     kept = {f.name for f in dataclasses.fields(chosen)} - {"steps", "report_every_steps", "evaluate_every_steps", "emd_samples"}
     assert all(getattr(short, name) == getattr(chosen, name) for name in kept)
+
+
+@pytest.mark.parametrize("sampler", [SamplerSettings(), SamplerSettings(noise_dim=32, width=118)])
+def test_both_methods_have_as_many_numbers_to_train(sampler: SamplerSettings) -> None:
+    chosen = MaxEntSettings(repeats=1, sampler=sampler)
+    implicit, flow = (MODELS[method](chosen, "cpu").sampler.ensemble.stacked for method in ("implicit", "iaf"))
+    assert sum(parameter.numel() for parameter in implicit.parameters()) == pytest.approx(effective_parameters(flow), rel=0.02)

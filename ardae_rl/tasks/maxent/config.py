@@ -42,15 +42,11 @@ class ScoreSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerSettings:
-    """The implicit sampler: ``noise_dim`` standard normal numbers through ``layers`` ELU layers of ``width``.
-
-    ``skip``: a linear map of the noise is added, from which training starts (:class:`ardae_rl.samplers.ImplicitMLP`).
-    """
+    """The implicit sampler: ``noise_dim`` standard normal numbers through ``layers`` ELU layers of ``width``."""
 
     noise_dim: int = 10
     layers: int = 2
     width: int = 128
-    skip: bool = True
 
     def __post_init__(self) -> None:
         positive(self, "noise_dim", "layers", "width")

@@ -111,7 +111,7 @@ class InverseAutoregressiveFlow:
 
 def _implicit(settings: MaxEntSettings) -> ImplicitMLP:
     chosen = settings.sampler
-    return ImplicitMLP(chosen.noise_dim, settings.dim, chosen.width, chosen.layers, "elu", skip=chosen.skip)
+    return ImplicitMLP(chosen.noise_dim, settings.dim, chosen.width, chosen.layers, "elu")
 
 
 def _ardae(settings: MaxEntSettings) -> ARDAE:
