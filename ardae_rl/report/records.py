@@ -56,11 +56,14 @@ def final(evaluations: pd.DataFrame, grid_paths: list[str]) -> pd.DataFrame:
 
 
 def summary(rows: pd.DataFrame, grid_paths: list[str], metrics: list[str]) -> pd.DataFrame:
-    """Mean and standard error over seeds of each grid point, as columns (metric, mean | sem), and their number (seeds,)."""
+    """Mean and standard error over seeds of each grid point, as columns (metric, mean | sem), and their number (seeds,).
+
+    NaN where it is NaN for one of the seeds: a run that diverged does not improve the mean of the others.
+    """
     if not grid_paths:
         rows, grid_paths = rows.assign(all="all"), ["all"]
     grouped = rows.groupby(grid_paths, dropna=False, sort=False)
-    table = grouped[metrics].agg(["mean", "sem"])
+    table = grouped[metrics].agg([("mean", lambda values: values.mean(skipna=False)), ("sem", lambda values: values.sem(skipna=False))])
     table[("seeds", "")] = grouped["seed"].nunique()
     return table
 

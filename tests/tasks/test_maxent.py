@@ -33,7 +33,10 @@ def trained(chosen: MaxEntSettings, steps: int, seed: int = 0) -> MaxEntTask:
 
 @pytest.mark.parametrize("method", ["implicit", "iaf"])
 def test_a_gaussian_in_the_plane_is_found(method: str) -> None:
-    """Where a sampler that knows nothing is more than 1 away, two draws of the answer 0.2, and a nat is a factor of e in volume."""
+    """Where a sampler that knows nothing is more than 1 away, two draws of the answer 0.2, and a nat is a factor of e in volume.
+
+    Constraints that fix all moments of the answer do most of this; what a score must find out, the other closed forms below show.
+    """
     score = ScoreSettings(width=32, lr=1e-2, gaussian_residual=False)  # nothing of the answer but what AR-DAE learns
     chosen = settings(method=method, batch_size=256, steps=1200, emd_samples=500, lr=1e-2, score=score)
     task = MaxEntTask(chosen, seed=0)
