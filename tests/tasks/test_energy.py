@@ -146,9 +146,9 @@ def test_the_score_is_asked_for_in_the_coordinates_it_was_fitted_in(standardisat
     """A sampler far from the origin and far from unit scale, whose learned score is that of its Gaussian."""
     score = ScoreSettings(standardisation=standardisation, scale=20.0, width=32, layers=1, sigmas_per_sample=4, lr=1e-2)  # type: ignore[arg-type]
     method = ScoreMethod(ImplicitMLP(2, 2, width=4, layers=1), settings(batch_size=256, score=score), "cpu")
-    shift, spread = torch.tensor([0.3, -0.2]), torch.tensor([0.05, 0.1])
+    shift, spread = torch.tensor([0.1, -0.05]), torch.tensor([0.05, 0.1])
     method.sampler.forward = lambda noise: shift + spread * noise  # type: ignore[method-assign]
-    for _ in range(60):
+    for _ in range(100):
         method.fit(lambda *shape: torch.randn(*shape))
     x = (shift + spread * torch.randn(2000, 2)).requires_grad_()
     noise = (x.detach() - shift) / spread
@@ -160,14 +160,13 @@ def test_the_score_is_asked_for_in_the_coordinates_it_was_fitted_in(standardisat
 
 @pytest.mark.parametrize("method", ["implicit_ardae", "hierarchical_ardae"])
 def test_samplers_without_a_density_learn_a_potential(method: str) -> None:
-    """Distances as those of the auxiliary method's test; with a score network that learns nothing the sampler collapses."""
+    """As the auxiliary method does in its test; with a score network that learns nothing the sampler collapses."""
     score = ScoreSettings(width=64, layers=2, sigmas_per_sample=1, fits_per_step=3, lr=3e-3)
     chosen = settings(method=method, width=64, batch_size=256, steps=400, lr=3e-3, lr_halvings=2, ema_decay=0.98, score=score)
     found = trained(chosen, 400).evaluate()
-    dead = trained(dataclasses.replace(chosen, steps=400, score=dataclasses.replace(score, lr=1e-30)), 400).evaluate()
-    print(method, found, dead)
-    assert found["coverage"] == 1.0 and found["reverse_kl"] < 1.0
-    assert not dead["energy_distance"] < 3 * found["energy_distance"]
+    dead = trained(dataclasses.replace(chosen, score=dataclasses.replace(score, lr=1e-30)), 400).evaluate()
+    assert found["coverage"] == 1.0 and found["reverse_kl"] < 1.0 and found["energy_distance"] < 0.2
+    assert dead["energy_distance"] > 1
 
 
 def test_fitting_the_score_leaves_the_sampler_alone_and_the_other_way_round() -> None:
