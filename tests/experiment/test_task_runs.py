@@ -8,15 +8,25 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+import yaml
 
+from ardae_rl.plain import rebuild
 from ardae_rl.process import prepare_training_process
+from ardae_rl.tasks.registry import TASKS
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings
 from ardae_rl.tasks.score_error.task import ScoreErrorTask
 from tests.experiment.conftest import Launch
 
 STEPS, REPORT_EVERY, CHECKPOINT_EVERY = 600, 20, 40
 SETTINGS = dataclasses.replace(ScoreErrorSettings(), steps=STEPS, report_every_steps=REPORT_EVERY, evaluate_every_steps=CHECKPOINT_EVERY)
+FEW = {"emd_samples": 100, "evaluate_every_steps": 300}
+SMALL: dict[str, dict[str, Any]] = {
+    "score_error": {"evaluate_every_steps": CHECKPOINT_EVERY},
+    "energy": {**FEW, "batch_size": 64, "score": {"sigmas_per_sample": 1}, "ema_decay": 0.9, "final_emd_samples": 100},
+    "maxent": {**FEW, "dim": 2, "repeats": 2, "batch_size": 64},
+}
 
 EXPERIMENT = f"""\
 name: tiny
@@ -35,21 +45,25 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-def uninterrupted(seed: int) -> tuple[dict[str, Any], list[dict[str, str]]]:
+def uninterrupted(run: str, config: dict[str, Any], seed: int) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """The same trial as a plain loop: the task's last state, and its evaluations as a CSV file would hold them."""
     prepare_training_process()
-    task, evaluations = ScoreErrorTask(SETTINGS, seed=seed), []
+    kind = TASKS[run]
+    trained, evaluations = kind.task()(rebuild(kind.settings, config), seed=seed, device="cpu"), []
     for step in range(1, STEPS + 1):
-        task.step()
-        if step % CHECKPOINT_EVERY == 0:
-            metrics = {"seed": seed, "steps": step, **task.evaluate()}
+        trained.step()
+        if step % config["evaluate_every_steps"] == 0:
+            metrics = {"seed": seed, "steps": step, **trained.evaluate()}
             evaluations.append({name: str(value) for name, value in metrics.items()})
-    return task.state_dict(), evaluations
+    return trained.state_dict(), evaluations
 
 
-def test_killed_processes_leave_no_trace_in_the_result(launch: Launch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("task", SMALL)
+def test_killed_processes_leave_no_trace_in_the_result(task: str, launch: Launch, tmp_path: Path) -> None:
     folder = tmp_path / "tiny" / "seed=0"
-    run = launch(EXPERIMENT)
+    config = {"steps": STEPS, "report_every_steps": REPORT_EVERY, **SMALL[task]}
+    experiment = yaml.safe_dump({"name": "tiny", "run": task, "config": config, "checkpoint": {"every_steps": CHECKPOINT_EVERY}})
+    run = launch(experiment)
     run.wait_until(lambda: len(checkpoints(folder)) >= 2)
     os.kill(json.loads((folder / "result.json").read_text().splitlines()[0])["pid"], signal.SIGKILL)
     run.wait_until(lambda: "seed=0: crashed (1 of 2 restarts used); continuing from its last checkpoint" in run.output)
@@ -59,9 +73,9 @@ def test_killed_processes_leave_no_trace_in_the_result(launch: Launch, tmp_path:
     run.end()
     steps_before = len(rows(folder / "metrics.csv")) * REPORT_EVERY
     assert 0 < steps_before < STEPS
-    resumed = launch(EXPERIMENT, "--resume")
+    resumed = launch(experiment, "--resume")
     assert resumed.finish() == 0, resumed.output
-    state, evaluations = uninterrupted(seed=0)
+    state, evaluations = uninterrupted(task, config, seed=0)
     saved = torch.load(checkpoints(folder)[-1], weights_only=True)["task"]
     assert [int(row["steps"]) for row in rows(folder / "metrics.csv")] == list(range(REPORT_EVERY, STEPS + 1, REPORT_EVERY))
     recorded = [{name: value for name, value in row.items() if name != "seconds"} for row in rows(folder / "evaluations.csv")]
