@@ -30,6 +30,7 @@ from ardae_rl.report.statistics import Estimate, Scores, interquartile_mean, per
 
 MEASURES = {MAXIMUM: "maximum average return", NORMALISED: "normalised average return"}
 ALL = "all"
+ENOUGH_RUNS = 10  # from where on a bootstrap interval of an interquartile mean holds nearly what it promises
 _THRESHOLDS = np.linspace(-0.1, 1.2, 131)
 _CURVES, _PROFILES = "learning_curves.png", "performance_profiles.png"
 
@@ -45,9 +46,14 @@ def write(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Path) -> t
     runs = runs_of(evaluations)
     compared, improvement = returns(runs), improvements(runs)
     output.mkdir(parents=True, exist_ok=True)
-    for name, table in (("evaluations", evaluations), ("runs", runs), ("returns", compared), ("improvement", improvement)):
+    for name, table in (
+        ("evaluations", evaluations.drop(columns="folder")),
+        ("runs", runs),
+        ("returns", compared),
+        ("improvement", improvement),
+    ):
         table.to_csv(output / f"{name}.csv", index=False)
-    goals, goal_figures, goal_problems = multi_goal.read_goals(experiments)
+    goals, goal_figures, goal_problems = multi_goal.read_goals(evaluations)
     problems = problems + goal_problems
     pictures = {method: f"goals_{_file_name(method)}.png" for method in goal_figures}
     for method, name in pictures.items():
@@ -204,7 +210,8 @@ def _sections(
         Section(
             "Returns",
             "Maximum average return: the largest evaluation of a run. Normalised average return: the mean of its evaluations over "
-            "training. Mean ± standard deviation over seeds, then the interquartile mean [95% stratified-bootstrap interval].",
+            "training. Mean ± standard deviation over seeds, then the interquartile mean [95% stratified-bootstrap interval]."
+            + _too_few(compared),
             _returns_table(compared[compared["env"] != ALL]),
         ),
         Section(
@@ -218,6 +225,7 @@ def _sections(
         sections.append(Section("Beside the paper", CAVEAT, beside))
     if len(improvement):
         text = "That a run of X beats one of Y, ties counting half; over all environments the mean of that. At 0.5 there is no difference."
+        text += _too_few(compared)
         sections.append(Section("Probability of improvement", text, _improvement_table(improvement)))
     scale = "Scores: 0 is the mean first evaluation of all runs on an environment, 1 the best method's mean maximum average return there."
     if ALL in set(compared["env"]):
@@ -233,12 +241,22 @@ def _sections(
     return sections
 
 
+def _too_few(compared: pd.DataFrame) -> str:
+    """A warning where a bootstrap has too few runs to resample for its interval to hold the truth as often as it says."""
+    fewest = int(compared.loc[compared["env"] != ALL, "seeds"].min())
+    return f" With only {fewest} runs of a method, its 95% intervals are too narrow." if fewest < ENOUGH_RUNS else ""
+
+
 def _goal_sections(goals: pd.DataFrame, pictures: dict[str, str]) -> list[Section]:
-    text = "Entropy in nats of the goal that 100 rollouts from the origin reach, of ln 4 = 1.386, and the share of them that reach one."
+    text = (
+        "Entropy in nats of the goal that 100 rollouts from the origin reach, of ln 4 = 1.386; the share of them that reach one; and in how "
+        "many steps. Three are enough: a policy that wanders reaches all goals, too, but late."
+    )
     table = goals[["method", "seed"]].copy()
     table["env steps"] = [f"{steps:,}" for steps in goals["env_steps"]]
     table["goal entropy"] = [f"{value:.2f}" for value in goals["goal_entropy"]]
     table["arrive"] = [f"{value:.0%}" for value in goals["success"]]
+    table["mean steps"] = [f"{value:.1f}" for value in goals["steps"]]
     return [Section("Goals reached", text, table), *(Section(f"Goals: {method}", "", picture=name) for method, name in pictures.items())]
 
 

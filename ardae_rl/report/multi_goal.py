@@ -4,10 +4,8 @@ Identity: the entropy of the goal reached, in nats, is 0 for a policy that alway
 alike.
 """
 
-import json
 import math
 import pickle
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,6 @@ from matplotlib.patches import Circle
 import ardae_rl.envs
 from ardae_rl.envs.multi_goal import ARENA, GOAL_RADIUS, GOALS
 from ardae_rl.experiment.problems import Problem
-from ardae_rl.report.records import PARAMS
-from ardae_rl.report.runs import method_name
 from ardae_rl.sac.entropy import Sampler
 
 gym.register_envs(ardae_rl.envs)
@@ -43,6 +39,11 @@ class Rollouts:
     def success(self) -> float:
         """The share of episodes that reached a goal."""
         return float(np.mean([goal >= 0 for goal in self.goals]))
+
+    @property
+    def steps(self) -> float:
+        """How many steps the episodes take that reach a goal, on average: a policy that wanders reaches all of them, but late."""
+        return float(np.mean([len(path) - 1 for path, goal in zip(self.paths, self.goals, strict=True) if goal >= 0] or [math.nan]))
 
     @property
     def goal_entropy(self) -> float:
@@ -69,39 +70,28 @@ def _episode(policy: Sampler, generator: torch.Generator, seed: int) -> tuple[np
     return np.array(path), info["goal"]
 
 
-def read_goals(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[pd.DataFrame, dict[str, Figure], list[Problem]]:
-    """The latest policy of every trial on MultiGoal among these (folder, experiment file).
+def read_goals(evaluations: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Figure], list[Problem]]:
+    """The latest policy of every run on MultiGoal among those of :func:`ardae_rl.report.runs.read_runs`, in their order.
 
-    ``method``, ``seed``, ``env_steps``, ``goal_entropy`` in nats and ``success``, the share of 100 rollouts that arrive, a row per trial;
-    a figure per method, of its first seed; and the trials whose checkpoint cannot be read.
+    ``method``, ``seed``, ``env_steps``, ``goal_entropy`` in nats, ``success``, the share of 100 rollouts that arrive, and ``steps``, how many
+    those take on average, a row per run; a figure per method, of its first seed; and the runs whose checkpoint cannot be read.
     """
     rows: list[dict[str, Any]] = []
     figures: dict[str, Figure] = {}
     problems: list[Problem] = []
-    for trial, params in _trials(experiments):
-        method, seed = method_name(params["settings"]["sac"]), int(params["seed"])
+    runs = evaluations[evaluations["env"] == ENV].drop_duplicates("folder")
+    for method, seed, trial in zip(runs["method"], runs["seed"], runs["folder"], strict=True):
         try:
-            policy = _latest_policy(trial)
+            policy = _latest_policy(Path(trial))
         except (OSError, EOFError, AttributeError, ImportError, KeyError, ValueError, pickle.UnpicklingError) as error:
-            problems.append(Problem(str(trial), "", f"its policy cannot be read, {error}: left out"))
+            problems.append(Problem(trial, "", f"its policy cannot be read, {error}: left out"))
             continue
         drawn = rollouts(policy.sampler)
-        steps = policy.description.env_steps
-        rows.append({"method": method, "seed": seed, "env_steps": steps, "goal_entropy": drawn.goal_entropy, "success": drawn.success})
+        trained = {"method": method, "seed": int(seed), "env_steps": policy.description.env_steps}
+        rows.append({**trained, "goal_entropy": drawn.goal_entropy, "success": drawn.success, "steps": drawn.steps})
         if method not in figures:
             figures[method] = figure(policy.sampler, title=f"{method}, seed {seed}")
     return pd.DataFrame(rows), figures, problems
-
-
-def _trials(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> list[tuple[Path, dict[str, Any]]]:
-    found = []
-    for folder, experiment in experiments:
-        for path in sorted(folder.glob(f"*/{PARAMS}")) if experiment.get("env") == ENV else []:
-            try:
-                found.append((path.parent, json.loads(path.read_text(encoding="utf-8"))))
-            except (OSError, ValueError):
-                continue  # its evaluations cannot be told either, which is reported with them
-    return found
 
 
 def _latest_policy(trial: Path) -> Any:

@@ -29,7 +29,7 @@ def read_runs(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[pd.Da
     """All evaluations of all finished runs of these (folder, experiment file), and a problem for everything left out.
 
     Columns: ``env``, ``method`` (:func:`method_name`, told apart where needed), ``seed``, ``experiment``, ``env_steps``, ``updates``,
-    ``return_mean``, ``returns``; a row per evaluation. Raises InvalidExperimentError, with all problems, where no run is finished.
+    ``return_mean``, ``returns``, ``folder`` of the run; a row per evaluation. Raises InvalidExperimentError, with all problems, where no run is finished.
     """
     trials: list[pd.DataFrame] = []
     problems: list[Problem] = []
@@ -48,7 +48,7 @@ def read_runs(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[pd.Da
         problems.append(Problem(twice["experiment"].iloc[0], f"seed {seed}", message))
     order = rows["base"].map(METHODS.index)
     kept = rows[~repeated].assign(order=order).sort_values(["env", "order", *RUN[1:], "env_steps"], kind="stable")
-    return kept[[*RUN, "experiment", "env_steps", "updates", "return_mean", "returns"]].reset_index(drop=True), problems
+    return kept[[*RUN, "experiment", "env_steps", "updates", "return_mean", "returns", "folder"]].reset_index(drop=True), problems
 
 
 def method_name(sac: dict[str, Any]) -> str:
@@ -83,7 +83,13 @@ def _read_trial(folder: Path, experiment: dict[str, Any]) -> pd.DataFrame:
     rows = _read_evaluations(folder / EVALUATIONS)
     _check_finished(rows, experiment["stop"], settings["evaluation"]["every_env_steps"])
     point = {path: _at(settings, path) for path in experiment["grid_search"]}
-    labels = {"env": params["env"], "experiment": experiment["name"], "base": method_name(settings["sac"]), "point": trial_name(point)}
+    labels = {
+        "env": params["env"],
+        "experiment": experiment["name"],
+        "base": method_name(settings["sac"]),
+        "point": trial_name(point),
+        "folder": str(folder),
+    }
     return rows.assign(**labels)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from ardae_rl.envs.multi_goal import GOALS
 from ardae_rl.report.multi_goal import ENV, Rollouts, figure, first_actions, read_goals, rollouts
 from ardae_rl.report.records import read_experiment
+from ardae_rl.report.runs import read_runs
 from ardae_rl.rllib.checkpoint import read_policy
 from tests.report.study import SAC, write_experiment
 from tests.rllib.small import small_config
@@ -52,11 +53,12 @@ def test_goal_entropy_by_hand() -> None:
     assert Rollouts([], [0, 0, 1, 3]).goal_entropy == pytest.approx(1.5 * math.log(2))
     assert Rollouts([], [0, 0, -1, -1]).goal_entropy == 0
     assert Rollouts([], [0, 0, -1, -1]).success == 0.5
+    assert Rollouts([np.zeros((steps + 1, 2)) for steps in (3, 5, 30)], [0, 2, -1]).steps == 4
 
 
 def test_a_policy_that_stays_reaches_no_goal() -> None:
     drawn = rollouts(Still([0]), count=10)
-    assert (drawn.success, drawn.goal_entropy) == (0, 0) and {len(path) for path in drawn.paths} == {31}
+    assert (drawn.success, drawn.goal_entropy) == (0, 0) and math.isnan(drawn.steps) and {len(path) for path in drawn.paths} == {31}
 
 
 def test_rollouts_start_at_the_origin_and_repeat_with_their_seed() -> None:
@@ -88,10 +90,17 @@ def test_goals_are_those_of_the_latest_policy_of_every_trial_on_multi_goal(tmp_p
     algorithm.save_to_path(str(latest))
     algorithm.stop()
     (folders[0] / "seed=0" / "checkpoint_000000").mkdir()
-    goals, figures, problems = read_goals([(folder, read_experiment(folder)) for folder in folders])
+    goals, figures, problems = read_goals(read_runs([(folder, read_experiment(folder)) for folder in folders])[0])
     expected = rollouts(read_policy(latest).sampler)
     assert goals.to_dict("records") == [
-        {"method": "SAC", "seed": 0, "env_steps": 0, "goal_entropy": expected.goal_entropy, "success": expected.success}
+        {
+            "method": "SAC",
+            "seed": 0,
+            "env_steps": 0,
+            "goal_entropy": expected.goal_entropy,
+            "success": expected.success,
+            "steps": expected.steps,
+        }
     ]
     assert list(figures) == ["SAC"]
     assert [str(problem) for problem in problems] == [
