@@ -249,8 +249,8 @@ def _too_few(compared: pd.DataFrame) -> str:
 
 def _goal_sections(goals: pd.DataFrame, pictures: dict[str, str]) -> list[Section]:
     text = (
-        "Entropy in nats of the goal that 100 rollouts from the origin reach, of ln 4 = 1.386; the share of them that reach one; and in how "
-        "many steps. Three are enough: a policy that wanders reaches all goals, too, but late."
+        "Entropy in nats of the goal that 100 rollouts from the origin reach, of ln 4 = 1.386; the share of them that reach one; and in "
+        "how many steps. Three are enough: a policy that wanders reaches all goals, too, but late."
     )
     table = goals[["method", "seed"]].copy()
     table["env steps"] = [f"{steps:,}" for steps in goals["env_steps"]]

@@ -43,7 +43,8 @@ class Rollouts:
     @property
     def steps(self) -> float:
         """How many steps the episodes take that reach a goal, on average: a policy that wanders reaches all of them, but late."""
-        return float(np.mean([len(path) - 1 for path, goal in zip(self.paths, self.goals, strict=True) if goal >= 0] or [math.nan]))
+        lengths = [len(path) - 1 for path, goal in zip(self.paths, self.goals, strict=True) if goal >= 0]
+        return float(np.mean(lengths)) if lengths else math.nan
 
     @property
     def goal_entropy(self) -> float:
@@ -73,8 +74,8 @@ def _episode(policy: Sampler, generator: torch.Generator, seed: int) -> tuple[np
 def read_goals(evaluations: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Figure], list[Problem]]:
     """The latest policy of every run on MultiGoal among those of :func:`ardae_rl.report.runs.read_runs`, in their order.
 
-    ``method``, ``seed``, ``env_steps``, ``goal_entropy`` in nats, ``success``, the share of 100 rollouts that arrive, and ``steps``, how many
-    those take on average, a row per run; a figure per method, of its first seed; and the runs whose checkpoint cannot be read.
+    ``method``, ``seed``, ``env_steps``, ``goal_entropy`` in nats, ``success``, the share of 100 rollouts that arrive, and ``steps``, how
+    many those take on average, a row per run; a figure per method, of its first seed; and the runs whose checkpoint cannot be read.
     """
     rows: list[dict[str, Any]] = []
     figures: dict[str, Figure] = {}

@@ -29,7 +29,8 @@ def read_runs(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[pd.Da
     """All evaluations of all finished runs of these (folder, experiment file), and a problem for everything left out.
 
     Columns: ``env``, ``method`` (:func:`method_name`, told apart where needed), ``seed``, ``experiment``, ``env_steps``, ``updates``,
-    ``return_mean``, ``returns``, ``folder`` of the run; a row per evaluation. Raises InvalidExperimentError, with all problems, where no run is finished.
+    ``return_mean``, ``returns``, ``folder`` of the run; a row per evaluation. Raises InvalidExperimentError, with all problems, where no
+    run is finished.
     """
     trials: list[pd.DataFrame] = []
     problems: list[Problem] = []

@@ -19,7 +19,7 @@ CONFIGS = {
     "gaussian": SACConfig(policy="gaussian", gaussian=GAUSSIAN),
     "radial": SACConfig(policy="flow", gaussian=GAUSSIAN, flow=FlowPolicyConfig(flows=2)),
     "spline": SACConfig(policy="flow", gaussian=GAUSSIAN, flow=FlowPolicyConfig(kind="spline", flows=2, bins=4, width=8)),
-    "implicit": SACConfig(implicit=ImplicitPolicyConfig(noise_dim=4, encoder_layers=2, width=8, activation="tanh")),
+    "implicit": SACConfig(implicit=ImplicitPolicyConfig(noise_dim=4, encoder_layers=2, head_layers=3, width=8, activation="silu")),
 }
 KINDS = pytest.mark.parametrize("kind", CONFIGS)
 
@@ -95,6 +95,25 @@ print(load_policy(Path({str(path)!r}))(torch.ones(1, 3)).tolist())
     )
     assert done.returncode == 0, done.stderr
     torch.testing.assert_close(torch.tensor(json.loads(done.stdout)), policy(torch.ones(1, 3)))
+
+
+def test_the_lines_in_the_docs_read_an_implicit_policy_with_torch_alone(tmp_path: Path) -> None:
+    """Where neither this package nor safetensors can be imported."""
+    policy = policy_of("implicit")
+    save_policy(policy, tmp_path / "policy.safetensors")
+    lines = (ROOT / "docs/using-a-policy.md").read_text().split("```python\n")[1].split("```")[0]
+    script = f"""
+import sys
+sys.modules |= dict.fromkeys(["ardae_rl", "safetensors", "ray", "gymnasium"])  # importing them is an error
+{lines}
+print(json.dumps(act(weights, facts, torch.ones(2, 3), torch.full((2, facts["noise_dim"]), 0.5)).tolist()))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    shown, actions = done.stdout.splitlines()
+    assert shown.startswith("Hopper-v5 tensor(")
+    expected = policy(torch.ones(2, 3), torch.full((2, policy.noise_dim), 0.5))
+    torch.testing.assert_close(torch.tensor(json.loads(actions)), expected)
 
 
 def test_files_that_are_missing_or_of_another_format_are_refused(tmp_path: Path) -> None:
