@@ -1,9 +1,10 @@
-"""Folders that are complete or absent, and patience with a disk that is full or away for a moment.
+"""Folders and files that are complete or absent, and patience with a disk that is full or away for a moment.
 
 Identity: written aside, flushed to disk, renamed: a name stands for something whole, whenever and however the writer is stopped.
 Not here: what is written (``checkpoints.py``, ``records.py``, ``rllib/replay.py``).
 """
 
+import errno
 import logging
 import os
 import shutil
@@ -52,6 +53,30 @@ def write_whole(folder: Path, fill: Callable[[Path], object]) -> None:
     os.rename(partial, folder)
     sync(folder.parent)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Make ``content`` what is in the file ``path``. Raises OSError if the disk fails; then, as after a crash, it holds what it held."""
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        aside.write_bytes(content)
+        sync(aside)
+        os.replace(aside, path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def append_whole(path: Path, content: bytes) -> None:
+    """Add ``content`` to the end of a file. Raises OSError if the disk fails; then none of it was added."""
+    with path.open("ab", buffering=0) as file:
+        size = file.tell()
+        try:
+            if file.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            file.truncate(size)
+            raise
 
 
 def _sync_tree(folder: Path) -> None:

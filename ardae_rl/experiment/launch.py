@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from ardae_rl.disk import append_whole, replace_file
 from ardae_rl.experiment.display import Display, Row
 from ardae_rl.experiment.plan import (
     Footprint,
@@ -56,7 +57,8 @@ def run(experiment: Experiment, *, resume: bool, address: str | None, may_grow: 
     Returns the exit code: 0 if every trial finished, 1 if one failed, 128 + the signal if the run was interrupted.
 
     Raises:
-        InvalidExperimentError: no cluster at ``address``, or one on which a trial can never start. Nothing was written.
+        InvalidExperimentError: no cluster at ``address``, or one on which a trial can never start, or no room for the record of the run.
+            Nothing that was there has changed.
     """
     with cluster(address) as dashboard:
         check_resources(experiment, may_grow=may_grow, console=console)
@@ -149,11 +151,17 @@ def obstacle(experiment: Experiment, nodes: Sequence[Resources]) -> str | None:
 
 
 def _record(experiment: Experiment) -> None:
-    experiment.folder.mkdir(parents=True, exist_ok=True)
-    (experiment.folder / RECORD).write_text(to_yaml(experiment), encoding="utf-8")
-    with (experiment.folder / PROVENANCE).open("a", encoding="utf-8") as file:  # a line per start: a resumed run may meet other versions
-        file.write(json.dumps(provenance()) + "\n")
-    _log_to(experiment.folder / "driver.log")
+    """Write what is run, and by which versions, into its folder. Raises InvalidExperimentError where the disk does not take it."""
+    record, content = experiment.folder / RECORD, to_yaml(experiment).encode()
+    try:
+        experiment.folder.mkdir(parents=True, exist_ok=True)
+        if not record.is_file() or record.read_bytes() != content:
+            replace_file(record, content)
+        append_whole(experiment.folder / PROVENANCE, f"{json.dumps(provenance())}\n".encode())  # a resumed run may meet other versions
+        _log_to(experiment.folder / "driver.log")
+    except OSError as error:
+        advice = "make room, or see that the disk is there, and give the same command again"
+        raise InvalidExperimentError([Problem("storage_path", "", f"cannot write to {experiment.folder}: {error}; {advice}")]) from error
 
 
 def _log_to(path: Path) -> None:
