@@ -99,7 +99,7 @@ class SACARDAETrial(WholeCheckpoints, SACARDAE):
     def save(self, checkpoint_dir: str | None = None) -> Any:
         saved = super().save(checkpoint_dir)
         if checkpoint_dir is None and self.stores_locally():
-            self.replay.moved_to(Path(saved.checkpoint.path) / REPLAY_DIRECTORY)
+            self.replay.remember(Path(saved.checkpoint.path) / REPLAY_DIRECTORY)
         return saved
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -82,6 +82,29 @@ def test_unchanged_replay_chunks_are_shared_and_an_old_checkpoint_can_go(storage
     restored.stop()
 
 
+def test_a_checkpoint_that_fails_after_its_replay_was_written_costs_the_next_no_link(
+    storage: StorageContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ardae_rl.disk.WAITS_S", (0.0,))
+    trial = make_trial(storage)
+    fill(trial, 20_000)
+    first = Path(trial.save().checkpoint.path)
+    fill(trial, 10)
+    fails, rest = iter([True]), SACARDAETrial.get_state
+
+    def get_state(self: SACARDAETrial, *args: Any, **kwargs: Any) -> Any:
+        if next(fails, False):
+            raise OSError("No space left on device")
+        return rest(self, *args, **kwargs)
+
+    monkeypatch.setattr(SACARDAETrial, "get_state", get_state)  # RLlib calls it once the replay buffer is on disk
+    second = Path(trial.save().checkpoint.path)
+    assert next(fails, None) is None, "the first attempt did not fail: this test would show nothing"
+    trial.stop()
+    chunks = [sorted((folder / "replay").glob("chunk-*")) for folder in (first, second)]
+    assert [one.samefile(two) for one, two in zip(*chunks, strict=True)] == [True, False]
+
+
 def test_rllib_opens_a_checkpoint_that_tune_wrote(storage: StorageContext) -> None:
     trial = make_trial(storage)
     for _ in range(2):
