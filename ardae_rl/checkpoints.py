@@ -7,6 +7,7 @@ Not here: what a checkpoint holds (``save_checkpoint`` of each trial).
 """
 
 import shutil
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 from pyarrow.fs import LocalFileSystem
 from ray import tune
 from ray.train._internal.session import _TrainingResult
+from ray.train._internal.storage import _VALIDATE_STORAGE_MARKER_FILENAME
+from ray.util import get_node_ip_address
 
 from ardae_rl.disk import patiently, write_whole
 
@@ -29,10 +32,35 @@ class WholeCheckpoints(tune.Trainable):
             return super().save(checkpoint_dir)
         self._storage._update_checkpoint_index({})
         folder = Path(self._storage.checkpoint_fs_path)
-        patiently(lambda: write_whole(folder, lambda partial: self.save_checkpoint(str(partial))))
+        patiently(lambda: self._write_checkpoint(folder))
         self._remove_unnoted()
         checkpoint = tune.Checkpoint(str(folder), self._storage.storage_filesystem)
         return _TrainingResult(checkpoint=checkpoint, metrics=dict(self._last_result or {}))
+
+    def _write_checkpoint(self, folder: Path) -> None:
+        self._check_storage()
+        write_whole(folder, lambda partial: self.save_checkpoint(str(partial)))
+
+    def own_folder(self) -> Path:
+        """Where this trial's records go, made if it is not there: beside its checkpoints, or, if it has no such place, among Ray's logs.
+
+        Raises FileNotFoundError if this machine does not have the storage path that the driver has.
+        """
+        if not self.stores_locally():
+            return Path(self.logdir)
+        self._check_storage()
+        folder = Path(self._storage.trial_fs_path)
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def _check_storage(self) -> None:
+        """Without this a trial on a machine that lacks the mount would train on, onto that machine's own disk, and all of it be lost."""
+        experiment = Path(self._storage.experiment_fs_path)
+        if not (experiment / _VALIDATE_STORAGE_MARKER_FILENAME).is_file():  # the driver leaves it there
+            raise FileNotFoundError(
+                f"{experiment} as the driver sees it is not on machine {socket.gethostname()} ({get_node_ip_address()}): "
+                f"mount the storage path there, too, or name a folder that every machine mounts with --storage-path DIR"
+            )
 
     def stores_locally(self) -> bool:
         """Whether this trial's folder is on a file system of this machine."""

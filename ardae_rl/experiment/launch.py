@@ -316,7 +316,8 @@ def _cause(error: Exception) -> str:
     from ray.exceptions import RayTaskError
 
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1] if isinstance(error, RayTaskError) else lines[0]
+    raised_in_trial = isinstance(error, RayTaskError) or "raised in its creation task" in lines[0]
+    return lines[-1] if raised_in_trial else lines[0]
 
 
 def _close(experiment: Experiment, trials: list[TrialSummary], console: Console) -> None:

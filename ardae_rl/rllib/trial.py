@@ -68,8 +68,7 @@ class SACARDAETrial(WholeCheckpoints, SACARDAE):
     def setup(self, config: SACARDAEConfig) -> None:
         super().setup(config)
         self._recorded_evaluations = 0
-        folder = Path(self._storage.trial_fs_path) if self.stores_locally() else Path(self.logdir)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self.own_folder()
         self._evaluation_file = RecordFile(folder / "evaluations.csv", EVALUATION_COLUMNS, steps="env_steps")
         self._metrics_file = RecordFile(folder / "metrics.csv", METRICS_COLUMNS, steps="env_steps")
         self._published = Monitor(experiment=folder.parent.name, trial=folder.name, env=str(config.env), method=config.sac.policy)

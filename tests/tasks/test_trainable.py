@@ -2,15 +2,18 @@
 
 import csv
 import dataclasses
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import torch
 from ray.train._internal.storage import StorageContext
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from ardae_rl.experiment.launch import _cause
 from ardae_rl.tasks.energy.config import EnergySettings, ScoreSettings
 from ardae_rl.tasks.maxent.config import MaxEntSettings
 from ardae_rl.tasks.registry import TASKS, TaskKind
@@ -188,6 +191,33 @@ def test_a_trial_in_a_used_process_equals_one_in_a_fresh_process(make: Make, tmp
     for file in ("metrics.csv", "evaluations.csv"):
         assert without_times(records(tmp_path, "next", file)) == without_times(records(tmp_path, "fresh", file))
     assert {row["seed"] for row in records(tmp_path, "used", "metrics.csv")} == {"8"}
+
+
+def test_a_machine_without_the_storage_path_is_named_and_nothing_is_written_there(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ardae_rl.disk.WAITS_S", ())
+    trial, experiment = make("a"), tmp_path / "experiment"
+    trial.train()
+    elsewhere = storage(tmp_path, "b")
+    experiment.rename(tmp_path / "away")
+    message = rf"{experiment} as the driver sees it is not on machine {socket.gethostname()} \([0-9.]+\): mount the storage path there"
+    with pytest.raises(FileNotFoundError, match=message):
+        trial.save()
+    with pytest.raises(FileNotFoundError, match=message):
+        TaskTrial(config_of("counting", CountingSettings(), 0), storage=elsewhere)
+    assert not experiment.exists()
+    experiment.mkdir()  # a folder of the same name on its own disk
+    with pytest.raises(FileNotFoundError, match=message):
+        trial.save()
+    assert list(experiment.iterdir()) == []
+
+
+def test_what_is_raised_while_a_trial_is_made_is_its_cause() -> None:
+    actor = ray.remote(TaskTrial).remote(config_of("unheard-of", CountingSettings(), 0))
+    with pytest.raises(ray.exceptions.RayActorError) as caught:
+        ray.get(actor.train.remote())
+    assert _cause(caught.value) == "KeyError: 'unheard-of'"
 
 
 def test_seeds_differ_and_repeat(make: Make) -> None:
