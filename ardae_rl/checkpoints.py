@@ -2,10 +2,11 @@
 
 Tune copies a checkpoint file by file, so a full disk or a kill leaves half of one, and its driver notes a checkpoint only some time after
 it was written, so a killed driver forgets the last. Here the trial's own folder is the truth: what is called ``checkpoint_*`` in it is
-complete, and the last of them is the one to continue from.
-Not here: what a checkpoint holds (``save_checkpoint`` of each trial).
+complete, and the last of them is the one to continue from; should the disk have spoilt it since, the one before.
+Not here: what a checkpoint holds (``save_checkpoint`` and ``load_from`` of each trial).
 """
 
+import logging
 import shutil
 import socket
 from collections.abc import Sequence
@@ -19,6 +20,9 @@ from ray.train._internal.storage import _VALIDATE_STORAGE_MARKER_FILENAME
 from ray.util import get_node_ip_address
 
 from ardae_rl.disk import patiently, write_whole
+from ardae_rl.notes import pass_warnings_on
+
+logger = logging.getLogger(__name__)
 
 
 class WholeCheckpoints(tune.Trainable):
@@ -51,6 +55,7 @@ class WholeCheckpoints(tune.Trainable):
         self._check_storage()
         folder = Path(self._storage.trial_fs_path)
         folder.mkdir(exist_ok=True)
+        pass_warnings_on(folder)
         return folder
 
     def _check_storage(self) -> None:
@@ -66,23 +71,39 @@ class WholeCheckpoints(tune.Trainable):
         """Whether this trial's folder is on a file system of this machine."""
         return self._storage is not None and isinstance(self._storage.storage_filesystem, LocalFileSystem)
 
-    def latest_checkpoint(self, known: str) -> Path:
-        """``known``, or a later checkpoint of this trial that its driver did not live to note. Later ones are numbered from there on."""
-        path = Path(known).resolve()
-        own = self._own_checkpoints()
-        if path not in own:
-            return path
-        self._unnoted = own[own.index(path) + 1 :]
-        self._storage.current_checkpoint_index = int(own[-1].name.rpartition("_")[2])
-        return own[-1]
+    def load_from(self, folder: Path) -> None:
+        """Take over everything from the checkpoint ``folder``, whatever an attempt that failed left behind. Each trial says how."""
+        raise NotImplementedError
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Tune's: continue from ``checkpoint_dir``, or from a later checkpoint of this trial that its driver did not live to note."""
+        known, own = Path(checkpoint_dir).resolve(), self._own_checkpoints()
+        if known in own:
+            self._unnoted = own[own.index(known) + 1 :]
+            self._load_last_whole(own)
+        else:
+            self.load_from(known)
 
     def take_over(self) -> bool:
         """Continue from what an earlier attempt left in this trial's folder, though Tune knows of no checkpoint; False if there is none."""
         own = self._own_checkpoints()
         if own:
-            self.load_checkpoint(str(own[-1]))
+            self._load_last_whole(own)
         self._unnoted = own
         return bool(own)
+
+    def _load_last_whole(self, own: Sequence[Path]) -> None:
+        """Continue from the last of ``own`` that can be read; the next is numbered after all of them. None: raises what the last raised."""
+        self._storage.current_checkpoint_index = int(own[-1].name.rpartition("_")[2])
+        errors: list[Exception] = []
+        for folder in reversed(own):
+            try:
+                return self.load_from(folder)
+            except Exception as error:  # of pickle, torch, safetensors, RLlib: damage has many names
+                errors.append(error)
+                cause = str(error).strip().partition("\n")[0]
+                logger.warning("%s cannot be read (%s): going back to the checkpoint before it", folder, cause or type(error).__name__)
+        raise errors[0]
 
     def _own_checkpoints(self) -> list[Path]:
         """The earliest first."""

@@ -18,8 +18,10 @@ from ray.tune.result import SHOULD_CHECKPOINT
 from ardae_rl.experiment.display import Display, Row
 from ardae_rl.experiment.plan import total_steps
 from ardae_rl.experiment.schema import Experiment
+from ardae_rl.notes import collect_notes
 
 STOP_TIMEOUT_S = 180.0
+NOTES_PERIOD_S = 2.0
 
 
 class Watcher(Callback):
@@ -28,7 +30,7 @@ class Watcher(Callback):
     def __init__(self) -> None:
         self._stop_requested = self._has_shown_past = False
         self._awaited: set[str] | None = None
-        self._deadline = 0.0
+        self._deadline = self._collected = 0.0
 
     def __reduce__(self) -> tuple[Callable[[], "Watcher"], tuple[()]]:
         # Tune stores its callbacks with the experiment; a restored one must talk to the process that resumed it.
@@ -67,8 +69,16 @@ class Watcher(Callback):
             self._has_shown_past = True
             self._display.expect(self._row(trial, trial.last_result) for trial in trials if self._reporting.steps in trial.last_result)
         self._display.refresh((str(trial), trial.status) for trial in trials)
+        self._pass_notes_on()
         if self._stop_requested:
             self._stop_when_saved({trial.trial_id for trial in trials if trial.status == Trial.RUNNING})
+
+    def _pass_notes_on(self) -> None:
+        now = time.monotonic()
+        if now - self._collected >= NOTES_PERIOD_S:
+            self._collected = now
+            for trial, text in collect_notes(self._experiment.folder):
+                self._display.note(f"{trial}: {text}")
 
     def _is_due(self, trial: Trial, result: dict[str, Any]) -> bool:
         every = self._experiment.checkpoint_every

@@ -104,8 +104,8 @@ class SACARDAETrial(WholeCheckpoints, SACARDAE):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         self.save_to_path(checkpoint_dir)
 
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        super().load_checkpoint(str(self.latest_checkpoint(checkpoint_dir)))
+    def load_from(self, folder: Path) -> None:
+        self.restore_from_path(folder)
         self._recorded_evaluations = len(self.evaluations)
         self._cut_records()
 

@@ -135,8 +135,8 @@ class TaskTrial(WholeCheckpoints):
         torch.save({"task": self._task.state_dict(), "random": _random_state(), **progress}, content)
         (Path(checkpoint_dir) / CHECKPOINT_FILE).write_bytes(content.getbuffer())
 
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        state = torch.load(self.latest_checkpoint(checkpoint_dir) / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
+    def load_from(self, folder: Path) -> None:
+        state = torch.load(folder / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
         self._task.load_state_dict(state["task"])
         _set_random_state(state["random"])
         self._steps, self._seconds = state["steps"], state["seconds"]

@@ -134,6 +134,20 @@ def test_a_checkpoint_that_a_crash_left_half_written_is_written_again(storage: S
     restored.stop()
 
 
+def test_a_damaged_replay_buffer_sends_the_trial_back_to_the_checkpoint_before(storage: StorageContext) -> None:
+    trial = make_trial(storage)
+    for _ in range(2):
+        trial.train()
+        saved = Path(trial.save().checkpoint.path)
+    trial.stop()
+    (chunk,) = (saved / "replay").glob("chunk-*")
+    chunk.write_bytes(chunk.read_bytes()[:-4])
+    restored = make_trial(storage)
+    restored.restore(str(saved))
+    assert (restored.env_steps, len(restored.replay), restored.num_updates) == (40, 40, 0)
+    restored.stop()
+
+
 def test_records_are_cut_back_to_the_checkpoint_on_restore(storage: StorageContext) -> None:
     trial = make_trial(storage)
     for _ in range(2):

@@ -14,6 +14,7 @@ from ray.train._internal.storage import StorageContext
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ardae_rl.experiment.launch import _cause
+from ardae_rl.notes import collect_notes
 from ardae_rl.tasks.energy.config import EnergySettings, ScoreSettings
 from ardae_rl.tasks.maxent.config import MaxEntSettings
 from ardae_rl.tasks.registry import TASKS, TaskKind
@@ -251,6 +252,37 @@ def test_a_task_that_reports_otherwise_than_it_declared_is_stopped_with_the_reas
     trial.train()
     with pytest.raises(ValueError, match=r"metrics\.csv has no column for late \(it has seed, .*position\); report them from the first"):
         trial.train()
+
+
+@pytest.mark.parametrize("known_to_tune", [True, False])
+def test_a_checkpoint_that_the_disk_spoilt_costs_one_interval_and_a_note(make: Make, tmp_path: Path, known_to_tune: bool) -> None:
+    whole = make("whole")
+    finish(whole)
+    first, folder = make("a"), tmp_path / "experiment" / "a"
+    collect_notes(folder.parent)
+    first.train(), first.save(), first.train()
+    last = Path(first.save().checkpoint.path)
+    content = (last / CHECKPOINT_FILE).read_bytes()
+    (last / CHECKPOINT_FILE).write_bytes(content[: len(content) // 2])
+    second = make("a")
+    if known_to_tune:
+        second.restore(str(last))
+    finish(second)
+    ((trial, text),) = collect_notes(folder.parent)
+    assert trial == "a" and text.startswith(f"{last} cannot be read (") and text.endswith("going back to the checkpoint before it")
+    assert_equal(end_state(second, tmp_path / "end-a"), end_state(whole, tmp_path / "end-whole"))
+    assert Path(second.save().checkpoint.path).name > last.name
+    assert [row["steps"] for row in records(tmp_path, "a", "metrics.csv")] == ["3", "6", "7"]
+
+
+def test_where_no_checkpoint_can_be_read_the_newest_says_why(make: Make) -> None:
+    trial = make("a")
+    for _ in range(2):
+        trial.train()
+        saved = Path(trial.save().checkpoint.path)
+        (saved / CHECKPOINT_FILE).unlink()
+    with pytest.raises(FileNotFoundError, match=saved.name):
+        make("a").restore(str(saved))
 
 
 @pytest.mark.parametrize("noted", [True, False])
