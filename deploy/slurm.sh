@@ -58,11 +58,7 @@ if ! wait -n "${pids[@]}"; then # the first to end should be the one that waits 
   exit 1
 fi
 
-resume=()
-if ((${SLURM_RESTART_COUNT:-0} > 0)); then
-  resume=(--resume)
-fi
-"$python" scripts/tune.py "$@" "${resume[@]}" --address "$ip:$port" &
+"$python" scripts/tune.py "$@" --auto-resume --address "$ip:$port" &
 driver=$!
 trap 'kill -TERM "$driver"' TERM
 code=0
