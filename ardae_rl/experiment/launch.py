@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 # Tune stores the state of the experiment this often; what a killed driver can lose is a checkpoint younger than this.
 SNAPSHOT_PERIOD_S = 0.5
 CONNECT_TIMEOUT_S = 10.0
+ONE_REQUEST_S = 5.0
 MAX_NAMES = 10
 
 _QUIET = {
@@ -278,16 +280,23 @@ def _restored(experiment: Experiment, display: Display) -> "tune.Tuner":
 
 @contextmanager
 def _graceful_stop() -> Iterator[list[int]]:
-    """Ctrl-C or SIGTERM asks the watcher to stop; the second raises KeyboardInterrupt. Yields the signals received so far."""
+    """Ctrl-C or SIGTERM asks the watcher to stop; Ctrl-C again raises KeyboardInterrupt. Yields the signals received so far.
+
+    One request may arrive several times: ``ray job stop`` signals every process of a sweep, and the sweep passes its signal on.
+    """
     from ardae_rl.experiment.watch import watcher
 
     received: list[int] = []
+    first = 0.0
 
     def handle(signum: int, frame: object) -> None:
+        nonlocal first
         received.append(signum)
-        if len(received) > 1:
+        if len(received) == 1:
+            first = time.monotonic()
+            watcher().request_stop()
+        elif signum == signal.SIGINT and time.monotonic() - first > ONE_REQUEST_S:
             raise KeyboardInterrupt
-        watcher().request_stop()
 
     before = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -90,7 +90,8 @@ class Watcher(Callback):
             self._awaited, self._deadline = set(running), time.monotonic() + STOP_TIMEOUT_S
             count = f"{len(running)} running trial{'s' * (len(running) != 1)}"
             self._display.note(
-                f"Stopping: waiting for a checkpoint of {count}. Ctrl-C again stops at once and keeps the checkpoints there are."
+                f"Stopping: waiting for a checkpoint of {count}. "
+                "Ctrl-C again, in a few seconds, stops at once and keeps the checkpoints there are."
             )
         self._awaited &= running
         if not self._awaited or time.monotonic() > self._deadline:
