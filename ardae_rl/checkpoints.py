@@ -17,6 +17,7 @@ from pyarrow.fs import LocalFileSystem
 from ray import tune
 from ray.train._internal.session import _TrainingResult
 from ray.train._internal.storage import _VALIDATE_STORAGE_MARKER_FILENAME
+from ray.tune.result import TRAINING_ITERATION
 from ray.util import get_node_ip_address
 
 from ardae_rl.disk import patiently, write_whole
@@ -70,6 +71,16 @@ class WholeCheckpoints(tune.Trainable):
     def stores_locally(self) -> bool:
         """Whether this trial's folder is on a file system of this machine."""
         return self._storage is not None and isinstance(self._storage.storage_filesystem, LocalFileSystem)
+
+    def restore(self, checkpoint_path: Any) -> Any:
+        """Tune's. A killed driver may have known only of checkpoints that have given way to later ones since: then from the last of those.
+
+        Tune writes down what it knows every ten seconds at most, and less often the more trials there are.
+        """
+        gone = isinstance(checkpoint_path, _TrainingResult) and self.stores_locally() and not Path(checkpoint_path.checkpoint.path).exists()
+        if not (gone and self.take_over()):
+            return super().restore(checkpoint_path)
+        self._iteration = checkpoint_path.metrics.get(TRAINING_ITERATION, 0)
 
     def load_from(self, folder: Path) -> None:
         """Take over everything from the checkpoint ``folder``, whatever an attempt that failed left behind. Each trial says how."""

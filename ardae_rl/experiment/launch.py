@@ -36,8 +36,6 @@ from ardae_rl.provenance import provenance
 if TYPE_CHECKING:
     from ray import tune
 
-# Tune stores the state of the experiment this often; what a killed driver can lose is a checkpoint younger than this.
-SNAPSHOT_PERIOD_S = 0.5
 CONNECT_TIMEOUT_S = 10.0
 ONE_REQUEST_S = 5.0
 MAX_NAMES = 10
@@ -47,7 +45,6 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": str(SNAPSHOT_PERIOD_S),
 }
 
 

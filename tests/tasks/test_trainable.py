@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -273,6 +274,21 @@ def test_a_checkpoint_that_the_disk_spoilt_costs_one_interval_and_a_note(make: M
     assert_equal(end_state(second, tmp_path / "end-a"), end_state(whole, tmp_path / "end-whole"))
     assert Path(second.save().checkpoint.path).name > last.name
     assert [row["steps"] for row in records(tmp_path, "a", "metrics.csv")] == ["3", "6", "7"]
+
+
+def test_a_checkpoint_that_gave_way_before_its_driver_noted_the_next_is_followed_by_the_last(make: Make, tmp_path: Path) -> None:
+    trial = make("a")
+    results = [(trial.train(), trial.save())[1] for _ in range(2)]
+    known, last = (Path(result.checkpoint.path) for result in results)
+    shutil.rmtree(known)
+    resumed = make("a")
+    resumed.restore(results[0])
+    assert resumed.train()["steps"] == 7
+    assert Path(resumed.save().checkpoint.path).name == "checkpoint_000002" and not last.exists(), "Tune would never remove it"
+    assert [row["steps"] for row in records(tmp_path, "a", "metrics.csv")] == ["3", "6", "7"]
+    shutil.rmtree(tmp_path / "experiment" / "a")
+    with pytest.raises(ValueError, match="does not exist on storage anymore"):
+        make("a").restore(results[0])
 
 
 def test_where_no_checkpoint_can_be_read_the_newest_says_why(make: Make) -> None:
