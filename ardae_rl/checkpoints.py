@@ -32,7 +32,7 @@ class WholeCheckpoints(tune.Trainable):
     _unnoted: Sequence[Path] = ()
 
     def save(self, checkpoint_dir: str | None = None) -> Any:
-        """Tune's ``save``: waits out a minute in which the disk is full or away; raises OSError after that."""
+        """Tune's ``save``: waits while the disk is full or away; raises OSError after half a day."""
         if checkpoint_dir is not None or not self.stores_locally():
             return super().save(checkpoint_dir)
         self._storage._update_checkpoint_index({})

@@ -15,19 +15,20 @@ from typing import TypeVar
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # a minute in all: long enough for a mount to come back, short enough to be told of a full disk
+WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, *[60.0] * 720)  # half a day in all: waiting costs nothing, and failing costs the trial
 
 
 def patiently(write: Callable[[], T], *, waits_s: Sequence[float] | None = None) -> T:
     """What ``write`` returns, called again after each wait (WAITS_S) while it raises OSError; the last error is raised.
 
-    ``write`` must undo what it did before it fails.
+    It warns of the first failure, the second, the fourth, the eighth, ... ``write`` must undo what it did before it fails.
     """
-    for wait_s in WAITS_S if waits_s is None else waits_s:
+    for failures, wait_s in enumerate(WAITS_S if waits_s is None else waits_s, 1):
         try:
             return write()
         except OSError as error:
-            logger.warning("writing failed (%s): trying again in %g s", error, wait_s)
+            if failures.bit_count() == 1:
+                logger.warning("writing failed (%s): trying again until there is room", error)
             time.sleep(wait_s)
     return write()
 

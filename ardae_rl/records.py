@@ -19,7 +19,7 @@ class RecordFile:
         self.path, self.columns, self._steps = path, tuple(columns), steps
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add rows; a value left out stays empty. Waits out a minute in which the disk is full or away.
+        """Add rows; a value left out stays empty. Waits while the disk is full or away.
 
         Raises ValueError for a value that has no column; OSError, the file being what it was, if the disk stays full.
         """

@@ -59,7 +59,8 @@ class Watcher(Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         start = "its last checkpoint" if trial.has_checkpoint() else "the beginning"
-        self._display.note(f"{trial}: crashed ({trial.num_failures} of {trial.max_failures} restarts used); continuing from {start}")
+        used = f"{trial.num_failures} of {trial.max_failures} restarts used" if trial.max_failures >= 0 else f"restart {trial.num_failures}"
+        self._display.note(f"{trial}: crashed ({used}); continuing from {start}")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._display.note(f"{trial}: failed; see {trial.path}/error.txt")
