@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pyarrow.fs import LocalFileSystem
-from ray import tune
+from ray import get_runtime_context, tune
 from ray.train._internal.session import _TrainingResult
 from ray.train._internal.storage import _VALIDATE_STORAGE_MARKER_FILENAME
 from ray.tune.result import TRAINING_ITERATION
@@ -45,6 +45,11 @@ class WholeCheckpoints(tune.Trainable):
     def _write_checkpoint(self, folder: Path) -> None:
         self._check_storage()
         write_whole(folder, lambda partial: self.save_checkpoint(str(partial)))
+
+    def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Tune's own, and Ray's name for the machine: several nodes can have one address."""
+        filled: dict[str, Any] = super().get_auto_filled_metrics(*args, **kwargs)
+        return filled | {"node_id": get_runtime_context().get_node_id()}
 
     def own_folder(self) -> Path:
         """Where this trial's records go, made if it is not there: beside its checkpoints, or, if it has no such place, among Ray's logs.
