@@ -16,6 +16,7 @@ from rich.console import Console
 
 from ardae_rl.disk import append_whole, replace_file
 from ardae_rl.experiment.display import Display, Row
+from ardae_rl.experiment.events import cause_of, restarts
 from ardae_rl.experiment.plan import (
     Footprint,
     Resources,
@@ -313,17 +314,9 @@ def _summarise(result: Any, experiment: Experiment, assignment: Mapping[str, Any
         seconds=metrics.get("seconds", 0.0),
         evaluations=read_evaluations(Path(result.path), experiment.reporting),
         folder=Path(result.path),
-        failure=_cause(result.error) if result.error else None,
+        failure=cause_of(str(result.error)) if result.error else None,
+        restarts=restarts(experiment.folder)[Path(result.path).name],
     )
-
-
-def _cause(error: Exception) -> str:
-    """The line of a trial's error that names its cause: Ray puts an exception raised in the trial last, its own explanations first."""
-    from ray.exceptions import RayTaskError
-
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    raised_in_trial = isinstance(error, RayTaskError) or "raised in its creation task" in lines[0]
-    return lines[-1] if raised_in_trial else lines[0]
 
 
 def _close(experiment: Experiment, trials: list[TrialSummary], console: Console) -> None:

@@ -14,7 +14,7 @@ import torch
 from ray.train._internal.storage import StorageContext
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ardae_rl.experiment.launch import _cause
+from ardae_rl.experiment.events import cause_of
 from ardae_rl.notes import collect_notes
 from ardae_rl.tasks.energy.config import EnergySettings, ScoreSettings
 from ardae_rl.tasks.maxent.config import MaxEntSettings
@@ -219,7 +219,7 @@ def test_what_is_raised_while_a_trial_is_made_is_its_cause() -> None:
     actor = ray.remote(TaskTrial).remote(config_of("unheard-of", CountingSettings(), 0))
     with pytest.raises(ray.exceptions.RayActorError) as caught:
         ray.get(actor.train.remote())
-    assert _cause(caught.value) == "KeyError: 'unheard-of'"
+    assert cause_of(str(caught.value)) == "KeyError: 'unheard-of'"
 
 
 def test_seeds_differ_and_repeat(make: Make) -> None:
