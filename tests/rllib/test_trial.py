@@ -178,6 +178,21 @@ def test_a_fresh_start_drops_the_rows_of_an_attempt_that_crashed_before_its_firs
         assert [int(row["env_steps"]) for row in rows_of(Path(storage.trial_fs_path) / file)] == [40]
 
 
+def test_a_trial_that_takes_over_reports_where_it_stands_before_it_does_more(storage: StorageContext) -> None:
+    trial = make_trial(storage)
+    results = [trial.train() for _ in range(2)]
+    trial.save()
+    trial.stop()
+    again = make_trial(storage)
+    found, went_on = again.train(), again.train()
+    again.stop()
+    assert found.keys() >= {name for name in results[-1] if not name.startswith("learner/")}
+    for name in ("env_steps", "updates", "seconds", "replay_size", "evaluation_return_mean"):
+        assert found[name] == results[-1][name]
+    assert went_on["env_steps"] == 120
+    assert [int(row["env_steps"]) for row in rows_of(Path(storage.trial_fs_path) / "metrics.csv")] == [40, 80, 120]
+
+
 def test_a_trial_asks_for_its_runners_and_learners() -> None:
     settings = dataclasses.replace(
         SETTINGS,
