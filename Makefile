@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 # Carry on with a quickstart that was stopped, instead of refusing because it is there.
-ARGS ?= $(if $(wildcard runs/quickstart/experiment_state-*.json),--resume)
+ARGS ?= --auto-resume
 
 .PHONY: train test lint faults bench
 .DELETE_ON_ERROR:

@@ -44,6 +44,9 @@ def tune(
     resume: Annotated[
         bool, typer.Option("--resume", help="continue an interrupted or crashed experiment from its last checkpoints")
     ] = False,
+    auto_resume: Annotated[
+        bool, typer.Option("--auto-resume", help="--resume if there is something to continue, else start: for jobs that are queued again")
+    ] = False,
     address: Annotated[
         str | None, typer.Option(help="the Ray cluster to use: auto, or HOST:6379 (default: RAY_ADDRESS, else this machine)")
     ] = None,
@@ -54,16 +57,17 @@ def tune(
 ) -> None:
     """Train the experiment described by CONFIG.yaml on Ray; several of them side by side, as one sweep."""
     try:
-        if smoke and resume:
+        if smoke and (resume or auto_resume):
             raise typer.BadParameter(
                 "a smoke run always starts anew; leave out --smoke to resume the experiment itself", param_hint="--resume"
             )
         experiments = _loaded(_files(configs), assignments or (), seeds, storage_path, smoke)
         if len(experiments) > 1:
             options = _options(assignments or (), seeds, storage_path, smoke, autoscaling)
-            code = _sweep(experiments, options, dry_run=dry_run, resume=resume, address=address, may_grow=autoscaling)
+            code = _sweep(experiments, options, dry_run=dry_run, resume=resume or auto_resume, address=address, may_grow=autoscaling)
         else:
             (config, experiment), *_ = experiments.items()
+            resume = resume or (auto_resume and _has_run(experiment))
             code = _tune(experiment, config, dry_run=dry_run, resume=resume, address=address, may_grow=autoscaling)
     except InvalidExperimentError as error:
         typer.echo(f"Error: {error}" if len(error.problems) == 1 else f"{len(error.problems)} errors:\n{error}", err=True)
@@ -72,6 +76,12 @@ def tune(
         typer.echo("\nStopped at once. Add --resume to continue from the checkpoints there are.", err=True)
         code = 130
     raise typer.Exit(code)
+
+
+def _has_run(experiment: Experiment) -> bool:
+    from ardae_rl.experiment.preflight import has_run
+
+    return has_run(experiment.folder)
 
 
 def _files(configs: list[Path]) -> list[Path]:
@@ -111,7 +121,6 @@ def _sweep(
     experiments: dict[Path, Experiment], options: list[str], *, dry_run: bool, resume: bool, address: str | None, may_grow: bool
 ) -> int:
     from ardae_rl.experiment import sweep
-    from ardae_rl.experiment.preflight import has_run
 
     sweep.check(experiments, resume=resume)
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
@@ -121,7 +130,7 @@ def _sweep(
         return 0
     drivers = []
     for config, experiment in experiments.items():
-        again = ["--resume"] if resume and has_run(experiment.folder) else []
+        again = ["--resume"] if resume and _has_run(experiment) else []
         drivers.append(sweep.Driver(experiment, [sys.executable, sys.argv[0], str(config), *options, *again]))
     code = sweep.run(drivers, address=address, may_grow=may_grow, command=_resume_command(), console=console)
     folders = [os.path.relpath(experiment.folder) for experiment in experiments.values()]
@@ -164,7 +173,7 @@ def _print_plan(experiment: Experiment, address: str | None, console: Console) -
 
 
 def _resume_command() -> str:
-    arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
+    arguments = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--auto-resume")]
     return shlex.join([Path(sys.executable).name, os.path.relpath(sys.argv[0]), *arguments, "--resume"])
 
 

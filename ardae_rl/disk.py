@@ -1,9 +1,10 @@
-"""Folders that are complete or absent, and patience with a disk that is full or away for a moment.
+"""Folders and files that are complete or absent, and patience with a disk that is full or away for a moment.
 
 Identity: written aside, flushed to disk, renamed: a name stands for something whole, whenever and however the writer is stopped.
 Not here: what is written (``checkpoints.py``, ``records.py``, ``rllib/replay.py``).
 """
 
+import errno
 import logging
 import os
 import shutil
@@ -14,19 +15,20 @@ from typing import TypeVar
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # a minute in all: long enough for a mount to come back, short enough to be told of a full disk
+WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, *[60.0] * 720)  # half a day in all: waiting costs nothing, and failing costs the trial
 
 
 def patiently(write: Callable[[], T], *, waits_s: Sequence[float] | None = None) -> T:
     """What ``write`` returns, called again after each wait (WAITS_S) while it raises OSError; the last error is raised.
 
-    ``write`` must undo what it did before it fails.
+    It warns of the first failure, the second, the fourth, the eighth, ... ``write`` must undo what it did before it fails.
     """
-    for wait_s in WAITS_S if waits_s is None else waits_s:
+    for failures, wait_s in enumerate(WAITS_S if waits_s is None else waits_s, 1):
         try:
             return write()
         except OSError as error:
-            logger.warning("writing failed (%s): trying again in %g s", error, wait_s)
+            if failures.bit_count() == 1:
+                logger.warning("writing failed (%s): trying again until there is room", error)
             time.sleep(wait_s)
     return write()
 
@@ -52,6 +54,30 @@ def write_whole(folder: Path, fill: Callable[[Path], object]) -> None:
     os.rename(partial, folder)
     sync(folder.parent)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Make ``content`` what is in the file ``path``. Raises OSError if the disk fails; then, as after a crash, it holds what it held."""
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        aside.write_bytes(content)
+        sync(aside)
+        os.replace(aside, path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def append_whole(path: Path, content: bytes) -> None:
+    """Add ``content`` to the end of a file. Raises OSError if the disk fails; then none of it was added."""
+    with path.open("ab", buffering=0) as file:
+        size = file.tell()
+        try:
+            if file.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            file.truncate(size)
+            raise
 
 
 def _sync_tree(folder: Path) -> None:

@@ -2,12 +2,11 @@
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ardae_rl.disk import patiently, sync
+from ardae_rl.disk import append_whole, patiently, replace_file
 
 
 class RecordFile:
@@ -20,7 +19,7 @@ class RecordFile:
         self.path, self.columns, self._steps = path, tuple(columns), steps
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add rows; a value left out stays empty. Waits out a minute in which the disk is full or away.
+        """Add rows; a value left out stays empty. Waits while the disk is full or away.
 
         Raises ValueError for a value that has no column; OSError, the file being what it was, if the disk stays full.
         """
@@ -34,7 +33,7 @@ class RecordFile:
         if new:
             writer.writeheader()
         writer.writerows(rows)
-        patiently(lambda: _append(self.path, text.getvalue().encode()))
+        patiently(lambda: append_whole(self.path, text.getvalue().encode()))
 
     def cut_after(self, steps: int) -> None:
         """Drop rows of later steps, and one that a crash left half written; the file is replaced whole or not at all."""
@@ -46,14 +45,12 @@ class RecordFile:
         patiently(lambda: self._replace(kept, self.columns or reader.fieldnames or ()))
 
     def _replace(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-        aside = self.path.with_suffix(".partial")
-        with aside.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns, extrasaction="ignore")
-            if columns:
-                writer.writeheader()
-            writer.writerows(rows)
-        sync(aside)
-        os.replace(aside, self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, extrasaction="ignore")
+        if columns:
+            writer.writeheader()
+        writer.writerows(rows)
+        replace_file(self.path, text.getvalue().encode())
 
     def _header(self) -> tuple[str, ...]:
         with self.path.open(newline="") as file:
@@ -64,15 +61,3 @@ class RecordFile:
         if unknown:
             there = ", ".join(self.columns)
             raise ValueError(f"{self.path.name} has no column for {', '.join(unknown)} (it has {there}); report them from the first row on")
-
-
-def _append(path: Path, content: bytes) -> None:
-    """All of ``content``, or, if the disk fails, none of it."""
-    with path.open("ab", buffering=0) as file:
-        size = file.tell()
-        try:
-            if file.write(content) < len(content):
-                raise OSError(f"{path} took only a part of what was written; the disk is full")
-        except OSError:
-            file.truncate(size)
-            raise

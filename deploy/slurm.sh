@@ -20,6 +20,8 @@ umask 077
 # Two jobs may share a node, and anyone on the network can knock: ports, temporary folder and token are this job's own.
 port=$((20000 + SLURM_JOB_ID % 10000))
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
+export RAY_JOB_STOP_WAIT_TIME_S=240            # for the checkpoints of a run that `ray job stop` ends; 3 s if not set
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # since 22.05 srun does not take it from the allocation: Ray would share one core
 RAY_AUTH_TOKEN=$("$python" -c 'import secrets; print(secrets.token_hex(32))')
 resources=(--num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:-0}")
 
@@ -58,11 +60,7 @@ if ! wait -n "${pids[@]}"; then # the first to end should be the one that waits 
   exit 1
 fi
 
-resume=()
-if ((${SLURM_RESTART_COUNT:-0} > 0)); then
-  resume=(--resume)
-fi
-"$python" scripts/tune.py "$@" "${resume[@]}" --address "$ip:$port" &
+"$python" scripts/tune.py "$@" --auto-resume --address "$ip:$port" &
 driver=$!
 trap 'kill -TERM "$driver"' TERM
 code=0

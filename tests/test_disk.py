@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ardae_rl.disk import patiently, write_whole
+from ardae_rl.disk import WAITS_S, patiently, write_whole
 from ardae_rl.records import RecordFile
 
 
@@ -78,6 +78,18 @@ def test_a_disk_that_comes_back_is_waited_for_and_one_that_does_not_is_given_up(
     assert patiently(write, waits_s=(0.01, 0.01, 0.01)) == "written" and len(tries) == 3
     with pytest.raises(FileNotFoundError):
         patiently(lambda: (tmp_path / "away" / "file").touch(), waits_s=(0.01,))
+
+
+def test_waiting_is_for_hours_and_says_so_ever_more_rarely(caplog: pytest.LogCaptureFixture) -> None:
+    assert sum(WAITS_S) > 6 * 3600 and max(WAITS_S) <= 60
+
+    def write() -> None:
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        patiently(write, waits_s=[0.0] * 1000)
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 10 and set(warnings) == {"writing failed (No space left on device): trying again until there is room"}
 
 
 def test_a_row_that_finds_no_room_is_not_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,18 +158,3 @@ def test_skips_are_counted_from_their_totals(cluster: Cluster, metrics_port: int
         ]
     finally:
         run.end()
-
-
-_LISTENS = """
-import psutil
-from ardae_rl.experiment.launch import cluster
-with cluster(None) as dashboard:
-    port = int(dashboard.rpartition(":")[2])
-    print(sorted({c.laddr.ip for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr.port == port}))
-"""
-
-
-@pytest.mark.timeout(300)
-def test_the_dashboard_of_a_cluster_of_ones_own_listens_on_loopback_only() -> None:
-    done = subprocess.run([sys.executable, "-c", _LISTENS], cwd=ROOT, capture_output=True, text=True, timeout=250, check=False)
-    assert done.stdout.strip() == "['127.0.0.1']", done.stderr

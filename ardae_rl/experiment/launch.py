@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from ardae_rl.disk import append_whole, replace_file
 from ardae_rl.experiment.display import Display, Row
+from ardae_rl.experiment.events import cause_of, restarts
 from ardae_rl.experiment.plan import (
     Footprint,
     Resources,
@@ -34,9 +37,8 @@ from ardae_rl.provenance import provenance
 if TYPE_CHECKING:
     from ray import tune
 
-# Tune stores the state of the experiment this often; what a killed driver can lose is a checkpoint younger than this.
-SNAPSHOT_PERIOD_S = 0.5
 CONNECT_TIMEOUT_S = 10.0
+ONE_REQUEST_S = 5.0
 MAX_NAMES = 10
 
 _QUIET = {
@@ -44,7 +46,6 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": str(SNAPSHOT_PERIOD_S),
 }
 
 
@@ -56,7 +57,8 @@ def run(experiment: Experiment, *, resume: bool, address: str | None, may_grow: 
     Returns the exit code: 0 if every trial finished, 1 if one failed, 128 + the signal if the run was interrupted.
 
     Raises:
-        InvalidExperimentError: no cluster at ``address``, or one on which a trial can never start. Nothing was written.
+        InvalidExperimentError: no cluster at ``address``, or one on which a trial can never start, or no room for the record of the run.
+            Nothing that was there has changed.
     """
     with cluster(address) as dashboard:
         check_resources(experiment, may_grow=may_grow, console=console)
@@ -149,11 +151,17 @@ def obstacle(experiment: Experiment, nodes: Sequence[Resources]) -> str | None:
 
 
 def _record(experiment: Experiment) -> None:
-    experiment.folder.mkdir(parents=True, exist_ok=True)
-    (experiment.folder / RECORD).write_text(to_yaml(experiment), encoding="utf-8")
-    with (experiment.folder / PROVENANCE).open("a", encoding="utf-8") as file:  # a line per start: a resumed run may meet other versions
-        file.write(json.dumps(provenance()) + "\n")
-    _log_to(experiment.folder / "driver.log")
+    """Write what is run, and by which versions, into its folder. Raises InvalidExperimentError where the disk does not take it."""
+    record, content = experiment.folder / RECORD, to_yaml(experiment).encode()
+    try:
+        experiment.folder.mkdir(parents=True, exist_ok=True)
+        if not record.is_file() or record.read_bytes() != content:
+            replace_file(record, content)
+        append_whole(experiment.folder / PROVENANCE, f"{json.dumps(provenance())}\n".encode())  # a resumed run may meet other versions
+        _log_to(experiment.folder / "driver.log")
+    except OSError as error:
+        advice = "make room, or see that the disk is there, and give the same command again"
+        raise InvalidExperimentError([Problem("storage_path", "", f"cannot write to {experiment.folder}: {error}; {advice}")]) from error
 
 
 def _log_to(path: Path) -> None:
@@ -270,16 +278,23 @@ def _restored(experiment: Experiment, display: Display) -> "tune.Tuner":
 
 @contextmanager
 def _graceful_stop() -> Iterator[list[int]]:
-    """Ctrl-C or SIGTERM asks the watcher to stop; the second raises KeyboardInterrupt. Yields the signals received so far."""
+    """Ctrl-C or SIGTERM asks the watcher to stop; Ctrl-C again raises KeyboardInterrupt. Yields the signals received so far.
+
+    One request may arrive several times: ``ray job stop`` signals every process of a sweep, and the sweep passes its signal on.
+    """
     from ardae_rl.experiment.watch import watcher
 
     received: list[int] = []
+    first = 0.0
 
     def handle(signum: int, frame: object) -> None:
+        nonlocal first
         received.append(signum)
-        if len(received) > 1:
+        if len(received) == 1:
+            first = time.monotonic()
+            watcher().request_stop()
+        elif signum == signal.SIGINT and time.monotonic() - first > ONE_REQUEST_S:
             raise KeyboardInterrupt
-        watcher().request_stop()
 
     before = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -299,16 +314,9 @@ def _summarise(result: Any, experiment: Experiment, assignment: Mapping[str, Any
         seconds=metrics.get("seconds", 0.0),
         evaluations=read_evaluations(Path(result.path), experiment.reporting),
         folder=Path(result.path),
-        failure=_cause(result.error) if result.error else None,
+        failure=cause_of(str(result.error)) if result.error else None,
+        restarts=restarts(experiment.folder)[Path(result.path).name],
     )
-
-
-def _cause(error: Exception) -> str:
-    """The line of a trial's error that names its cause: Ray puts an exception raised in the trial last, its own explanations first."""
-    from ray.exceptions import RayTaskError
-
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1] if isinstance(error, RayTaskError) else lines[0]
 
 
 def _close(experiment: Experiment, trials: list[TrialSummary], console: Console) -> None:

@@ -93,7 +93,8 @@ class Experiment(ABC):
     """One experiment file, complete and valid.
 
     ``seeds`` is a number of seeds (n: 0 ... n-1) or a list of them. ``grid_search`` maps dotted paths into ``config`` to the values to try;
-    every combination runs with every seed. ``max_failures``: how often a trial that crashed restarts from its last checkpoint.
+    every combination runs with every seed. ``max_failures``: how often a trial that crashed restarts from its last checkpoint;
+    -1: as often as it takes.
     """
 
     name: str
@@ -123,7 +124,7 @@ class Experiment(ABC):
             ("://" not in self.storage_path, "storage_path", "a directory (on a cluster: one that every node mounts)", self.storage_path),
             (_can_be_folder(self.storage_path), "storage_path", "the path of a directory there is or can be", self.storage_path),
             (trials <= MAX_TRIALS, "grid_search", f"at most {MAX_TRIALS:,} trials, counting every seed", trials),
-            (self.max_failures >= 0, "max_failures", "0 or greater", self.max_failures),
+            (self.max_failures >= -1, "max_failures", "0 or greater, or -1 for no limit", self.max_failures),
         )
 
     @property

@@ -28,7 +28,7 @@ class Evaluation:
 class TrialSummary:
     """How one trial went, in ``steps`` and the ``seconds`` they took, sampling, learning and evaluating, over all its restarts.
 
-    ``assignment`` is its grid values and its seed; ``failure`` the cause in one line, None if it did not fail.
+    ``assignment`` is its grid values and its seed; ``failure`` the cause in one line, None if it did not fail; ``restarts`` after crashes.
     """
 
     assignment: Mapping[str, Any]
@@ -38,6 +38,7 @@ class TrialSummary:
     evaluations: Sequence[Evaluation]
     folder: Path
     failure: str | None = None
+    restarts: int = 0
 
     @property
     def name(self) -> str:
@@ -78,12 +79,13 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
 
 def closing_table(trials: Sequence[TrialSummary], reporting: Reporting) -> Table:
     """One row per trial, and one per grid point that ran with several seeds."""
-    table = Table("trial", "status", reporting.unit, "steps/s", "last evaluation", "best evaluation", title=reporting.title)
+    table = Table("trial", "status", reporting.unit, "steps/s", "last evaluation", "best evaluation", "restarts", title=reporting.title)
     for point, members in _by_grid_point(trials).items():
         lasts, bests = [trial.last for trial in members], [trial.best(reporting.best) for trial in members]
         for trial, last, best in zip(members, lasts, bests, strict=True):
             steps, rate = f"{trial.steps:,}", f"{trial.steps_per_s:.1f}" if trial.steps else "-"
-            table.add_row(trial.name, trial.status, steps, rate, _at_steps(last, reporting), _at_steps(best, reporting))
+            results = _at_steps(last, reporting), _at_steps(best, reporting)
+            table.add_row(trial.name, trial.status, steps, rate, *results, str(trial.restarts))
         if len(members) > 1:
             name = f"{point + ', ' if point else ''}mean of seeds"
             table.add_row(name, "", "", "", _spread(lasts, reporting), _spread(bests, reporting), style="bold", end_section=True)

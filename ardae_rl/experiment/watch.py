@@ -7,8 +7,9 @@ cluster the trial runs.
 import math
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
@@ -16,10 +17,13 @@ from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 
 from ardae_rl.experiment.display import Display, Row
+from ardae_rl.experiment.events import CRASHED, FAILED, WARNING, EventLog, cause_of
 from ardae_rl.experiment.plan import total_steps
 from ardae_rl.experiment.schema import Experiment
+from ardae_rl.notes import collect_notes
 
 STOP_TIMEOUT_S = 180.0
+NOTES_PERIOD_S = 2.0
 
 
 class Watcher(Callback):
@@ -28,7 +32,7 @@ class Watcher(Callback):
     def __init__(self) -> None:
         self._stop_requested = self._has_shown_past = False
         self._awaited: set[str] | None = None
-        self._deadline = 0.0
+        self._deadline = self._collected = 0.0
 
     def __reduce__(self) -> tuple[Callable[[], "Watcher"], tuple[()]]:
         # Tune stores its callbacks with the experiment; a restored one must talk to the process that resumed it.
@@ -37,6 +41,7 @@ class Watcher(Callback):
     def attach(self, experiment: Experiment, display: Display) -> None:
         self._experiment, self._display, self._reporting = experiment, display, experiment.reporting
         self._total_steps = total_steps(experiment)
+        self._events = EventLog(experiment.folder)
 
     def request_stop(self) -> None:
         """Have every running trial write a checkpoint, then end Tune's loop; trials stay resumable."""
@@ -57,18 +62,33 @@ class Watcher(Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         start = "its last checkpoint" if trial.has_checkpoint() else "the beginning"
-        self._display.note(f"{trial}: crashed ({trial.num_failures} of {trial.max_failures} restarts used); continuing from {start}")
+        used = f"{trial.num_failures} of {trial.max_failures} restarts used" if trial.max_failures >= 0 else f"restart {trial.num_failures}"
+        self._display.note(f"{trial}: crashed ({used}); continuing from {start}")
+        self._add_event(trial, CRASHED)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._display.note(f"{trial}: failed; see {trial.path}/error.txt")
+        self._add_event(trial, FAILED)
+
+    def _add_event(self, trial: Trial, event: str) -> None:
+        self._events.add(str(trial), event, steps=trial.last_result.get(self._reporting.steps, 0), cause=cause_of(_last_error(trial)))
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         if not self._has_shown_past:
             self._has_shown_past = True
             self._display.expect(self._row(trial, trial.last_result) for trial in trials if self._reporting.steps in trial.last_result)
         self._display.refresh((str(trial), trial.status) for trial in trials)
+        self._pass_notes_on({str(trial): trial.last_result.get(self._reporting.steps, 0) for trial in trials})
         if self._stop_requested:
             self._stop_when_saved({trial.trial_id for trial in trials if trial.status == Trial.RUNNING})
+
+    def _pass_notes_on(self, steps: Mapping[str, int]) -> None:
+        now = time.monotonic()
+        if now - self._collected >= NOTES_PERIOD_S:
+            self._collected = now
+            for trial, text in collect_notes(self._experiment.folder):
+                self._display.note(f"{trial}: {text}")
+                self._events.add(trial, WARNING, steps=steps.get(trial, 0), cause=text)
 
     def _is_due(self, trial: Trial, result: dict[str, Any]) -> bool:
         every = self._experiment.checkpoint_every
@@ -80,7 +100,8 @@ class Watcher(Callback):
             self._awaited, self._deadline = set(running), time.monotonic() + STOP_TIMEOUT_S
             count = f"{len(running)} running trial{'s' * (len(running) != 1)}"
             self._display.note(
-                f"Stopping: waiting for a checkpoint of {count}. Ctrl-C again stops at once and keeps the checkpoints there are."
+                f"Stopping: waiting for a checkpoint of {count}. "
+                "Ctrl-C again, in a few seconds, stops at once and keeps the checkpoints there are."
             )
         self._awaited &= running
         if not self._awaited or time.monotonic() > self._deadline:
@@ -96,6 +117,15 @@ class Watcher(Callback):
             watched={heading: result.get(metric, math.nan) for heading, metric in self._reporting.watched.items()},
             steps_per_s=result[self._reporting.steps_per_s],
         )
+
+
+def _last_error(trial: Trial) -> str:
+    """What Tune has just noted of it, below a line of its own for each failure."""
+    try:
+        noted = Path(trial.error_file or "").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return noted.rpartition("Failure # ")[2].partition("\n")[2]
 
 
 @cache

@@ -8,6 +8,7 @@ import logging
 import math
 import tempfile
 import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from ray.tune import PlacementGroupFactory
 
 from ardae_rl.process import prepare_training_process
 from ardae_rl.rllib.config import SACARDAEConfig
-from ardae_rl.rllib.env_runner import SeededEnvRunner, evaluate_returns
+from ardae_rl.rllib.env_runner import ENVIRONMENT, SeededEnvRunner, evaluate_returns
 from ardae_rl.rllib.replay import ReplayBuffer
 from ardae_rl.sac.update import METRIC_NAMES, NonFiniteError
 
@@ -80,7 +81,8 @@ class SACARDAE(Algorithm):
         self._updates_start_at = (self.config.replay.warmup_env_steps, 0)
         self._seconds = 0.0
         self._warmed_up = False
-        self.dropped_transitions = self._dropped_in_a_row = 0
+        self.dropped_transitions = 0
+        self._dropped_in_a_row: Counter[tuple[int, int]] = Counter()
         self._episode_return_mean = math.nan
 
     def training_step(self) -> None:
@@ -109,22 +111,33 @@ class SACARDAE(Algorithm):
         )
         self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
         if episodes:
-            columns = transitions_of(episodes)
-            self.replay.add(self._finite(columns))
-            self.env_steps += len(columns[Columns.REWARDS])
+            self._keep(episodes)
 
-    def _finite(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The transitions without NaN or infinity: a single other one would spoil every mini-batch it is drawn into, for ever."""
+    def _keep(self, episodes: list[SingleAgentEpisode]) -> None:
+        """Replay the transitions without NaN or infinity: a single other one would spoil every mini-batch it is drawn into, for ever."""
+        columns = transitions_of(episodes)
         finite = np.logical_and.reduce([np.isfinite(column).reshape(len(column), -1).all(1) for column in columns.values()])
         dropped = len(finite) - int(finite.sum())
+        self.replay.add(columns if dropped == 0 else {name: column[finite] for name, column in columns.items()})
+        self.env_steps += len(finite)
         self.dropped_transitions += dropped
-        self._dropped_in_a_row = int(finite[::-1].argmax()) if finite.any() else self._dropped_in_a_row + dropped
-        if self._dropped_in_a_row >= self.config.sac.max_non_finite:
-            raise NonFiniteError(
-                f"the last {self._dropped_in_a_row} transitions from the environment were all NaN or infinite in observation, action or "
-                f"reward (max_non_finite is {self.config.sac.max_non_finite}). Look for what makes {self.config.env} fail and not end."
+        self._check_environments(episodes, finite)
+
+    def _check_environments(self, episodes: list[SingleAgentEpisode], finite: np.ndarray) -> None:
+        """Raise NonFiniteError once one environment made ``max_non_finite`` steps in a row that were dropped: others may well be sound."""
+        start = 0
+        for chunk in episodes:
+            kept, environment = finite[start : start + len(chunk)], chunk.custom_data[ENVIRONMENT]
+            start += len(chunk)
+            self._dropped_in_a_row[environment] = (
+                int(kept[::-1].argmax()) if kept.any() else self._dropped_in_a_row[environment] + len(kept)
             )
-        return columns if dropped == 0 else {name: column[finite] for name, column in columns.items()}
+            if self._dropped_in_a_row[environment] >= self.config.sac.max_non_finite:
+                raise NonFiniteError(
+                    f"the last {self._dropped_in_a_row[environment]} steps of environment {environment[1]} of env runner {environment[0]} "
+                    f"were all NaN or infinite in observation, action or reward (max_non_finite is {self.config.sac.max_non_finite}). "
+                    f"Look for what makes {self.config.env} fail and not end."
+                )
 
     def _set_exploration(self) -> None:
         """Uniform until the warm-up is over. Sent every round until then: a runner that was replaced meanwhile must hear of it, too."""

@@ -6,16 +6,21 @@ import gymnasium as gym
 import numpy as np
 import torch
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 import ardae_rl.envs
 
 gym.register_envs(ardae_rl.envs)  # in every process that steps environments
 
+ENVIRONMENT = "environment"  # in an episode's custom_data: (index of its runner, index of its sub-environment)
 _CHUNK_STEPS = 64  # environment steps per sub-environment between looks at which evaluation episodes are done
 
 
 class SeededEnvRunner(SingleAgentEnvRunner):
-    """RLlib seeds sub-environment i of runner w with ``seed + w + i``, so neighbours share streams; here each gets its own."""
+    """RLlib seeds sub-environment i of runner w with ``seed + w + i``, so neighbours share streams; here each gets its own.
+
+    An episode says in its ``custom_data`` in which sub-environment it took place.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -32,6 +37,10 @@ class SeededEnvRunner(SingleAgentEnvRunner):
         noise, *environments = (np.random.SeedSequence(entropy).generate_state(1 + self.num_envs) >> 1).tolist()
         torch.manual_seed(noise)
         self._seed = environments
+
+    def _new_episode(self, env_index: int, episodes: list[SingleAgentEpisode] | None = None) -> None:
+        super()._new_episode(env_index, episodes)
+        (self._ongoing_episodes if episodes is None else episodes)[env_index].custom_data[ENVIRONMENT] = (self.worker_index, env_index)
 
 
 def evaluate_returns(runner: SingleAgentEnvRunner, episodes: int, *, max_episode_steps: int) -> list[float]:

@@ -145,7 +145,7 @@ class ReplayBuffer:
     def save(self, directory: Path) -> None:
         """Write the contents, counters and generator state to the new ``directory``, creating its parents.
 
-        Chunks unchanged since this buffer's last ``save`` or ``load`` are hard links to the files of that time, or written again where a
+        Chunks unchanged since the last ``remember`` or ``load`` are hard links to the files of that time, or written again where a
         link is impossible (other file system, file gone, moved or edited). Raises ValueError if ``directory`` exists, OSError if the
         disk fails. A failed save leaves neither ``directory`` nor ``directory.partial``; what a killed one left, the next removes.
         """
@@ -163,7 +163,6 @@ class ReplayBuffer:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         sync(directory.parent)
-        self._remember_files(directory)
 
     def _write_checkpoint(self, partial: Path) -> None:
         for index, rows in enumerate(self._chunks()):
@@ -201,12 +200,12 @@ class ReplayBuffer:
             "rng_state": self._rng.bit_generator.state,
         }
 
-    def moved_to(self, directory: Path) -> None:
-        """Tell the buffer that the directory it has just saved, and not added to since, is called ``directory`` by now."""
-        self._remember_files(directory)
+    def remember(self, directory: Path) -> None:
+        """From now on, unchanged chunks are linked to the files in ``directory``: saved or loaded just now, and there to stay.
 
-    def _remember_files(self, directory: Path) -> None:
-        """From now on, unchanged chunks are linked to the files in ``directory``."""
+        Not for ``save`` to do: what it wrote may be part of a checkpoint that fails yet and is removed, and the next attempt would then
+        find nothing to link to.
+        """
         paths = [(directory / _chunk_name(index)).resolve() for index, _ in enumerate(self._chunks())]
         self._saved_files = [_File(path, _identity(path)) for path in paths]
         self._saved_num_added = self._num_added
@@ -230,7 +229,7 @@ class ReplayBuffer:
         for path, rows in zip(paths, self._chunks(), strict=True):
             with safe_open(path, framework="numpy") as file:
                 rows[...] = file.get_tensor(TENSOR)
-        self._remember_files(directory)
+        self.remember(directory)
 
     def _check_settings(self, directory: Path, manifest: Mapping[str, Any]) -> None:
         ours = self._manifest()

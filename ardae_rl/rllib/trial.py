@@ -68,14 +68,15 @@ class SACARDAETrial(WholeCheckpoints, SACARDAE):
     def setup(self, config: SACARDAEConfig) -> None:
         super().setup(config)
         self._recorded_evaluations = 0
-        folder = Path(self._storage.trial_fs_path) if self.stores_locally() else Path(self.logdir)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self.own_folder()
         self._evaluation_file = RecordFile(folder / "evaluations.csv", EVALUATION_COLUMNS, steps="env_steps")
         self._metrics_file = RecordFile(folder / "metrics.csv", METRICS_COLUMNS, steps="env_steps")
         self._published = Monitor(experiment=folder.parent.name, trial=folder.name, env=str(config.env), method=config.sac.policy)
 
     def step(self) -> dict[str, Any]:
-        if self.env_steps == 0 and not self.take_over():
+        if self.env_steps == 0:
+            if self.take_over():  # that may have been the end, which only Tune knows: report before doing more
+                return self._progress({}) | {"env_steps_per_s": 0.0, "updates_per_s": 0.0}
             self._cut_records()  # an attempt that crashed before its first checkpoint may have left rows
         steps_before = self.env_steps
         progress = super().step()["progress"]
@@ -99,14 +100,14 @@ class SACARDAETrial(WholeCheckpoints, SACARDAE):
     def save(self, checkpoint_dir: str | None = None) -> Any:
         saved = super().save(checkpoint_dir)
         if checkpoint_dir is None and self.stores_locally():
-            self.replay.moved_to(Path(saved.checkpoint.path) / REPLAY_DIRECTORY)
+            self.replay.remember(Path(saved.checkpoint.path) / REPLAY_DIRECTORY)
         return saved
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         self.save_to_path(checkpoint_dir)
 
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        super().load_checkpoint(str(self.latest_checkpoint(checkpoint_dir)))
+    def load_from(self, folder: Path) -> None:
+        self.restore_from_path(folder)
         self._recorded_evaluations = len(self.evaluations)
         self._cut_records()
 

@@ -31,6 +31,7 @@ class TaskTrial(WholeCheckpoints):
     the last report, the mean of each training metric since then, and the latest evaluation as ``evaluation/<metric>``.
     """
 
+    _run = "none yet"  # Ray asks for __repr__ even where setup failed
     _settings: TaskSettings
     _task: Task
 
@@ -44,17 +45,16 @@ class TaskTrial(WholeCheckpoints):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        kind, self._seed = TASKS[config["run"]], config["seed"]
+        self._run, self._seed = config["run"], config["seed"]
+        kind = TASKS[self._run]
         self._settings = rebuild(kind.settings, config["settings"])
         self._task = kind.task()(self._settings, seed=self._seed, device=self._claim_device())
         self._steps, self._seconds = 0, 0.0
         self._report: dict[str, float] = {}
         self._evaluation: dict[str, float] = {}
-        self._folder = Path(self._storage.trial_fs_path if self._storage else self.logdir)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder = self.own_folder()
         self._metrics_file = RecordFile(self._folder / "metrics.csv", steps="steps")
         self._evaluation_file = RecordFile(self._folder / "evaluations.csv", steps="steps")
-        self._run = config["run"]
         method = str(getattr(self._settings, kind.method_field)) if kind.method_field else self._run
         self._published = Monitor(experiment=self._folder.parent.name, trial=self._folder.name, env=self._run, method=method)
 
@@ -135,8 +135,8 @@ class TaskTrial(WholeCheckpoints):
         torch.save({"task": self._task.state_dict(), "random": _random_state(), **progress}, content)
         (Path(checkpoint_dir) / CHECKPOINT_FILE).write_bytes(content.getbuffer())
 
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        state = torch.load(self.latest_checkpoint(checkpoint_dir) / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
+    def load_from(self, folder: Path) -> None:
+        state = torch.load(folder / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
         self._task.load_state_dict(state["task"])
         _set_random_state(state["random"])
         self._steps, self._seconds = state["steps"], state["seconds"]

@@ -1,5 +1,6 @@
 """The files in deploy/ say what Ray, KubeRay and SLURM understand: validated without a cloud; the SLURM script also runs, on stand-ins."""
 
+import inspect
 import os
 import re
 import shutil
@@ -15,15 +16,19 @@ import jsonschema
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.dashboard.modules.job import job_supervisor
 from ray.scripts.scripts import start
 from typer.main import Typer, get_command
 
 from ardae_rl.cli import tune
+from ardae_rl.experiment.watch import STOP_TIMEOUT_S
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 PINNED_RAY = re.search(r"^ray==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
 RAY_START = {option for parameter in start.params for option in parameter.opts}
+
+WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
 
 TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 POD = {
@@ -117,6 +122,16 @@ def test_the_cluster_file_is_one_that_ray_up_takes() -> None:
         validate_config(prepared | {"head_commands": []})
 
 
+def test_a_stopped_job_gets_the_time_that_its_checkpoints_take() -> None:
+    """On every head; Ray's own 3 s would be a kill."""
+    head = manifest("kuberay-rayjob.yaml")["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    given = [variable["value"] for variable in head["env"] if variable["name"] == WAIT]
+    for text in (manifest("ray-cluster.yaml")["head_start_ray_commands"][-1], (DEPLOY / "slurm.sh").read_text()):
+        given += re.findall(rf"{WAIT}=(\d+)", text)
+    assert len(given) == 3 and all(float(seconds) > STOP_TIMEOUT_S for seconds in given)
+    assert WAIT in inspect.getsource(job_supervisor), "Ray calls it otherwise by now"
+
+
 @pytest.mark.parametrize("section", ["head_start_ray_commands", "worker_start_ray_commands"])
 def test_the_cluster_file_starts_ray_with_options_there_are(section: str) -> None:
     *_, command = manifest("ray-cluster.yaml")[section]
@@ -154,9 +169,8 @@ def test_every_pod_has_the_same_image_the_shared_volume_and_options_there_are() 
 def test_the_kubernetes_job_runs_an_experiment_there_is_with_the_version_that_is_pinned() -> None:
     spec = manifest("kuberay-rayjob.yaml")["spec"]
     (config,) = re.findall(r"tune_configs/\S+\.yaml", spec["entrypoint"])
-    name = yaml.safe_load((ROOT / config).read_text())["name"]
-    assert f"/shared/runs/{name}/tuner.pkl" in spec["entrypoint"]
-    assert options(spec["entrypoint"]) <= tune_options()
+    assert (ROOT / config).is_file()
+    assert "--auto-resume" in options(spec["entrypoint"]) <= tune_options()
     assert PINNED_RAY is not None and spec["rayClusterSpec"]["rayVersion"] == PINNED_RAY[1]
 
 
@@ -164,9 +178,10 @@ def test_the_slurm_script_is_a_script_and_starts_ray_and_runs_with_options_there
     text = (DEPLOY / "slurm.sh").read_text()
     subprocess.run(["bash", "-n", str(DEPLOY / "slurm.sh")], check=True, timeout=30)
     of_ray = re.findall(r'"\$\{ray\[@\]\}" start (.*?(?:&|bash))', text, re.DOTALL)
+    assert text.index("export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK") < text.index("srun --nodes")
     assert len(of_ray) == 2 and all(options(command) <= RAY_START for command in of_ray)
     (of_tune,) = re.findall(r"scripts/tune\.py(.*)&", text)
-    assert "--address" in options(of_tune) and options(of_tune) <= tune_options()
+    assert {"--address", "--auto-resume"} <= options(of_tune) <= tune_options()
 
 
 EXPERIMENT = """\

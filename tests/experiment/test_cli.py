@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ardae_rl.experiment.preflight import RECORD
+from tests.experiment.test_preflight import started
+
 Write = Callable[..., Path]
 ROOT = Path(__file__).parents[2]
 
@@ -92,3 +95,14 @@ def test_a_dry_run_of_a_task_prints_its_settings_and_every_trial_and_writes_noth
     assert plan.splitlines()[:-1] == names
     assert plan.splitlines()[-1].startswith("4 trials, ")
     assert not results.exists()
+
+
+def test_auto_resume_starts_what_is_not_there_and_continues_what_is(write: Write, tmp_path: Path) -> None:
+    path, options = write(), ["--storage-path", tmp_path, "--auto-resume", "--dry-run"]
+    begun = tune(path, *options)
+    assert begun.returncode == 0 and "1 trials" in begun.stdout, begun.stderr
+    started(tmp_path / "tiny")
+    (tmp_path / "tiny" / RECORD).write_text(begun.stdout.partition("\n\n")[0])
+    assert tune(path, *options).returncode == 0
+    assert "--resume: seeds: was 1 when " in refused(path, *options, "--seeds", "2"), "as --resume would, it minds what has changed"
+    assert "a smoke run always starts anew" in refused(path, "--auto-resume", "--smoke")

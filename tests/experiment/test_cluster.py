@@ -1,5 +1,6 @@
 """Runs that join a cluster of several real nodes: a head without CPUs and two workers of one CPU each, behind a token."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,8 @@ def test_trials_run_side_by_side_on_the_nodes_of_a_cluster(launch: Launch, tmp_p
     assert "Trials:      3, 2 at a time: seed=0, seed=1, seed=2" in run.output
     for seed in range(3):
         assert [row["steps"] for row in rows(tmp_path / "tiny" / f"seed={seed}" / "evaluations.csv")] == ["100", "200"]
+    results = [path.read_text().splitlines()[-1] for path in (tmp_path / "tiny").glob("seed=*/result.json")]
+    assert len(results) == 3 and len({json.loads(result)["node_id"] for result in results}) == 2
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_numbers_arrive_with_their_declared_type(write: Write) -> None:
         ("seeds: [1, -1]", "5: seeds: must be 0 or greater, got [1, -1]"),
         ("seeds: [1, two]", "5: seeds: expected a whole number or a list, got [1, two]"),
         ("seeds: true", "5: seeds: expected a whole number or a list, got true"),
-        ("max_failures: -1", "5: max_failures: must be 0 or greater, got -1"),
+        ("max_failures: -2", "5: max_failures: must be 0 or greater, or -1 for no limit, got -2"),
         ("storage_path: ~nobody-here/runs", "5: storage_path: must be the path of a directory there is or can be, got '~nobody-here/runs'"),
         ('storage_path: "a\\0b"', "5: storage_path: must be the path of a directory there is or can be, got 'a\\x00b'"),
         ('"se\\e[2Jed": 1', "5: se\\x1b[2Jed: unknown key; did you mean 'seeds'?"),
@@ -142,7 +142,7 @@ config:
     warmup_env_steps: many
   sac: {alpha: -1, score: {samples_per_state: 1}}
   bogus: 1
-max_failures: -1
+max_failures: -2
 """
     )
     lines = mistakes(path)

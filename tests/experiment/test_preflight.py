@@ -1,5 +1,6 @@
 """What is refused before anything starts: environments SAC cannot act in, folders that cannot be written, resuming by mistake."""
 
+import dataclasses
 import json
 import pickle
 from collections.abc import Callable
@@ -8,10 +9,12 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 
+from ardae_rl.experiment.launch import _record
 from ardae_rl.experiment.load import load_experiment
 from ardae_rl.experiment.preflight import RECORD, check_folder, has_run, knows_trials, set_damaged_aside
 from ardae_rl.experiment.problems import InvalidExperimentError
 from ardae_rl.experiment.schema import to_yaml
+from tests.test_disk import room_for
 
 Write = Callable[..., Path]
 
@@ -102,6 +105,25 @@ def test_resuming_what_was_started_otherwise_names_each_difference(write: Write,
         ("config.sac.alpha", "was 0.05"),
         ("seeds", "was 2"),
     ]
+
+
+def test_a_full_disk_is_named_and_leaves_the_record_of_the_run_as_it_was(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ardae_rl.experiment.launch._log_to", lambda path: None)  # the loggers of this process stay as they are
+    before = load_experiment(write(), storage_path=tmp_path)
+    with room_for(100), pytest.raises(InvalidExperimentError, match=rf"cannot write to {before.folder}: .*File too large.*; make room"):
+        _record(before)
+    assert list(before.folder.iterdir()) == []
+    _record(before)
+    record = before.folder / RECORD
+    content, inode = record.read_bytes(), record.stat().st_ino
+    for again in (before, dataclasses.replace(before, seeds=2)):
+        with room_for(100), pytest.raises(InvalidExperimentError, match="make room"):
+            _record(again)
+        assert record.read_bytes() == content
+    _record(before)
+    assert record.stat().st_ino == inode, "what has not changed is not written again"
 
 
 def test_records_of_tune_that_are_half_written_are_set_aside_and_checkpoints_are_enough_to_resume(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_killed_processes_leave_no_trace_in_the_result(task: str, launch: Launch
     config = {"steps": STEPS, "report_every_steps": REPORT_EVERY, **SMALL[task]}
     experiment = yaml.safe_dump({"name": "tiny", "run": task, "config": config, "checkpoint": {"every_steps": CHECKPOINT_EVERY}})
     run = launch(experiment)
-    run.wait_until(lambda: len(checkpoints(folder)) >= 2)
+    run.wait_until(lambda: len(checkpoints(folder)) >= 2 and (folder / "result.json").is_file())
     os.kill(json.loads((folder / "result.json").read_text().splitlines()[0])["pid"], signal.SIGKILL)
     run.wait_until(lambda: "seed=0: crashed (1 of 2 restarts used); continuing from its last checkpoint" in run.output)
     crashed_at = checkpoints(folder)[-1]
@@ -75,6 +75,9 @@ def test_killed_processes_leave_no_trace_in_the_result(task: str, launch: Launch
     assert 0 < steps_before < STEPS
     resumed = launch(experiment, "--resume")
     assert resumed.finish() == 0, resumed.output
+    (event,) = [json.loads(line) for line in (tmp_path / "tiny" / "events.jsonl").read_text().splitlines()]
+    assert (event["trial"], event["event"]) == ("seed=0", "crashed") and 0 < event["steps"] <= steps_before and "died" in event["cause"]
+    assert next(line for line in resumed.output.splitlines() if line.startswith("│ seed=0 ")).split("│")[-2].strip() == "1"
     state, evaluations = uninterrupted(task, config, seed=0)
     saved = torch.load(checkpoints(folder)[-1], weights_only=True)["task"]
     assert [int(row["steps"]) for row in rows(folder / "metrics.csv")] == list(range(REPORT_EVERY, STEPS + 1, REPORT_EVERY))

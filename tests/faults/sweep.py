@@ -61,8 +61,8 @@ def wait_for_report(run: Run, limit_s: float, seed: int = 0) -> None:
 
 
 def lost_steps(reports: Sequence[int]) -> int:
-    """Env steps that were made, reported and made again; up to one report more, as a run says only after one where it continued."""
-    return max([before - (after - REPORT_EVERY) for before, after in pairwise(reports) if after < before], default=0)
+    """Env steps that were made, reported and made again."""
+    return max([before - (after - REPORT_EVERY) for before, after in pairwise(reports) if after <= before], default=0)
 
 
 def assert_complete(folder: Path, env_steps: int, *, dropped: int = 0) -> None:

@@ -64,7 +64,9 @@ def test_a_full_disk_is_waited_out_and_a_run_killed_meanwhile_is_resumed(launch:
     run = launch(*arguments)
     run.wait_until(lambda: len(checkpoints(folder)) >= 2, LIMIT_S)
     ballast = fill(disk)
+    run.wait_until(lambda: "trying again" in run.output, LIMIT_S)
     time.sleep(FULL_S)
+    assert "seed=0: writing failed (" in run.output
     assert_whole(folder)
     assert run.process.poll() is None, run.output
     ballast.unlink()

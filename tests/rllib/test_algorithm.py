@@ -14,7 +14,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from ardae_rl.rllib.algorithm import SACARDAE, transitions_of
-from ardae_rl.rllib.env_runner import SeededEnvRunner, evaluate_returns, time_limit
+from ardae_rl.rllib.env_runner import ENVIRONMENT, SeededEnvRunner, evaluate_returns, time_limit
 from ardae_rl.sac import NonFiniteError
 from tests.rllib.small import LineEnv, small_config
 
@@ -242,29 +242,45 @@ def test_a_checkpoint_without_replay_collects_a_fresh_warm_up(tmp_path: Path) ->
 
 
 def test_a_burst_of_nan_never_reaches_the_replay_buffer_and_a_flood_stops_the_run_with_its_reason() -> None:
-    config = small_config("gaussian", env=LineEnv, max_non_finite=120)
+    config = small_config("gaussian", env=LineEnv, max_non_finite=60)
     algorithm = config.environment(LineEnv, env_config={"nan_from": 30}).env_runners(num_envs_per_env_runner=2).build_algo()
     progress = [algorithm.train()["progress"] for _ in range(3)][-1]
     first_bad = 2 * 29  # of two environments, the 30th step of each is the first to return NaN
     assert progress["replay_size"] == first_bad and progress["dropped_transitions"] == progress["env_steps"] - first_bad > 0
     assert progress["learner/non_finite_skipped"] == 0 and progress["updates"] == progress["env_steps"] - 40
-    with pytest.raises(NonFiniteError, match=r"the last 120 transitions from the environment were all NaN or infinite.*makes .* fail"):
+    with pytest.raises(NonFiniteError, match=r"the last 60 steps of environment 0 of env runner 0 were all NaN or infinite.*makes .* fail"):
         for _ in range(10):
             algorithm.train()
     assert all(value.isfinite().all() for value in module_of(algorithm).state_dict().values() if value.is_floating_point())
     algorithm.stop()
 
 
-def test_only_transitions_in_a_row_count_as_a_flood() -> None:
-    algorithm = small_config("gaussian", env=LineEnv, max_non_finite=4).build_algo()
-    columns = {"obs": np.zeros((5, 2)), "new_obs": np.zeros((5, 2)), "actions": np.zeros((5, 2)), "rewards": np.zeros(5)}
-    columns = columns | {"rewards": np.array([math.nan, 0, 0, math.inf, 0]), "obs": np.array([[0, 0], [0, math.nan], *[[0, 0]] * 3])}
-    for _ in range(3):
-        assert algorithm._finite(columns)["rewards"].shape == (2,)
-    assert algorithm.dropped_transitions == 9
-    bad = columns | {"rewards": np.full(5, math.nan)}
-    with pytest.raises(NonFiniteError, match="the last 5 transitions"):
-        algorithm._finite(bad)
+def chunk(environment: int, rewards: list[float]) -> SingleAgentEpisode:
+    zeros = [np.zeros(2)] * (len(rewards) + 1)
+    episode = SingleAgentEpisode(observations=zeros, actions=zeros[1:], rewards=rewards, len_lookback_buffer=0)
+    episode.custom_data[ENVIRONMENT] = (0, environment)
+    return episode
+
+
+def test_each_environment_is_judged_by_its_own_steps_in_a_row() -> None:
+    algorithm = small_config("gaussian", env=LineEnv, max_non_finite=20).build_algo()
+    bad, burst = math.nan, [math.nan] * 19
+    for _ in range(2):
+        algorithm._keep([chunk(environment, [0.0, *burst]) for environment in range(8)])  # 152 bad steps, 19 of each
+        algorithm._keep([chunk(environment, [1.0, bad, math.inf, 2.0, bad]) for environment in range(8)])
+    assert (algorithm.env_steps, algorithm.dropped_transitions, len(algorithm.replay)) == (400, 2 * 8 * 22, 2 * 8 * 3)
+    with pytest.raises(NonFiniteError, match="the last 20 steps of environment 5 of env runner 0"):
+        for _ in range(19):
+            algorithm._keep([chunk(environment, [bad if environment == 5 else 0.0]) for environment in range(8)])
+    algorithm.stop()
+
+
+def test_every_step_is_counted_for_the_environment_that_made_it() -> None:
+    config = small_config("gaussian", env=LineEnv, max_non_finite=60)
+    config = config.environment(LineEnv, env_config={"nan_from": 1}).env_runners(num_env_runners=1, num_envs_per_env_runner=2)
+    algorithm = config.build_algo()
+    algorithm.train()
+    assert algorithm._dropped_in_a_row == {(1, 0): 20, (1, 1): 20}, "over episodes of seven steps, in chunks of a few"
     algorithm.stop()
 
 

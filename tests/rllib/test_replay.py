@@ -29,6 +29,12 @@ def make_buffer(
     return ReplayBuffer(capacity=capacity, obs_dim=obs_dim, action_dim=action_dim, seed=seed)
 
 
+def save(buffer: ReplayBuffer, directory: Path) -> None:
+    """Save where the checkpoint stays."""
+    buffer.save(directory)
+    buffer.remember(directory)
+
+
 def numbered(first: int, count: int, *, obs_dim: int = OBS_DIM, action_dim: int = ACTION_DIM) -> dict[str, np.ndarray]:
     """Transitions first, first + 1, ...: each entry tells from which transition, column and position it comes."""
     number = np.arange(first, first + count, dtype=np.float64)
@@ -106,8 +112,8 @@ def test_one_call_with_more_than_the_capacity_leaves_the_ring_as_many_small_call
     at_once.add(numbered(4, 25))
     for number in range(4, 29):
         one_by_one.add(numbered(number, 1))
-    at_once.save(tmp_path / "at_once")
-    one_by_one.save(tmp_path / "one_by_one")
+    save(at_once, tmp_path / "at_once")
+    save(one_by_one, tmp_path / "one_by_one")
     assert stored_rewards(tmp_path / "at_once").tolist() == stored_rewards(tmp_path / "one_by_one").tolist() == [28, 22, 23, 24, 25, 26, 27]
 
 
@@ -204,7 +210,7 @@ def test_a_loaded_buffer_goes_on_as_the_saved_one(tmp_path: Path, added: int) ->
     saved.add(numbered(0, added))
     if added:
         saved.sample(3)  # an odd number of 32-bit draws: half a 64-bit word waits inside the generator
-    saved.save(tmp_path / "checkpoint")
+    save(saved, tmp_path / "checkpoint")
     loaded.add(numbered(7, 50))
     loaded.load(tmp_path / "checkpoint")
     assert (len(loaded), loaded.num_added) == (len(saved), saved.num_added) == (min(added, saved.capacity), added)
@@ -218,14 +224,14 @@ def test_saving_does_not_change_the_draws(tmp_path: Path) -> None:
     saved, unsaved = make_buffer(), make_buffer()
     for buffer in (saved, unsaved):
         buffer.add(numbered(0, 100))
-    saved.save(tmp_path / "checkpoint")
+    save(saved, tmp_path / "checkpoint")
     assert_equal_draws(saved, unsaved)
 
 
 def test_the_manifest_says_what_the_directory_holds_and_only_filled_rows_are_written(tmp_path: Path) -> None:
     buffer = make_buffer(1_000_000)
     buffer.add(numbered(0, CHUNK_ROWS + 5))
-    buffer.save(tmp_path / "new" / "parents" / "checkpoint")
+    save(buffer, tmp_path / "new" / "parents" / "checkpoint")
     manifest = json.loads((tmp_path / "new" / "parents" / "checkpoint" / MANIFEST).read_text())
     names = ["chunk-00000.safetensors", "chunk-00001.safetensors"]
     assert manifest.pop("rng_state")["bit_generator"] == "PCG64"
@@ -252,7 +258,7 @@ def test_exactly_the_chunks_whose_contents_changed_are_written_again(tmp_path: P
     for step, count in enumerate(np.random.default_rng(0).permutation(counts)):
         buffer.add(numbered(buffer.num_added, count))
         new = tmp_path / str(step)
-        buffer.save(new)
+        save(buffer, new)
         held = range(buffer.num_added - len(buffer), buffer.num_added)
         assert stored_rewards(new).tolist() == sorted(held, key=lambda number: number % capacity)
         for path in new.iterdir():
@@ -268,21 +274,33 @@ def test_exactly_the_chunks_whose_contents_changed_are_written_again(tmp_path: P
 def test_a_little_new_data_costs_one_chunk_wherever_the_ring_stands(tmp_path: Path) -> None:
     buffer = make_buffer(3 * CHUNK_ROWS)
     buffer.add(numbered(0, 3 * CHUNK_ROWS + CHUNK_ROWS + 10))
-    buffer.save(tmp_path / "1")
+    save(buffer, tmp_path / "1")
     buffer.add(numbered(buffer.num_added, 10))
-    buffer.save(tmp_path / "2")
-    buffer.save(tmp_path / "3")
+    save(buffer, tmp_path / "2")
+    save(buffer, tmp_path / "3")
     assert [one == two for one, two in zip(inodes(tmp_path / "1"), inodes(tmp_path / "2"), strict=True)] == [True, False, True]
     assert inodes(tmp_path / "3") == inodes(tmp_path / "2")
+
+
+def test_a_save_that_came_to_nothing_costs_the_next_no_link(tmp_path: Path) -> None:
+    buffer = make_buffer()
+    buffer.add(numbered(0, CHUNK_ROWS + 5))
+    save(buffer, tmp_path / "1")
+    buffer.add(numbered(buffer.num_added, 5))
+    buffer.save(tmp_path / "failed" / "replay")
+    shutil.rmtree(tmp_path / "failed")
+    buffer.save(tmp_path / "2")
+    assert [one == two for one, two in zip(inodes(tmp_path / "1"), inodes(tmp_path / "2"), strict=True)] == [True, False]
+    assert stored_rewards(tmp_path / "2").tolist() == list(range(CHUNK_ROWS + 10))
 
 
 @pytest.mark.parametrize("deleted", ["old", "new"])
 def test_deleting_one_checkpoint_never_harms_another(tmp_path: Path, deleted: str) -> None:
     buffer = make_buffer()
     buffer.add(numbered(0, 2 * CHUNK_ROWS))
-    buffer.save(tmp_path / "old")
+    save(buffer, tmp_path / "old")
     buffer.add(numbered(buffer.num_added, 5))
-    buffer.save(tmp_path / "new")
+    save(buffer, tmp_path / "new")
     assert set(inodes(tmp_path / "old")) <= set(inodes(tmp_path / "new")), "nothing is shared: this test would show nothing"
     kept = "new" if deleted == "old" else "old"
     expected = stored_rewards(tmp_path / kept)
@@ -296,9 +314,9 @@ def test_deleting_one_checkpoint_never_harms_another(tmp_path: Path, deleted: st
 def test_a_save_after_the_previous_checkpoint_is_gone_is_complete(tmp_path: Path) -> None:
     buffer = make_buffer()
     buffer.add(numbered(0, CHUNK_ROWS + 5))
-    buffer.save(tmp_path / "1")
+    save(buffer, tmp_path / "1")
     shutil.rmtree(tmp_path / "1")
-    buffer.save(tmp_path / "2")
+    save(buffer, tmp_path / "2")
     assert stored_rewards(tmp_path / "2").tolist() == list(range(CHUNK_ROWS + 5))
 
 
@@ -306,20 +324,20 @@ def test_a_foreign_checkpoint_that_took_the_place_of_the_previous_one_is_not_lin
     buffer, stranger = make_buffer(), make_buffer()
     buffer.add(numbered(0, 100))
     stranger.add(numbered(5000, 100))
-    buffer.save(tmp_path / "1")
+    save(buffer, tmp_path / "1")
     shutil.rmtree(tmp_path / "1")
-    stranger.save(tmp_path / "1")
-    buffer.save(tmp_path / "2")
+    save(stranger, tmp_path / "1")
+    save(buffer, tmp_path / "2")
     assert stored_rewards(tmp_path / "2").tolist() == list(range(100))
 
 
 def test_damage_to_an_old_file_does_not_spread_to_later_checkpoints(tmp_path: Path) -> None:
     buffer = make_buffer()
     buffer.add(numbered(0, 100))
-    buffer.save(tmp_path / "1")
+    save(buffer, tmp_path / "1")
     chunk = tmp_path / "1" / "chunk-00000.safetensors"
     chunk.write_bytes(chunk.read_bytes()[:-4] + b"oops")
-    buffer.save(tmp_path / "2")
+    save(buffer, tmp_path / "2")
     assert load_file(tmp_path / "2" / chunk.name)["rows"].shape == (100, 2 * OBS_DIM + ACTION_DIM + 2)
     assert b"oops" not in (tmp_path / "2" / chunk.name).read_bytes()
 
@@ -330,9 +348,9 @@ def test_another_file_system_gets_written_files_instead_of_links(tmp_path: Path)
     assert os.stat("/dev/shm").st_dev != tmp_path.stat().st_dev, "not another file system: this test would show nothing"
     buffer = make_buffer()
     buffer.add(numbered(0, 100))
-    buffer.save(tmp_path / "here")
+    save(buffer, tmp_path / "here")
     try:
-        buffer.save(elsewhere)
+        save(buffer, elsewhere)
         assert stored_rewards(elsewhere).tolist() == list(range(100))
     finally:
         shutil.rmtree(elsewhere, ignore_errors=True)
@@ -342,10 +360,10 @@ def test_links_are_found_after_the_process_changed_its_directory(tmp_path: Path,
     buffer = make_buffer()
     buffer.add(numbered(0, 100))
     monkeypatch.chdir(tmp_path)
-    buffer.save(Path("1"))
+    save(buffer, Path("1"))
     (tmp_path / "sub").mkdir()
     monkeypatch.chdir(tmp_path / "sub")
-    buffer.save(Path("2"))
+    save(buffer, Path("2"))
     assert inodes(tmp_path / "1") == inodes(tmp_path / "sub" / "2")
 
 
@@ -355,11 +373,11 @@ SAVE_AGAIN_AND_AGAIN = """
 import sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
-from tests.rllib.test_replay import make_buffer, numbered
+from tests.rllib.test_replay import make_buffer, numbered, save
 buffer = make_buffer()
 for step in range(200):
     buffer.add(numbered(buffer.num_added, 9000))
-    buffer.save(Path(sys.argv[1]) / f"{step:06d}")
+    save(buffer, Path(sys.argv[1]) / f"{step:06d}")
     print(step, flush=True)
 """
 
@@ -388,7 +406,7 @@ def test_kill_in_the_middle_of_saving_leaves_only_complete_checkpoints(tmp_path:
             buffer.load(path)
             assert buffer.num_added == 9000 * (step + 1)
             assert sorted(stored_rewards(path)) == list(range(buffer.num_added - len(buffer), buffer.num_added))
-        buffer.save(root / f"{len(complete):06d}")  # the very directory the killed process was writing aside
+        save(buffer, root / f"{len(complete):06d}")  # the very directory the killed process was writing aside
         assert not list(root.glob("*.partial"))
     assert interrupted, "no kill hit a save: this test showed nothing"
 
@@ -396,13 +414,13 @@ def test_kill_in_the_middle_of_saving_leaves_only_complete_checkpoints(tmp_path:
 def test_what_an_interrupted_save_left_is_no_checkpoint_and_gives_way_to_the_next_save(tmp_path: Path) -> None:
     buffer, left_over = make_buffer(), tmp_path / "checkpoint.partial"
     buffer.add(numbered(0, 2 * CHUNK_ROWS))
-    buffer.save(tmp_path / "source")
+    save(buffer, tmp_path / "source")
     shutil.copytree(tmp_path / "source", left_over)
     (left_over / MANIFEST).unlink()  # it is written last
     (left_over / "chunk-00009.safetensors").write_bytes(b"junk")
     with pytest.raises(ValueError, match="is not a replay checkpoint"):
         make_buffer().load(left_over)
-    buffer.save(tmp_path / "checkpoint")
+    save(buffer, tmp_path / "checkpoint")
     assert not left_over.exists()
     assert sorted(os.listdir(tmp_path / "checkpoint")) == sorted(os.listdir(tmp_path / "source"))
 
@@ -411,16 +429,16 @@ FILL_THE_DISK = """
 import resource, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
-from tests.rllib.test_replay import make_buffer, numbered
+from tests.rllib.test_replay import make_buffer, numbered, save
 buffer, root = make_buffer(), Path(sys.argv[1])
 buffer.add(numbered(0, 20_000))
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
 try:
-    buffer.save(root / "checkpoint")
+    save(buffer, root / "checkpoint")
 except OSError as error:
     print("refused", error.strerror, len(list(root.iterdir())))
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-buffer.save(root / "checkpoint")
+save(buffer, root / "checkpoint")
 """
 
 
@@ -504,7 +522,7 @@ def test_a_save_never_overwrites(tmp_path: Path, create: Callable[[Path], None])
 def test_a_checkpoint_of_another_buffer_is_refused(tmp_path: Path, change: dict[str, int], message: str) -> None:
     saved = make_buffer()
     saved.add(numbered(0, 10))
-    saved.save(tmp_path / "checkpoint")
+    save(saved, tmp_path / "checkpoint")
     with pytest.raises(ValueError, match=message):
         make_buffer(**change).load(tmp_path / "checkpoint")
 
@@ -561,7 +579,7 @@ def test_a_damaged_checkpoint_is_refused_by_name_and_the_buffer_stays_as_it_was(
 ) -> None:
     saved, loading, untouched = make_buffer(), make_buffer(seed=8), make_buffer(seed=8)
     saved.add(numbered(0, CHUNK_ROWS + 5))
-    saved.save(tmp_path / "checkpoint")
+    save(saved, tmp_path / "checkpoint")
     damage(tmp_path / "checkpoint")
     for buffer in (loading, untouched):
         buffer.add(numbered(900, 20))

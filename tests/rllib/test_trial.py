@@ -82,6 +82,29 @@ def test_unchanged_replay_chunks_are_shared_and_an_old_checkpoint_can_go(storage
     restored.stop()
 
 
+def test_a_checkpoint_that_fails_after_its_replay_was_written_costs_the_next_no_link(
+    storage: StorageContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ardae_rl.disk.WAITS_S", (0.0,))
+    trial = make_trial(storage)
+    fill(trial, 20_000)
+    first = Path(trial.save().checkpoint.path)
+    fill(trial, 10)
+    fails, rest = iter([True]), SACARDAETrial.get_state
+
+    def get_state(self: SACARDAETrial, *args: Any, **kwargs: Any) -> Any:
+        if next(fails, False):
+            raise OSError("No space left on device")
+        return rest(self, *args, **kwargs)
+
+    monkeypatch.setattr(SACARDAETrial, "get_state", get_state)  # RLlib calls it once the replay buffer is on disk
+    second = Path(trial.save().checkpoint.path)
+    assert next(fails, None) is None, "the first attempt did not fail: this test would show nothing"
+    trial.stop()
+    chunks = [sorted((folder / "replay").glob("chunk-*")) for folder in (first, second)]
+    assert [one.samefile(two) for one, two in zip(*chunks, strict=True)] == [True, False]
+
+
 def test_rllib_opens_a_checkpoint_that_tune_wrote(storage: StorageContext) -> None:
     trial = make_trial(storage)
     for _ in range(2):
@@ -108,6 +131,20 @@ def test_a_checkpoint_that_a_crash_left_half_written_is_written_again(storage: S
     restored = make_trial()
     restored.restore(str(saved))
     assert len(restored.replay) == 100
+    restored.stop()
+
+
+def test_a_damaged_replay_buffer_sends_the_trial_back_to_the_checkpoint_before(storage: StorageContext) -> None:
+    trial = make_trial(storage)
+    for _ in range(2):
+        trial.train()
+        saved = Path(trial.save().checkpoint.path)
+    trial.stop()
+    (chunk,) = (saved / "replay").glob("chunk-*")
+    chunk.write_bytes(chunk.read_bytes()[:-4])
+    restored = make_trial(storage)
+    restored.restore(str(saved))
+    assert (restored.env_steps, len(restored.replay), restored.num_updates) == (40, 40, 0)
     restored.stop()
 
 
@@ -139,6 +176,21 @@ def test_a_fresh_start_drops_the_rows_of_an_attempt_that_crashed_before_its_firs
         trial.stop()
     for file in ("evaluations.csv", "metrics.csv"):
         assert [int(row["env_steps"]) for row in rows_of(Path(storage.trial_fs_path) / file)] == [40]
+
+
+def test_a_trial_that_takes_over_reports_where_it_stands_before_it_does_more(storage: StorageContext) -> None:
+    trial = make_trial(storage)
+    results = [trial.train() for _ in range(2)]
+    trial.save()
+    trial.stop()
+    again = make_trial(storage)
+    found, went_on = again.train(), again.train()
+    again.stop()
+    assert found.keys() >= {name for name in results[-1] if not name.startswith("learner/")}
+    for name in ("env_steps", "updates", "seconds", "replay_size", "evaluation_return_mean"):
+        assert found[name] == results[-1][name]
+    assert went_on["env_steps"] == 120
+    assert [int(row["env_steps"]) for row in rows_of(Path(storage.trial_fs_path) / "metrics.csv")] == [40, 80, 120]
 
 
 def test_a_trial_asks_for_its_runners_and_learners() -> None:

@@ -2,15 +2,20 @@
 
 import csv
 import dataclasses
+import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import torch
 from ray.train._internal.storage import StorageContext
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from ardae_rl.experiment.events import cause_of
+from ardae_rl.notes import collect_notes
 from ardae_rl.tasks.energy.config import EnergySettings, ScoreSettings
 from ardae_rl.tasks.maxent.config import MaxEntSettings
 from ardae_rl.tasks.registry import TASKS, TaskKind
@@ -190,6 +195,33 @@ def test_a_trial_in_a_used_process_equals_one_in_a_fresh_process(make: Make, tmp
     assert {row["seed"] for row in records(tmp_path, "used", "metrics.csv")} == {"8"}
 
 
+def test_a_machine_without_the_storage_path_is_named_and_nothing_is_written_there(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ardae_rl.disk.WAITS_S", ())
+    trial, experiment = make("a"), tmp_path / "experiment"
+    trial.train()
+    elsewhere = storage(tmp_path, "b")
+    experiment.rename(tmp_path / "away")
+    message = rf"{experiment} as the driver sees it is not on machine {socket.gethostname()} \([0-9.]+\): mount the storage path there"
+    with pytest.raises(FileNotFoundError, match=message):
+        trial.save()
+    with pytest.raises(FileNotFoundError, match=message):
+        TaskTrial(config_of("counting", CountingSettings(), 0), storage=elsewhere)
+    assert not experiment.exists()
+    experiment.mkdir()  # a folder of the same name on its own disk
+    with pytest.raises(FileNotFoundError, match=message):
+        trial.save()
+    assert list(experiment.iterdir()) == []
+
+
+def test_what_is_raised_while_a_trial_is_made_is_its_cause() -> None:
+    actor = ray.remote(TaskTrial).remote(config_of("unheard-of", CountingSettings(), 0))
+    with pytest.raises(ray.exceptions.RayActorError) as caught:
+        ray.get(actor.train.remote())
+    assert cause_of(str(caught.value)) == "KeyError: 'unheard-of'"
+
+
 def test_seeds_differ_and_repeat(make: Make) -> None:
     positions = [finish(make(name, seed=seed))[-1]["position"] for name, seed in (("a", 0), ("b", 1), ("c", 0))]
     assert positions[0] == positions[2] != positions[1]
@@ -221,6 +253,52 @@ def test_a_task_that_reports_otherwise_than_it_declared_is_stopped_with_the_reas
     trial.train()
     with pytest.raises(ValueError, match=r"metrics\.csv has no column for late \(it has seed, .*position\); report them from the first"):
         trial.train()
+
+
+@pytest.mark.parametrize("known_to_tune", [True, False])
+def test_a_checkpoint_that_the_disk_spoilt_costs_one_interval_and_a_note(make: Make, tmp_path: Path, known_to_tune: bool) -> None:
+    whole = make("whole")
+    finish(whole)
+    first, folder = make("a"), tmp_path / "experiment" / "a"
+    collect_notes(folder.parent)
+    first.train(), first.save(), first.train()
+    last = Path(first.save().checkpoint.path)
+    content = (last / CHECKPOINT_FILE).read_bytes()
+    (last / CHECKPOINT_FILE).write_bytes(content[: len(content) // 2])
+    second = make("a")
+    if known_to_tune:
+        second.restore(str(last))
+    finish(second)
+    ((trial, text),) = collect_notes(folder.parent)
+    assert trial == "a" and text.startswith(f"{last} cannot be read (") and text.endswith("going back to the checkpoint before it")
+    assert_equal(end_state(second, tmp_path / "end-a"), end_state(whole, tmp_path / "end-whole"))
+    assert Path(second.save().checkpoint.path).name > last.name
+    assert [row["steps"] for row in records(tmp_path, "a", "metrics.csv")] == ["3", "6", "7"]
+
+
+def test_a_checkpoint_that_gave_way_before_its_driver_noted_the_next_is_followed_by_the_last(make: Make, tmp_path: Path) -> None:
+    trial = make("a")
+    results = [(trial.train(), trial.save())[1] for _ in range(2)]
+    known, last = (Path(result.checkpoint.path) for result in results)
+    shutil.rmtree(known)
+    resumed = make("a")
+    resumed.restore(results[0])
+    assert resumed.train()["steps"] == 7
+    assert Path(resumed.save().checkpoint.path).name == "checkpoint_000002" and not last.exists(), "Tune would never remove it"
+    assert [row["steps"] for row in records(tmp_path, "a", "metrics.csv")] == ["3", "6", "7"]
+    shutil.rmtree(tmp_path / "experiment" / "a")
+    with pytest.raises(ValueError, match="does not exist on storage anymore"):
+        make("a").restore(results[0])
+
+
+def test_where_no_checkpoint_can_be_read_the_newest_says_why(make: Make) -> None:
+    trial = make("a")
+    for _ in range(2):
+        trial.train()
+        saved = Path(trial.save().checkpoint.path)
+        (saved / CHECKPOINT_FILE).unlink()
+    with pytest.raises(FileNotFoundError, match=saved.name):
+        make("a").restore(str(saved))
 
 
 @pytest.mark.parametrize("noted", [True, False])

@@ -1,0 +1,54 @@
+"""What happened to the trials of an experiment, kept in its folder over all its starts: ``events.jsonl``, one JSON object a line.
+
+Keys: ``time`` (UTC), ``trial``, ``event`` (``crashed``: starts again; ``failed``: does not; ``warning``), ``steps`` by then, ``cause``.
+"""
+
+import datetime
+import json
+from collections import Counter
+from pathlib import Path
+
+from ardae_rl.disk import append_whole
+
+EVENTS = "events.jsonl"
+CRASHED, FAILED, WARNING = "crashed", "failed", "warning"
+
+
+class EventLog:
+    """Adds to the events in ``folder``. What a full disk does not take now is written with the next event."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path, self._unwritten = folder / EVENTS, b""
+
+    def add(self, trial: str, event: str, *, steps: int, cause: str) -> None:
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        line = json.dumps({"time": now, "trial": trial, "event": event, "steps": steps, "cause": cause})
+        self._unwritten += f"{line}\n".encode()
+        try:
+            append_whole(self._path, self._unwritten)
+        except OSError:
+            return
+        self._unwritten = b""
+
+
+def restarts(folder: Path) -> Counter[str]:
+    """How often each trial in ``folder`` was started again after a crash."""
+    path = folder / EVENTS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return Counter(event["trial"] for event in map(_parsed, lines) if event.get("event") == CRASHED)
+
+
+def _parsed(line: str) -> dict[str, str]:
+    """Empty for a line that a kill left half written."""
+    try:
+        event: dict[str, str] = json.loads(line)
+    except ValueError:
+        return {}
+    return event
+
+
+def cause_of(error: str) -> str:
+    """The line of a trial's error that names its cause: Ray puts an exception raised in the trial last, its own explanations first."""
+    lines = error.strip().splitlines() or ["no reason was given"]
+    raised_in_trial = "ray::" in lines[0]
+    return lines[-1] if raised_in_trial else lines[0]

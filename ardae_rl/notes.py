@@ -1,0 +1,41 @@
+"""Warnings of trials on the console of their run: they happen in other processes, perhaps on other machines.
+
+They travel through the store of names and values that every Ray cluster has, not through files: a full disk is what some of them are about.
+Not here: what becomes of them (``experiment/watch.py``).
+"""
+
+import logging
+import uuid
+from pathlib import Path
+
+from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_initialized, _internal_kv_list, _internal_kv_put
+
+_NAMESPACE = "ardae_rl_notes"
+
+
+def pass_warnings_on(folder: Path) -> None:
+    """From now on what this package warns of in this process is a note of the trial whose folder this is."""
+    logger = logging.getLogger("ardae_rl")
+    for handler in [handler for handler in logger.handlers if isinstance(handler, _NoteHandler)]:  # of another trial in this process
+        logger.removeHandler(handler)
+    logger.addHandler(_NoteHandler(folder))
+
+
+def collect_notes(experiment: Path) -> list[tuple[str, str]]:
+    """(name of the trial, text) of each note there is by now on the trials in this folder, each handed out once."""
+    notes = []
+    for key in _internal_kv_list(f"{experiment}/", namespace=_NAMESPACE):
+        text = _internal_kv_get(key, namespace=_NAMESPACE)
+        _internal_kv_del(key, namespace=_NAMESPACE)
+        notes.append((Path(key.decode()).parent.name, text.decode()))
+    return notes
+
+
+class _NoteHandler(logging.Handler):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(logging.WARNING)
+        self._folder = folder
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if _internal_kv_initialized():
+            _internal_kv_put(f"{self._folder}/{uuid.uuid4().hex}", record.getMessage(), namespace=_NAMESPACE)

@@ -1,0 +1,29 @@
+"""The record of what happened to trials, on a disk that is full for a while and after a kill."""
+
+import json
+from pathlib import Path
+
+from ardae_rl.experiment.events import CRASHED, EVENTS, FAILED, EventLog, restarts
+from tests.test_disk import room_for
+
+
+def test_restarts_are_counted_for_each_trial_over_all_starts(tmp_path: Path) -> None:
+    assert restarts(tmp_path)["a"] == 0
+    for trial, event in (("a", CRASHED), ("b", CRASHED), ("a", CRASHED), ("a", FAILED)):
+        EventLog(tmp_path).add(trial, event, steps=10, cause="the actor died")
+    assert restarts(tmp_path) == {"a": 2, "b": 1}
+    with (tmp_path / EVENTS).open("a") as file:
+        file.write('{"time": "2026-01-01T')
+    assert restarts(tmp_path) == {"a": 2, "b": 1}
+
+
+def test_an_event_that_finds_no_room_is_written_with_the_next(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    with room_for(20):
+        log.add("a", CRASHED, steps=10, cause="the disk is full")
+    log.add("a", FAILED, steps=20, cause="again")
+    events = [json.loads(line) for line in (tmp_path / EVENTS).read_text().splitlines()]
+    assert [(event["event"], event["steps"], event["cause"]) for event in events] == [
+        (CRASHED, 10, "the disk is full"),
+        (FAILED, 20, "again"),
+    ]

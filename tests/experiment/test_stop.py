@@ -1,0 +1,38 @@
+"""Which signals stop a run with checkpoints, and which at once."""
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from ardae_rl.experiment import launch
+from ardae_rl.experiment.watch import watcher
+
+
+@pytest.fixture(autouse=True)
+def _own_watcher() -> Iterator[None]:
+    watcher.cache_clear()
+    yield
+    watcher.cache_clear()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_signals_of_the_same_moment_are_one_request(signum: int) -> None:
+    with launch._graceful_stop() as received:
+        assert not watcher().stopped
+        for each in (signum, signal.SIGTERM, signal.SIGINT):
+            signal.raise_signal(each)
+        assert watcher().stopped
+    assert received[0] == signum
+
+
+def test_only_a_later_ctrl_c_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "ONE_REQUEST_S", 0.05)
+    with pytest.raises(KeyboardInterrupt), launch._graceful_stop():
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        signal.raise_signal(signal.SIGTERM)
+        assert watcher().stopped
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("it went on")
