@@ -382,6 +382,13 @@ for step in range(200):
 """
 
 
+def second_chunk_begun(root: Path) -> bool:
+    try:
+        return bool(list(root.glob("*.partial/chunk-00001*")))
+    except FileNotFoundError:  # renamed while it was looked into
+        return False
+
+
 def kill_while_saving(root: Path) -> None:
     """Let a real process save checkpoints and kill -9 it as soon as, after four of them, one more is being written."""
     command = [sys.executable, "-c", SAVE_AGAIN_AND_AGAIN, str(root), str(Path(__file__).parents[2])]
@@ -389,7 +396,7 @@ def kill_while_saving(root: Path) -> None:
         assert process.stdout is not None
         while process.stdout.readline() != "3\n":
             assert process.poll() is None, "the saving process died by itself"
-        while not list(root.glob("*.partial/chunk-00001*")):
+        while not second_chunk_begun(root):
             assert process.poll() is None, "the saving process died by itself"
         process.send_signal(signal.SIGKILL)
 
