@@ -60,7 +60,7 @@ def test_the_log_ratio_minimises_the_loss(direction: tuple[float, float]) -> Non
 
 
 def test_a_few_samples_per_context_are_enough_for_a_gaussian() -> None:
-    """32 samples each of N(c, 1/4 I), fresh points: a Gaussian with the samples' own moments, the best such coordinates allow, is off by more."""
+    """32 samples each of N(c, 1/4 I), fresh points: the Gaussian with the samples' own moments is off by more."""
     torch.manual_seed(0)
     estimator = AdversarialScore(2, 2, width=16, layers=1, context_layers=1, activation="softplus", whitener_width=32)
     fit = torch.optim.Adam(estimator.parameters(), lr=3e-3)

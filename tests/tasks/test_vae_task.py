@@ -84,6 +84,17 @@ def test_the_estimator_is_the_one_asked_for(changes: dict[str, Any], kind: type)
         assert isinstance(optimiser, torch.optim.RMSprop) and (group["alpha"], group["momentum"], group["lr"]) == (0.99, 0.5, chosen.lr)
 
 
+def test_avb_and_ardae_train_estimators_of_one_size() -> None:
+    """Whiteners included, of the width asked for, and weights of sigma, which AVB has no use for."""
+    counts = {}
+    for posterior in ("ivi_ardae", "ivi_avb"):
+        method = VAETask(settings(posterior=posterior, score=score(whitener_width=24)), seed=0).method
+        assert isinstance(method, ScoreMethod) and method.estimator.whitener is not None
+        assert method.estimator.whitener.out.in_features == 24
+        counts[posterior] = {name: value.shape for name, value in method.estimator.named_parameters()}
+    assert counts["ivi_ardae"] == counts["ivi_avb"]
+
+
 def test_the_estimator_makes_as_many_steps_as_asked_for() -> None:
     task = trained(settings(score=score(fits_per_step=3)), 2)
     assert (task.descents["score"].steps, task.descents["model"].steps) == (6, 2)

@@ -46,7 +46,8 @@ def build_estimator(settings: VAESettings, posterior: Posterior, pixels: int) ->
     """The estimator of the posterior's score that the settings name."""
     score, dim = settings.score, posterior.dim
     context_dim = {"centre": posterior.dim, "hidden": posterior.hidden_dim, "data": pixels}[score.context]
-    body: dict[str, Any] = {name: getattr(score, name) for name in ("layers", "context_layers", "input_layers", "width", "activation")}
+    sizes = ("layers", "context_layers", "input_layers", "width", "activation", "whitener_width")
+    body: dict[str, Any] = {name: getattr(score, name) for name in sizes}
     if settings.posterior == "ivi_avb":
         return AdversarialScore(dim, context_dim, **body)
     coordinates: dict[str, Any] = {name: getattr(score, name) for name in ("form", "standardisation", "scale", "gaussian_residual")}

@@ -43,7 +43,8 @@ class ScoreSettings:
     ``fits_per_step`` (N_d) steps of f, each on ``samples_per_image`` (n_z) fresh latents, before every step of the model.
     ``fixed_sigma``: a number trains an ordinary residual denoising autoencoder at that one noise level, in units of z and whatever the
     posterior's width, in the place of AR-DAE (Figure 5); f sees z in units of it.
-    ``ivi_avb`` has a discriminator of the same size for f, and coordinates of its own (adaptive contrast).
+    ``whitener_width``: of the network that regresses the coordinates ``amortised`` on the context; with a small f it has most of the weights.
+    ``ivi_avb``: for f the gradient of a discriminator of the same layers, always in coordinates ``amortised`` (adaptive contrast).
     ``momentum`` is read by ``rmsprop``, the paper's optimiser, only.
     """
 
@@ -57,6 +58,7 @@ class ScoreSettings:
     width: int = 128
     activation: Literal["elu", "softplus", "tanh", "silu"] = "softplus"
     standardisation: Literal["fixed", "per_context", "amortised"] = "amortised"
+    whitener_width: int = 128
     scale: float = 1e4
     gaussian_residual: bool | None = None
     delta_scale: float = 0.1
@@ -69,7 +71,7 @@ class ScoreSettings:
     autocast: bool = False
 
     def __post_init__(self) -> None:
-        positive(self, "fits_per_step", "layers", "width", "scale", "delta_scale", "lr")
+        positive(self, "fits_per_step", "layers", "width", "whitener_width", "scale", "delta_scale", "lr")
         at_least(self, 2, "samples_per_image")
         at_least(self, 0, "context_layers", "input_layers", "momentum")
         if self.fixed_sigma is not None:
