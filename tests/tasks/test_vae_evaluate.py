@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ardae_rl.tasks.vae import evaluate
-from ardae_rl.tasks.vae.evaluate import active_units, gaussian_fit, latents, log_likelihood, mmd_squared, mode_coverage
+from ardae_rl.tasks.vae.evaluate import active_units, gaussian_fit, known_law, latents, log_likelihood, mmd_squared, mode_coverage
 from ardae_rl.tasks.vae.posteriors import GaussianPosterior
 from tests.tasks.linear_vae import DIM, PIXELS, body_of, exact_log_p, law_of, linear_vae
 
@@ -44,6 +44,54 @@ def test_the_true_posterior_makes_every_weight_the_same() -> None:
         estimate = log_likelihood(vae, x, samples=5000, normal=normal)
         assert (estimate.log_p - exact_log_p(vae, x)).abs().max() < 3e-3
     assert estimate.ess_fraction.min() > 0.99
+
+
+class IdentityPosterior(nn.Module):
+    """q(z | x) = N(0, v I) as something to draw from only."""
+
+    def __init__(self, dim: int, std: float) -> None:
+        super().__init__()
+        self.dim = self.noise_dim = dim
+        self.std = std
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x
+
+    def centre_of(self, features: Tensor) -> Tensor:
+        return features.new_zeros(len(features), self.dim)
+
+    def push(self, features: Tensor, noise: Tensor) -> Tensor:
+        return self.std * noise
+
+
+class FlatVAE(nn.Module):
+    """p(x, z) = N(z; 0, I) whatever x is: log p(x) = 0, and the posterior is the prior."""
+
+    def __init__(self, posterior: nn.Module) -> None:
+        super().__init__()
+        self.posterior = posterior
+
+    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
+        return -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
+
+
+@pytest.mark.parametrize("std", [1.0, 1.15])
+def test_few_samples_are_enough_in_many_dimensions(std: float) -> None:
+    """32 dimensions, 256 samples: fitted to as few, the covariance would leave an effective sample of a sixth, and of a tenth."""
+    vae, x = FlatVAE(IdentityPosterior(32, std)), torch.zeros(8, 1)
+    estimate = log_likelihood(vae, x, samples=256, normal=normal)  # type: ignore[arg-type]
+    few = log_likelihood(vae, x, samples=256, normal=normal, fit_samples=256)  # type: ignore[arg-type]
+    assert estimate.ess_fraction.mean() > (0.8 if std == 1 else 0.4) > 0.3 > few.ess_fraction.mean()
+    assert estimate.log_p.abs().mean() < 0.1
+
+
+def test_a_gaussian_posterior_is_its_own_proposal() -> None:
+    vae, x = linear_vae("gaussian"), torch.randn(3, PIXELS)
+    assert isinstance(vae.posterior, GaussianPosterior)
+    with torch.no_grad():
+        proposal, law = known_law(vae.posterior, x), law_of(vae.posterior, x)
+    torch.testing.assert_close(proposal.mean, law.mean)
+    torch.testing.assert_close(proposal.factor @ proposal.factor.mT, law.covariance_matrix)
 
 
 def test_the_proposal_has_the_mean_and_the_covariance_of_the_posterior() -> None:

@@ -43,7 +43,7 @@ class ScoreSettings:
     ``fits_per_step`` (N_d) steps of f, each on ``samples_per_image`` (n_z) fresh latents, before every step of the model.
     ``fixed_sigma``: a number trains an ordinary residual denoising autoencoder at that one noise level, in units of z and whatever the
     posterior's width, in the place of AR-DAE (Figure 5); f sees z in units of it.
-    ``whitener_width``: of the network that regresses the coordinates ``amortised`` on the context; with a small f it has most of the weights.
+    ``whitener_width``: of the network that regresses the coordinates ``amortised`` on the context; it may have more weights than f.
     ``ivi_avb``: for f the gradient of a discriminator of the same layers, always in coordinates ``amortised`` (adaptive contrast).
     ``momentum`` is read by ``rmsprop``, the paper's optimiser, only.
     """
@@ -155,11 +155,6 @@ class VAESettings:
         if self.noise_dim < self.latent_dim:
             raise ValueError(
                 f"noise_dim must be at least latent_dim, {self.latent_dim}, got {self.noise_dim}: with less noise there is no density"
-            )
-        fewest = min(self.evaluation.samples, self.evaluation.test_samples)
-        if fewest < 2 * self.latent_dim:
-            raise ValueError(
-                f"evaluation must draw at least twice latent_dim samples, {2 * self.latent_dim}, to fit a covariance to, got {fewest}"
             )
 
     def check(self) -> None:

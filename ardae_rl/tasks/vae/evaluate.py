@@ -1,8 +1,8 @@
 """How good a variational autoencoder is: log p(x) by importance sampling, and what its latents do.
 
 Notation: B images, S importance samples, K latents per image, D latent dimension; x (B, P), z (B, K, D).
-Identity: log p(x) = log E_r[p(x, z) / r(z)] for any density r > 0; here r = N(m, C), mean and full covariance of draws of q(z | x), so that
-one estimator serves every posterior. Its logarithm is a lower bound on average, tight as S grows.
+Identity: log p(x) = log E_r[p(x, z) / r(z)] for any density r > 0; here r is q(z | x) where that is Gaussian, else N(m, C), mean and full
+covariance of its draws. The logarithm of the estimate is a lower bound on average, tight as S grows.
 Reference: [Lim2020] arXiv:2006.05164, Appendix F.2; active units: Burda et al. 2016, arXiv:1509.00519; MMD: Gretton et al. 2012.
 """
 
@@ -14,10 +14,11 @@ from torch import Tensor
 
 from ardae_rl.score.estimator import Normal
 from ardae_rl.tasks.vae.model import VAE
-from ardae_rl.tasks.vae.posteriors import Posterior
+from ardae_rl.tasks.vae.posteriors import GaussianPosterior, Posterior
 
 ROWS = 2**13  # latents that go through a network at once: what bounds the memory
 JITTER, ROUNDING = 1e-5, 1e-10  # added to variances: in units of z, and relative to them
+FIT_PER_DIMENSION = 128  # draws a covariance is fitted to: with few its narrowest direction is too narrow, and weights have no variance
 ACTIVE = 0.01
 
 
@@ -29,14 +30,20 @@ class LogLikelihood(NamedTuple):
 
 
 @torch.no_grad()
-def log_likelihood(vae: VAE, x: Tensor, *, samples: int, normal: Normal) -> LogLikelihood:
-    """log p(x) with ``samples`` draws of q(z | x) for the proposal and as many of the proposal, in float64 but for the networks.
+def log_likelihood(vae: VAE, x: Tensor, *, samples: int, normal: Normal, fit_samples: int | None = None) -> LogLikelihood:
+    """log p(x) with ``samples`` draws of the proposal, in float64 but for the networks.
 
+    ``fit_samples`` draws of q(z | x), which cost no decoder, make the proposal; None: as many, but no fewer than 128 per dimension.
     Many images at once, or few with many samples each, in memory that depends on neither. ``normal(*shape)`` supplies the noise.
     """
-    together = max(1, ROWS // samples)
-    groups = [_averaged(_log_weights(vae, images, samples, normal)) for images in x.split(together)]
+    fitted = fit_samples or max(samples, FIT_PER_DIMENSION * vae.posterior.dim)
+    groups = [_averaged(_log_weights(vae, images, samples, fitted, normal)) for images in in_parts(x, samples)]
     return LogLikelihood(*(torch.cat(columns) for columns in zip(*groups, strict=True)))
+
+
+def in_parts(x: Tensor, samples: int) -> tuple[Tensor, ...]:
+    """``x`` (B, P) in parts of which ``samples`` latents per image fit in memory."""
+    return x.split(max(1, ROWS // samples))
 
 
 def _averaged(log_weights: Tensor) -> LogLikelihood:
@@ -47,9 +54,12 @@ def _averaged(log_weights: Tensor) -> LogLikelihood:
     return LogLikelihood(total - math.log(samples), log_ess.exp() / samples)
 
 
-def _log_weights(vae: VAE, x: Tensor, samples: int, normal: Normal) -> Tensor:
+def _log_weights(vae: VAE, x: Tensor, samples: int, fit_samples: int, normal: Normal) -> Tensor:
     """log p(x, z) - log r(z) of draws of r, (B, S) in float64."""
-    proposal = gaussian_fit(vae.posterior, x, samples, normal)
+    if isinstance(vae.posterior, GaussianPosterior):
+        proposal = known_law(vae.posterior, x)
+    else:
+        proposal = gaussian_fit(vae.posterior, x, fit_samples, normal)
     parts = []
     for count in _counts(samples, len(x)):
         noise = normal(len(x), count, vae.posterior.dim).double()
@@ -68,6 +78,12 @@ class Proposal(NamedTuple):
         """Log-density at mean + factor noise, (B, K)."""
         log_det = self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
         return -0.5 * (noise.square() + math.log(2 * math.pi)).sum(-1) - log_det
+
+
+def known_law(posterior: GaussianPosterior, x: Tensor) -> Proposal:
+    """q(z | x) itself."""
+    law = posterior.law(posterior.encode(x))
+    return Proposal(law.mean.squeeze(1).double(), torch.diag_embed((0.5 * law.log_variance.double()).exp().squeeze(1)))
 
 
 def gaussian_fit(posterior: Posterior, x: Tensor, samples: int, normal: Normal) -> Proposal:
@@ -105,7 +121,7 @@ class Latents(NamedTuple):
 @torch.no_grad()
 def latents(posterior: Posterior, x: Tensor, *, samples: int, normal: Normal) -> Latents:
     parts = []
-    for images in x.split(max(1, ROWS // samples)):
+    for images in in_parts(x, samples):
         z = posterior.draw(images, normal(len(images), samples, posterior.noise_dim))
         parts.append(Latents(z.mean(1), z.var(1), z[:, 0]))
     return Latents(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

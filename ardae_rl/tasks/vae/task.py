@@ -20,7 +20,7 @@ from ardae_rl.tasks.task import Metrics
 from ardae_rl.tasks.vae.build import build_method
 from ardae_rl.tasks.vae.config import VAESettings
 from ardae_rl.tasks.vae.data import TOY_STD, Data, Toy, load_data
-from ardae_rl.tasks.vae.evaluate import active_units, latents, log_likelihood, mmd_squared, mode_coverage
+from ardae_rl.tasks.vae.evaluate import active_units, in_parts, latents, log_likelihood, mmd_squared, mode_coverage
 from ardae_rl.tasks.vae.methods import BoundMethod
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ class VAETask:
         """The negative evidence lower bound, of posteriors that have one."""
         if not isinstance(self.method, BoundMethod):
             return {}
-        reconstruction, divergence = self.method.bound(x, LATENT_SAMPLES, normal)
-        return {"negative_elbo": float((reconstruction + divergence).mean())}
+        parts = [torch.stack(self.method.bound(images, LATENT_SAMPLES, normal)).sum(0) for images in in_parts(x, LATENT_SAMPLES)]
+        return {"negative_elbo": float(torch.cat(parts).mean())}
 
     def _coverage(self, normal: Normal) -> Metrics:
         """Of the 25 modes by what the model generates."""
