@@ -20,20 +20,24 @@ def build_method(settings: VAESettings, data: Data, normal: Normal, device: str)
         case "gaussian":
             return GaussianMethod(vae, None, normal)
         case "hvi_auxiliary":
-            return AuxiliaryMethod(vae, AuxiliaryModel(parts, settings.latent_dim, settings.noise_dim).to(device), normal)
+            return AuxiliaryMethod(vae, _auxiliary(settings, parts).to(device), normal)
         case _:
             return ScoreMethod(vae, build_estimator(settings, vae.posterior, data.pixels).to(device), settings.score, normal)
 
 
 def _posterior(settings: VAESettings, parts: Architecture) -> Posterior:
-    floor = settings.network.log_variance_floor
+    bounds = {"floor": settings.network.log_variance_floor, "ceiling": settings.network.log_variance_ceiling}
     match settings.posterior:
         case "gaussian":
-            return GaussianPosterior(parts, settings.latent_dim, floor=floor)
+            return GaussianPosterior(parts, settings.latent_dim, **bounds)
         case "hvi_auxiliary" | "hvi_ardae":
-            return HierarchicalPosterior(parts, settings.latent_dim, settings.noise_dim, floor=floor)
+            return HierarchicalPosterior(parts, settings.latent_dim, settings.noise_dim, **bounds)
         case "ivi_ardae" | "ivi_avb":
             return ImplicitPosterior(parts, settings.latent_dim, settings.noise_dim)
+
+
+def _auxiliary(settings: VAESettings, parts: Architecture) -> AuxiliaryModel:
+    return AuxiliaryModel(parts, settings.latent_dim, settings.noise_dim, ceiling=settings.network.log_variance_ceiling)
 
 
 def _decoder(settings: VAESettings, parts: Architecture, data: Data) -> BernoulliDecoder | GaussianDecoder:
