@@ -193,6 +193,20 @@ def test_a_loss_that_is_not_finite_moves_nothing_and_is_counted() -> None:
             task.step()
 
 
+def test_a_collapsed_posterior_has_a_finite_log_variance() -> None:
+    """Draws that are all the same have variance 0; the mean logarithm would be minus infinity."""
+    task = trained(settings(), 1)
+    with torch.no_grad():
+        task.method.vae.posterior.mixer.joint.layer.weight[:, 16:] = 0  # type: ignore[union-attr, index]
+    assert task.evaluate()["posterior_log_variance"] == pytest.approx(math.log(1e-12))
+
+
+@pytest.mark.parametrize("posterior", ["gaussian", "hvi_auxiliary", "hvi_ardae"])
+def test_only_an_implicit_posterior_needs_as_much_noise_as_latents(posterior: str) -> None:
+    task = trained(settings(posterior=posterior, latent_dim=4, noise_dim=1), 1)
+    assert math.isfinite(task.evaluate()["validation_nll"])
+
+
 @pytest.mark.parametrize(("data", "names"), [("toy", ["planes"]), ("digits", ["reconstructions", "samples"])])
 def test_there_are_pictures(data: str, names: list[str]) -> None:
     figures = trained(settings(data=data), 1).figures()

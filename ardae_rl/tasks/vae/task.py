@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LATENT_SAMPLES, GENERATED = 64, 10_000
+COLLAPSED = 1e-12  # variance below which single precision tells draws around 1 no longer apart: 0 would make the mean logarithm infinite
 # Streams of their own for what would otherwise all start from the trial's seed.
 _DRAWS_SEED, _EVALUATION_SEED = 500_009, 1_000_003
 
@@ -84,7 +85,7 @@ class VAETask:
             "ess_fraction": float(estimate.ess_fraction.mean()),
             **self._bound(x, normal),
             "active_units": float(active_units(known.means, known.variances, LATENT_SAMPLES)),
-            "posterior_log_variance": float(known.variances.log().mean()),
+            "posterior_log_variance": float(known.variances.clamp_min(COLLAPSED).log().mean()),
             "mmd_squared": mmd_squared(known.z),
             **self._coverage(normal),
         }
