@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ardae_rl.tasks.vae import evaluate
-from ardae_rl.tasks.vae.evaluate import active_units, gaussian_fit, known_law, latents, log_likelihood, mmd_squared, mode_coverage
+from ardae_rl.tasks.vae.evaluate import FINE, active_units, gaussian_fit, known_law, latents, log_likelihood, mmd_squared, mode_coverage
 from ardae_rl.tasks.vae.posteriors import GaussianPosterior
 from tests.tasks.linear_vae import DIM, PIXELS, body_of, exact_log_p, law_of, linear_vae
 
@@ -181,6 +181,28 @@ def test_mmd_of_a_gaussian_is_the_closed_form(dim: int) -> None:
     assert abs(found.mean() - expected) < 0.2 * expected
     null = torch.tensor([mmd_squared(torch.randn(count, dim)) for _ in range(10)])
     assert abs(null.mean()) < 4 * null.std() / len(null) ** 0.5 and null.abs().max() < 0.1 * expected
+
+
+def patchy(count: int, gap: float) -> Tensor:
+    """N(0, I) in the plane, cut into strips one wide, each squeezed by a share ``gap`` of its width: the moments hardly change."""
+    z = torch.randn(count, 2)
+    middle = z.floor() + 0.5
+    return middle + (1 - gap) * (z - middle)
+
+
+def test_fine_kernels_see_what_coarse_ones_do_not() -> None:
+    """Gaps of a fifth: beyond all doubt by the fine kernels with 2000 points, in the noise by the coarse ones with 500."""
+    null, rough = ([mmd_squared(patchy(2000, gap), FINE) for _ in range(5)] for gap in (0.0, 0.2))
+    assert min(rough) > 5 * max(map(abs, null))
+    coarse = torch.tensor([[mmd_squared(patchy(500, gap)) for _ in range(10)] for gap in (0.0, 0.2)])
+    assert coarse[1].mean() < 4 * coarse[0].std()
+
+
+def test_pairs_in_parts_are_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    z = torch.randn(50, 3)
+    whole = mmd_squared(z)
+    monkeypatch.setattr(evaluate, "PAIRS", 333)
+    assert mmd_squared(z) == pytest.approx(whole, abs=1e-12)
 
 
 def test_a_mode_counts_from_a_fifth_of_its_share() -> None:

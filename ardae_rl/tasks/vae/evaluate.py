@@ -7,6 +7,7 @@ Reference: [Lim2020] arXiv:2006.05164, Appendix F.2; active units: Burda et al. 
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,8 @@ ROWS = 2**13  # latents that go through a network at once: what bounds the memor
 JITTER, ROUNDING = 1e-5, 1e-10  # added to variances: in units of z, and relative to them
 FIT_PER_DIMENSION = 128  # draws a covariance is fitted to: with few its narrowest direction is too narrow, and weights have no variance
 ACTIVE = 0.01
+COARSE, FINE = (0.25, 1.0, 4.0), (0.005, 0.025)  # squared widths of kernels per dimension, where N(0, I) has 1
+PAIRS = 2**23
 
 
 class LogLikelihood(NamedTuple):
@@ -136,21 +139,27 @@ def active_units(means: Tensor, variances: Tensor, samples: int) -> int:
     return int((means.var(0) - variances.mean(0) / samples > ACTIVE).sum())
 
 
-def mmd_squared(z: Tensor) -> float:
+def mmd_squared(z: Tensor, variances: Sequence[float] = COARSE) -> float:
     """Unbiased estimate of the squared maximum mean discrepancy between the law of ``z`` (N, D) and N(0, I); 0 on average if they agree.
 
-    Gaussian kernels exp(-|z - z'|^2 / 2 h^2), averaged over h^2 / D = 1/4, 1, 4; the expectations over N(0, I) are in closed form.
+    Gaussian kernels exp(-|z - z'|^2 / 2 h^2), averaged over h^2 / D = ``variances``; the expectations over N(0, I) are in closed form.
+    What is rough on a scale below h does not show: that takes FINE ones, and thousands of points.
     """
     z = z.double()
-    count, dim = z.shape
-    distances = torch.cdist(z, z).square()
-    norms = z.square().sum(-1)
-    parts = []
-    for variance in (dim / 4, float(dim), 4.0 * dim):
-        pairs = (torch.exp(-distances / (2 * variance)).sum() - count) / (count * (count - 1))
-        mixed = (variance / (variance + 1)) ** (dim / 2) * torch.exp(-norms / (2 * (variance + 1))).mean()
-        parts.append(pairs - 2 * mixed + (variance / (variance + 2)) ** (dim / 2))
-    return float(torch.stack(parts).mean())
+    dim, norms = z.shape[1], z.square().sum(-1)
+    widths = [dim * share for share in variances]
+    mixed = torch.stack([(h / (h + 1)) ** (dim / 2) * torch.exp(-norms / (2 * (h + 1))).mean() for h in widths])
+    prior = z.new_tensor([(h / (h + 2)) ** (dim / 2) for h in widths])
+    return float((_mean_kernels(z, widths) - 2 * mixed + prior).mean())
+
+
+def _mean_kernels(z: Tensor, widths: list[float]) -> Tensor:
+    """Each kernel's mean over all pairs but those of a point and itself, PAIRS at once."""
+    count, sums = len(z), z.new_zeros(len(widths))
+    for rows in z.split(max(1, PAIRS // count)):
+        distances = torch.cdist(rows, z).square()
+        sums += torch.stack([torch.exp(-distances / (2 * h)).sum() for h in widths])
+    return (sums - count) / (count * (count - 1))
 
 
 class Coverage(NamedTuple):
