@@ -47,9 +47,13 @@ def test_every_posterior_trains_on_every_kind_of_data(posterior: str, data: str)
     metrics, progress = task.evaluate(), task.step()
     assert all(math.isfinite(value) for value in progress.values()) and progress["skipped_steps"] == 0
     finite = {name for name, value in metrics.items() if math.isfinite(value)}
-    assert {"validation_nll", "best_validation_nll", "ess_fraction", "active_units", "mmd_squared", "posterior_log_variance"} <= finite
-    assert ("negative_elbo" in metrics) == (posterior in ("gaussian", "hvi_auxiliary"))
-    assert ("modes_covered" in metrics) == (data == "toy")
+    measured = {
+        f"validation_{name}" for name in ("nll", "nll_sem", "ess_fraction", "active_units", "mmd_squared", "posterior_log_variance")
+    }
+    assert measured | {"best_validation_nll"} <= finite
+    assert {name.replace("validation_", "test_") for name in metrics if name.startswith("validation_")} <= metrics.keys() - finite
+    assert ("validation_negative_elbo" in metrics) == (posterior in ("gaussian", "hvi_auxiliary"))
+    assert ("validation_modes_covered" in metrics) == ("validation_fine_mmd_squared" in metrics) == (data == "toy")
     assert ("score_loss" in progress) == (posterior not in ("gaussian", "hvi_auxiliary"))
 
 
@@ -111,7 +115,7 @@ def test_evaluating_decodes_no_more_at_once_than_fits_in_memory(posterior: str, 
     monkeypatch.setattr(evaluate, "ROWS", 128)
     parts = task.evaluate()
     assert max(seen) <= 128 and sum(seen) >= 30 * (20 + 64)
-    assert parts["negative_elbo"] == pytest.approx(whole["negative_elbo"], abs=0.05)
+    assert parts["validation_negative_elbo"] == pytest.approx(whole["validation_negative_elbo"], abs=0.05)
 
 
 def test_evaluating_disturbs_no_training() -> None:
@@ -154,7 +158,7 @@ def test_averages_are_measured_once_there_are_any() -> None:
 
 
 def test_the_test_is_of_the_weights_best_on_validation() -> None:
-    """Weights are spoilt after the first evaluation: the best stay those of before, and their figure is unchanged at the end."""
+    """Weights are spoilt after the first evaluation: the best stay those of before, and their figures are unchanged at the end."""
     spoilt, kept = (trained(settings(posterior="gaussian"), 4) for _ in range(2))
     best = spoilt.evaluate()
     assert best["best_step"] == 4 and best["best_validation_nll"] == best["validation_nll"] and math.isnan(best["test_nll"])
@@ -166,7 +170,12 @@ def test_the_test_is_of_the_weights_best_on_validation() -> None:
     assert end["validation_nll"] > best["validation_nll"]
     assert (end["best_step"], end["best_validation_nll"]) == (4, best["validation_nll"])
     kept.steps_done = kept.settings.steps  # the end has come for the unspoilt twin at once
-    assert end["test_nll"] == kept.evaluate()["test_nll"]
+    assert {name for name in end if name.startswith("test_")} == {f"test_{name[11:]}" for name in end if name.startswith("validation_")}
+    unspoilt = kept.evaluate()
+    assert all(
+        end[name] == unspoilt[name] != end[f"validation_{name[5:]}"] for name in end if name.startswith("test_") and "units" not in name
+    )
+    assert end["test_nll"] < end["test_negative_elbo"] + 0.5
     assert 0 < end["test_nll_sem"] < 5 and 0 < end["test_ess_fraction"] <= 1
 
 
@@ -198,7 +207,7 @@ def test_a_collapsed_posterior_has_a_finite_log_variance() -> None:
     task = trained(settings(), 1)
     with torch.no_grad():
         task.method.vae.posterior.mixer.joint.layer.weight[:, 16:] = 0  # type: ignore[union-attr, index]
-    assert task.evaluate()["posterior_log_variance"] == pytest.approx(math.log(1e-12))
+    assert task.evaluate()["validation_posterior_log_variance"] == pytest.approx(math.log(1e-12))
 
 
 @pytest.mark.parametrize("posterior", ["gaussian", "hvi_auxiliary", "hvi_ardae"])
