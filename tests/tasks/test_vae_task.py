@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from torch import Tensor
 
 from ardae_rl.score import ARDAE, AdversarialScore, ResidualDAE
 from ardae_rl.tasks.vae import evaluate
@@ -108,10 +109,15 @@ def test_the_estimator_makes_as_many_steps_as_asked_for() -> None:
 @pytest.mark.parametrize("posterior", ["gaussian", "hvi_auxiliary"])
 def test_evaluating_decodes_no_more_at_once_than_fits_in_memory(posterior: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound, of 64 draws per image, too. It is that of all images: leaving some out would move it by a nat."""
-    task, seen = trained(settings(posterior=posterior, steps=1), 1), []
+    task, seen = trained(settings(posterior=posterior, steps=1), 1), list[int]()
     whole = task.evaluate()
     decode = task.method.vae.decoder.log_likelihood
-    monkeypatch.setattr(task.method.vae.decoder, "log_likelihood", lambda x, z: seen.append(z.shape[0] * z.shape[1]) or decode(x, z))
+
+    def watched(x: Tensor, z: Tensor) -> Tensor:
+        seen.append(z.shape[0] * z.shape[1])
+        return decode(x, z)
+
+    monkeypatch.setattr(task.method.vae.decoder, "log_likelihood", watched)
     monkeypatch.setattr(evaluate, "ROWS", 128)
     parts = task.evaluate()
     assert max(seen) <= 128 and sum(seen) >= 30 * (20 + 64)
@@ -206,7 +212,7 @@ def test_a_collapsed_posterior_has_a_finite_log_variance() -> None:
     """Draws that are all the same have variance 0; the mean logarithm would be minus infinity."""
     task = trained(settings(), 1)
     with torch.no_grad():
-        task.method.vae.posterior.mixer.joint.layer.weight[:, 16:] = 0  # type: ignore[union-attr, index]
+        task.method.vae.posterior.mixer.joint.layer.weight[:, 16:] = 0  # type: ignore[union-attr, index, operator]
     assert task.evaluate()["validation_posterior_log_variance"] == pytest.approx(math.log(1e-12))
 
 
