@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ardae_rl.score import ARDAE, AdversarialScore, ResidualDAE, ScoreEstimator
+from ardae_rl.score import ARDAE, AdversarialScore, BlurredDAE, ScoreEstimator
 from ardae_rl.score.estimator import Normal
 from ardae_rl.tasks.vae.config import VAESettings
 from ardae_rl.tasks.vae.data import Data
@@ -54,9 +54,9 @@ def build_estimator(settings: VAESettings, posterior: Posterior, pixels: int) ->
     body: dict[str, Any] = {name: getattr(score, name) for name in sizes}
     if settings.posterior == "ivi_avb":
         return AdversarialScore(dim, context_dim, **body)
-    coordinates: dict[str, Any] = {name: getattr(score, name) for name in ("form", "standardisation", "scale", "gaussian_residual")}
     if score.fixed_sigma is not None:
-        return ResidualDAE(dim, context_dim, sigma=1.0, form=score.form, standardisation="fixed", scale=1 / score.fixed_sigma, **body)
+        return BlurredDAE(dim, context_dim, sigma=score.fixed_sigma, form=score.form, gaussian_residual=score.gaussian_residual, **body)
+    coordinates: dict[str, Any] = {name: getattr(score, name) for name in ("form", "standardisation", "scale", "gaussian_residual")}
     noise: dict[str, Any] = {name: getattr(score, name) for name in ("delta_scale", "antithetic", "autocast")}
     estimator = ARDAE(dim, context_dim, **noise, **body, **coordinates)
     if score.compile:

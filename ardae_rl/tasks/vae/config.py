@@ -46,10 +46,11 @@ class ScoreSettings:
     ``context``: what f is told of x: ``centre`` b(x) = g(0, x), ``hidden``: the last hidden layer there, or ``data``: x.
     ``fits_per_step`` (N_d) steps of f, each on ``samples_per_image`` (n_z) fresh latents, before every step of the model.
     ``fixed_sigma``: a number trains an ordinary residual denoising autoencoder at that one noise level, in units of z and whatever the
-    posterior's width, in the place of AR-DAE (Figure 5); f sees z in units of it.
+    posterior's width, in the place of AR-DAE (Figure 5).
     ``whitener_width``: of the network that regresses the coordinates ``amortised`` on the context; it may have more weights than f.
-    ``ivi_avb``: for f the gradient of a discriminator of the same layers, always in coordinates ``amortised`` (adaptive contrast).
-    ``momentum`` is read by ``rmsprop``, the paper's optimiser, only.
+    ``ivi_avb``: for f the gradient of a discriminator of the same layers (adaptive contrast), whatever ``form``.
+    With either of these, coordinates are ``amortised``, and ``standardisation``, ``scale``, ``delta_scale``, ``antithetic``, ``compile``
+    and ``autocast``, all of AR-DAE, are not read. ``momentum`` is of ``rmsprop``, the paper's optimiser, only.
     """
 
     context: Literal["centre", "hidden", "data"] = "centre"
