@@ -1,5 +1,6 @@
 """The task trains every posterior, selects by validation, measures without disturbing, and refuses what makes no sense."""
 
+import copy
 import dataclasses
 import math
 from typing import Any, get_args
@@ -8,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ardae_rl.score import ARDAE, AdversarialScore, ResidualDAE
+from ardae_rl.score import ARDAE, AdversarialScore, BlurredDAE
 from ardae_rl.tasks.vae import evaluate
 from ardae_rl.tasks.vae.config import EvaluationSettings, NetworkSettings, PosteriorName, ScoreSettings, VAESettings
+from ardae_rl.tasks.vae.data import Images
 from ardae_rl.tasks.vae.methods import ScoreMethod
 from ardae_rl.tasks.vae.task import VAETask
 
@@ -73,7 +75,7 @@ def test_every_network_moves(posterior: str) -> None:
     ("changes", "kind"),
     [
         ({}, ARDAE),
-        ({"score": score(fixed_sigma=0.5)}, ResidualDAE),
+        ({"score": score(fixed_sigma=0.5)}, BlurredDAE),
         ({"posterior": "ivi_avb"}, AdversarialScore),
         ({"posterior": "hvi_ardae", "score": score(form="residual", optimiser="rmsprop", context="hidden")}, ARDAE),
     ],
@@ -83,8 +85,8 @@ def test_the_estimator_is_the_one_asked_for(changes: dict[str, Any], kind: type)
     assert isinstance(task.method, ScoreMethod) and type(task.method.estimator) is kind
     chosen = task.settings.score
     optimiser = task.descents["score"].optimiser
-    if kind is ResidualDAE:
-        assert (task.method.estimator.sigma, task.method.estimator.scale) == (1.0, 2.0)
+    if kind is BlurredDAE:
+        assert task.method.estimator.sigma == 0.5
     if chosen.optimiser == "rmsprop":
         group = optimiser.param_groups[0]
         assert isinstance(optimiser, torch.optim.RMSprop) and (group["alpha"], group["momentum"], group["lr"]) == (0.99, 0.5, chosen.lr)
@@ -191,6 +193,36 @@ def test_with_validation_data_trained_on_the_last_weights_are_tested() -> None:
     assert end["best_step"] == 0 and math.isinf(end["best_validation_nll"]) and math.isfinite(end["test_nll"])
     state = task.state_dict()
     assert state["best"]["weights"] == {}
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_validation_images_are_trained_on_only_if_asked_for(asked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All training images are black, all validation images white: a pixel that is not black tells."""
+    task = VAETask(settings(posterior="gaussian", train_on_validation=asked), seed=0)
+    assert isinstance(task.data, Images)
+    task.data.training[: task.data.trained_on], task.data.training[task.data.trained_on :] = 0, 1
+    loss, seen = task.method.loss, list[Tensor]()
+
+    def watched(x: Tensor, beta: float) -> tuple[Tensor, dict[str, float]]:
+        seen.append(x)
+        return loss(x, beta)
+
+    monkeypatch.setattr(task.method, "loss", watched)
+    for _ in range(6):
+        task.step()
+    assert bool(torch.cat(seen).any()) == asked
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_a_restored_task_goes_on_bit_for_bit(posterior: str) -> None:
+    """In the middle of annealing and of averaging, after an evaluation that chose weights."""
+    chosen = settings(posterior=posterior, beta_start=0.1, anneal_steps=5, average_decay=0.8, average_from_step=1)
+    through = trained(chosen, 3)
+    through.evaluate()
+    resumed = VAETask(chosen, seed=0)
+    resumed.load_state_dict(copy.deepcopy(through.state_dict()))
+    assert [resumed.step() for _ in range(3)] == [through.step() for _ in range(3)]
+    assert resumed.evaluate() == pytest.approx(through.evaluate(), abs=0, rel=0)
 
 
 def test_a_loss_that_is_not_finite_moves_nothing_and_is_counted() -> None:
