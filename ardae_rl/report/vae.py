@@ -100,7 +100,7 @@ def _head(rows: pd.DataFrame, grid_paths: list[str], config: dict[str, Any]) -> 
     weights = "the last weights, validation images being trained on" if config["train_on_validation"] else "the weights best on validation"
     return (
         f"{data}. {shared}.\n\nMean ± standard error over seeds. test_* are of test images, by {weights}; "
-        "test_nll is -log p(x) and test_negative_elbo the bound on it that was trained, in nats."
+        "test_nll is -log p(x) and test_negative_elbo the bound above it, in nats."
     )
 
 
