@@ -29,7 +29,15 @@ METRICS = [
     "seconds",
 ]
 DECIMALS = {"test_nll": 2, "test_negative_elbo": 2, "best_validation_nll": 2, "best_step": 0, "seconds": 0}
-SETTINGS = ("steps", "batch_size", "lr", "score.samples_per_image", "score.fits_per_step", "evaluation.test_samples", "evaluation.test_images")
+SETTINGS = (
+    "steps",
+    "batch_size",
+    "lr",
+    "score.samples_per_image",
+    "score.fits_per_step",
+    "evaluation.test_samples",
+    "evaluation.test_images",
+)
 POSTERIORS = {
     "gaussian": "Gaussian",
     "hvi_auxiliary": "hierarchical, auxiliary bound",

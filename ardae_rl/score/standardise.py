@@ -60,7 +60,7 @@ def whitening_frame(samples: Tensor) -> Frame:
 
 @torch.no_grad()
 def frame_of_moments(centre: Tensor, covariance: Tensor) -> Frame:
-    """Coordinates in which a law with this ``centre`` (B, 1, D) and ``covariance`` (B, D, D), of double precision, has 0 and the identity."""
+    """Coordinates in which a law with mean ``centre`` (B, 1, D) and ``covariance`` (B, D, D), in double precision, is standard."""
     identity = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
     root = torch.linalg.cholesky_ex(covariance).L  # NaN for a covariance that is: no look at it
     log_scale = root.diagonal(dim1=-2, dim2=-1).log().mean(-1).view(-1, 1, 1)

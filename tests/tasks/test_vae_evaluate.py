@@ -143,7 +143,7 @@ class Bank:
 
 @pytest.mark.parametrize("rows", [7, 64, 1200])
 def test_how_it_is_cut_into_chunks_does_not_show(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    """Whatever goes through encoder and decoder at once, the largest batch is no larger, and from the same noise comes the same estimate."""
+    """No more goes through encoder or decoder at once than allowed, and from the same noise comes the same estimate."""
     vae, x, largest = linear_vae("implicit"), torch.randn(6, PIXELS), {"push": 0, "log_joint": 0}
 
     def watched(module: nn.Module, name: str) -> None:
@@ -160,7 +160,8 @@ def test_how_it_is_cut_into_chunks_does_not_show(monkeypatch: pytest.MonkeyPatch
 
     whole = estimated()
     monkeypatch.setattr(evaluate, "ROWS", rows)
-    watched(vae.posterior, "push"), watched(vae, "log_joint")
+    watched(vae.posterior, "push")
+    watched(vae, "log_joint")
     torch.testing.assert_close(tuple(estimated()), tuple(whole))
     assert 0 < largest["log_joint"] <= rows and 0 < largest["push"] <= rows
 
