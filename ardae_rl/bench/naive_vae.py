@@ -8,6 +8,7 @@ Notation: B images, K latents each, E noise and D latent dimension; everything i
 Reference: [Lim2020] arXiv:2006.05164, Algorithm 1, Appendix F and Table 6.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -115,12 +116,13 @@ class NaiveVAE:
     @torch.no_grad()
     def log_likelihood(self, x: Tensor, samples: int) -> Tensor:
         """log p(x) (B,), image by image: a Gaussian fitted to ``samples`` draws of the posterior proposes as many latents."""
-        return torch.stack([self._log_likelihood(image.expand(samples, -1)) for image in x])
+        return torch.stack([self._log_likelihood(image.unsqueeze(0), samples) for image in x])
 
-    def _log_likelihood(self, x: Tensor) -> Tensor:
-        draws = self.posterior(x, torch.randn(len(x), self.config.noise_dim))
+    def _log_likelihood(self, x: Tensor, samples: int) -> Tensor:
+        """Of one image (1, P), which is encoded once."""
+        draws = self.posteriors(x, torch.randn(samples, self.config.noise_dim))
         covariance = torch.cov(draws.double().T) + 1e-5 * torch.eye(self.config.latent_dim)
         proposal = MultivariateNormal(draws.double().mean(0), covariance)
-        z = proposal.sample((len(x),))
+        z = proposal.sample((samples,))
         log_weights = self.log_joint(x, z.to(x.dtype)) - proposal.log_prob(z)
-        return torch.logsumexp(log_weights, 0) - torch.tensor(float(len(x))).log()
+        return torch.logsumexp(log_weights, 0) - math.log(samples)

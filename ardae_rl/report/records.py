@@ -1,6 +1,7 @@
 """What an experiment's folder says: its file, and one table of all evaluations of all its trials."""
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,14 @@ def read_figures(folder: Path, grid: dict[str, list[Any]], name: str) -> pd.Data
 def final(evaluations: pd.DataFrame, grid_paths: list[str]) -> pd.DataFrame:
     """The last evaluation of every finished trial: those that got as far as the furthest."""
     return evaluations[evaluations["steps"] == evaluations["steps"].max()].reset_index(drop=True)
+
+
+def expected(experiment: dict[str, Any]) -> pd.DataFrame:
+    """One row per trial that the experiment asks for, finished or not: its grid values and ``seed``, in the order of the file."""
+    grid, seeds = experiment["grid_search"], experiment["seeds"]
+    values = [[_plain(value) for value in column] for column in grid.values()]
+    rows = product(*values, range(seeds) if isinstance(seeds, int) else seeds)
+    return pd.DataFrame(rows, columns=[*grid, "seed"])
 
 
 def summary(rows: pd.DataFrame, grid_paths: list[str], metrics: list[str]) -> pd.DataFrame:

@@ -11,22 +11,33 @@ from matplotlib.image import imread
 from scipy import stats
 
 from ardae_rl.experiment.preflight import PROVENANCE, RECORD
-from ardae_rl.report.records import final, read_evaluations, read_figures
+from ardae_rl.report.records import expected, final, read_evaluations, read_figures
 from ardae_rl.report.tables import by, markdown
 
 METRICS = [
     "test_nll",
+    "test_negative_elbo",
     "test_ess_fraction",
+    "test_active_units",
+    "test_posterior_log_variance",
+    "test_mmd_squared",
+    "test_fine_mmd_squared",
+    "test_modes_covered",
+    "test_share_on_modes",
     "best_validation_nll",
     "best_step",
-    "negative_elbo",
-    "active_units",
-    "mmd_squared",
-    "posterior_log_variance",
-    "modes_covered",
-    "share_on_modes",
     "seconds",
 ]
+DECIMALS = {"test_nll": 2, "test_negative_elbo": 2, "best_validation_nll": 2, "best_step": 0, "seconds": 0}
+SETTINGS = (
+    "steps",
+    "batch_size",
+    "lr",
+    "score.samples_per_image",
+    "score.fits_per_step",
+    "evaluation.test_samples",
+    "evaluation.test_images",
+)
 POSTERIORS = {
     "gaussian": "Gaussian",
     "hvi_auxiliary": "hierarchical, auxiliary bound",
@@ -55,7 +66,8 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
     evaluations = named(read_evaluations(folder, experiment["grid_search"]))
     output.mkdir(parents=True, exist_ok=True)
     evaluations.to_csv(output / "evaluations.csv", index=False)
-    (output / "table.md").write_text(table(final(evaluations, grid_paths), grid_paths, experiment["config"]), encoding="utf-8")
+    ends = named(expected(experiment)).merge(final(evaluations, grid_paths), "left", [*grid_paths, "seed"])
+    (output / "table.md").write_text(table(ends, grid_paths, experiment["config"]), encoding="utf-8")
     figures = {"curves.png": curves(evaluations, grid_paths)}
     for name in ("planes", "samples", "reconstructions"):
         pictures = named(read_figures(folder, experiment["grid_search"], name))
@@ -76,28 +88,70 @@ def named(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def table(rows: pd.DataFrame, grid_paths: list[str], config: dict[str, Any]) -> str:
-    """What the data are, every metric at the end, and differences of the test figure between grid points."""
-    data = ", ".join(DATA[name] for name in (rows["data"].unique() if "data" in grid_paths else [config["data"]]))
-    parts = [
-        f"{data}. Mean ± standard error over seeds; -log p(x) in nats, with {config['evaluation']['test_samples']:,} samples per image."
-    ]
-    parts.append(markdown(rows, grid_paths, [name for name in METRICS if name in rows and rows[name].notna().any()]))
+    """What was run, every metric at the end, which runs have none, and differences of the test figure between grid points.
+
+    ``rows``: one per trial asked for; its metrics are NaN where it did not get to the end.
+    """
+    parts = [_head(rows, grid_paths, config)]
+    kept = [name for name in METRICS if name in rows and not (config["train_on_validation"] and name.startswith("best_"))]
+    parts.append(markdown(rows, grid_paths, [name for name in kept if rows[name].notna().any()], DECIMALS))
+    parts += _failures(rows, grid_paths)
     if grid_paths and rows["test_nll"].notna().any():
         parts.append(differences(rows, grid_paths))
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
+def _head(rows: pd.DataFrame, grid_paths: list[str], config: dict[str, Any]) -> str:
+    """Data, settings that are the same for all, and which split and weights the figures are of."""
+    data = ", ".join(DATA[name] for name in (rows["data"].unique() if "data" in grid_paths else [config["data"]]))
+    shared = ", ".join(f"{path} {_setting(config, path)}" for path in SETTINGS if path not in grid_paths)
+    weights = "the last weights, validation images being trained on" if config["train_on_validation"] else "the weights best on validation"
+    return (
+        f"{data}. {shared}.\n\nMean ± standard error over seeds. test_* are of test images, by {weights}; "
+        "test_nll is -log p(x) and test_negative_elbo the bound above it, in nats."
+    )
+
+
+def _setting(config: dict[str, Any], path: str) -> str:
+    value: Any = config
+    for name in path.split("."):
+        value = value[name]
+    return "all" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def _failures(rows: pd.DataFrame, grid_paths: list[str]) -> list[str]:
+    """A sentence on trials without a test figure, and one on those that were no longer finite in the end, if there are any."""
+    missing, spoilt = rows["test_nll"].isna(), rows["test_nll"].notna() & rows["validation_nll"].isna()
+    sentences = {
+        "Not finished, or diverged for good, so that there is no mean": rows[missing],
+        "No longer finite at the last step; tested with weights of before": rows[spoilt],
+    }
+    return [f"{text}: {_trials(members, grid_paths)}." for text, members in sentences.items() if len(members)]
+
+
+def _trials(rows: pd.DataFrame, grid_paths: list[str]) -> str:
+    return "; ".join(f"{label} seed {seed}".strip() for label, members in by(rows, grid_paths) for seed in members["seed"])
+
+
 def differences(rows: pd.DataFrame, grid_paths: list[str]) -> str:
-    """``test_nll`` of every grid point less that of the best, seed by seed: mean and 95% interval of Student's t."""
+    """``test_nll`` of every grid point less that of the reference, seed by seed: mean and 95% interval of Student's t.
+
+    The reference is chosen before looking: the Gaussian posterior, or the first point of the grid. No figure where a seed has none.
+    """
     groups = {label: members.set_index("seed")["test_nll"] for label, members in by(rows, grid_paths)}
-    best = min(groups, key=lambda label: groups[label].mean())
-    lines = [f"Test -log p(x) less that of {best}, of the same seed:", "", "| | difference | 95% interval | seeds |", "|---|---|---|---|"]
+    reference = next((label for label in groups if "gaussian" in label.split(", ")), next(iter(groups)))
+    head = f"Test -log p(x) in nats less that of {reference}, of the same seed. Intervals are over seeds, not corrected for their number:"
+    lines = [head, "", "| | difference | 95% interval | seeds |", "|---|---|---|---|"]
     for label, values in groups.items():
-        paired = (values - groups[best]).dropna()
-        if label != best and len(paired):
-            low, high = interval(paired.to_numpy())
-            lines.append(f"| {label} | {paired.mean():.3g} | {low:.3g} to {high:.3g} | {len(paired)} |")
+        if label != reference:
+            paired = (values - groups[reference]).to_numpy()
+            low, high = interval(paired)
+            lines.append(f"| {label} | {_nats(paired.mean())} | {_nats(low)} to {_nats(high)} | {len(paired)} |")
     return "\n".join(lines)
+
+
+def _nats(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.2f}"
 
 
 def interval(values: "np.ndarray[Any, Any]") -> tuple[float, float]:
@@ -109,14 +163,17 @@ def interval(values: "np.ndarray[Any, Any]") -> tuple[float, float]:
 
 
 def curves(evaluations: pd.DataFrame, grid_paths: list[str]) -> Figure:
-    """-log p(x) of validation data against steps and seconds, and the mean log-variance of posteriors against steps; mean over seeds."""
+    """-log p(x) of validation data against steps and seconds, and the mean log-variance of posteriors against steps; mean over seeds.
+
+    As far as all seeds of a grid point got, and with a gap where one of them was not finite.
+    """
     figure = Figure(figsize=(13, 3.6), layout="constrained")
     by_steps, by_seconds, variance = figure.subplots(1, 3)
     for label, members in by(evaluations, grid_paths):
-        curve = members.groupby("steps")[["validation_nll", "seconds", "posterior_log_variance"]].mean()
+        curve = _mean_over_seeds(members, ["validation_nll", "seconds", "validation_posterior_log_variance"])
         by_steps.plot(curve.index, curve["validation_nll"], ".-")
         by_seconds.plot(curve["seconds"], curve["validation_nll"], ".-")
-        variance.plot(curve.index, curve["posterior_log_variance"], ".-", label=POSTERIORS.get(label, label))
+        variance.plot(curve.index, curve["validation_posterior_log_variance"], ".-", label=POSTERIORS.get(label, label))
     by_steps.set(xlabel="steps", ylabel="validation -log p(x) (nats)")
     by_seconds.set(xlabel="seconds of training", ylabel="validation -log p(x) (nats)")
     variance.set(xlabel="steps", ylabel="mean log variance of z | x")
@@ -125,6 +182,12 @@ def curves(evaluations: pd.DataFrame, grid_paths: list[str]) -> Figure:
     if grid_paths:
         variance.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def _mean_over_seeds(rows: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+    """By steps. A seed that is missing or not finite does not improve the mean of the others."""
+    table = rows.pivot(index="steps", columns="seed", values=metrics)
+    return pd.DataFrame({name: table[name].mean(axis=1, skipna=False) for name in metrics})
 
 
 def _top(values: pd.Series) -> float:

@@ -2,7 +2,7 @@
 
 from ardae_rl.score.adversarial import AdversarialScore
 from ardae_rl.score.ardae import ARDAE, denoising_loss
-from ardae_rl.score.denoising import ReconstructionDAE, ResidualDAE
+from ardae_rl.score.denoising import BlurredDAE, ReconstructionDAE, ResidualDAE
 from ardae_rl.score.entropy import entropy_surrogate
 from ardae_rl.score.estimator import ScoreEstimator
 from ardae_rl.score.implicit_matching import ImplicitScoreMatching
@@ -13,6 +13,7 @@ from ardae_rl.score.standardise import Frame, frame_of
 __all__ = [
     "ARDAE",
     "AdversarialScore",
+    "BlurredDAE",
     "Frame",
     "ImplicitScoreMatching",
     "KernelDensityScore",

@@ -1,6 +1,6 @@
 """Denoising autoencoders at one noise level: what AR-DAE is compared with.
 
-Notation: x~ standardised samples, u ~ N(0, I), sigma > 0 one noise level, in standardised units.
+Notation: x~ standardised samples, u ~ N(0, I), sigma > 0 one noise level, in standardised units unless said otherwise.
 Identity: r*(x) = E[x~ | x~ + sigma u = x] = x + sigma^2 grad log p_sigma(x), p_sigma the law convolved with N(0, sigma^2 I)
 (Vincent 2011; Alain & Bengio 2014, arXiv:1211.4246). The bias is that of p_sigma against p, O(sigma^2); the variance grows as sigma falls.
 Annealing: lower ``sigma`` between steps, and each level starts from the network of the last.
@@ -9,10 +9,11 @@ Reference: [Lim2020] arXiv:2006.05164, section 4.1 and Figure 3, where they are 
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ardae_rl.score.estimator import Normal, ScoreEstimator, require_positive
-from ardae_rl.score.standardise import Frame
+from ardae_rl.score.standardise import Frame, frame_of_moments
 
 
 class ResidualDAE(ScoreEstimator):
@@ -27,6 +28,34 @@ class ResidualDAE(ScoreEstimator):
         u = draw(*x.shape)
         residual = u + self.sigma * self.network(frame.standardise(x) + self.sigma * u, context)
         return residual.square().sum(-1).mean()
+
+
+class BlurredDAE(ScoreEstimator):
+    """resDAE at one ``sigma`` in units of the samples, however wide their law, in coordinates of the law convolved with N(0, sigma^2 I).
+
+    That is the law whose score f learns: its inputs are of order one whatever sigma, and as with AR-DAE a Gaussian is right from the
+    start. What is left of a difference from AR-DAE is due to the noise level. ``frame`` is everywhere that of the samples themselves.
+    """
+
+    def __init__(self, dim: int, context_dim: int = 0, *, sigma: float, **network_options: Any) -> None:
+        super().__init__(dim, context_dim, standardisation="amortised", **network_options)
+        require_positive("sigma", sigma)
+        self.sigma = sigma
+
+    def _standard_loss(self, x: Tensor, context: Tensor | None, frame: Frame, draw: Normal) -> Tensor:
+        blurred, u = self._blurred(frame), draw(*x.shape)
+        score = blurred.score(self.network(blurred.standardise(x + self.sigma * u), context))
+        return (u + self.sigma * score).square().sum(-1).mean()
+
+    def _known_frame(self, frame: Frame | None) -> Frame:
+        return self._blurred(super()._known_frame(frame))
+
+    def _blurred(self, frame: Frame) -> Frame:
+        assert frame.matrix is not None  # lower triangular, being a whitener's
+        identity = torch.eye(self.dim, dtype=torch.float64, device=frame.scale.device)
+        inverse = torch.linalg.solve_triangular(frame.matrix.double(), identity.expand_as(frame.matrix), upper=False)
+        root = frame.scale.double() * inverse
+        return frame_of_moments(frame.centre, root @ root.mT + self.sigma**2 * identity)
 
 
 class ReconstructionDAE(ScoreEstimator):

@@ -51,16 +51,22 @@ def whitening_frame(samples: Tensor) -> Frame:
     """
     if samples.dim() != 3 or samples.shape[1] <= samples.shape[2]:
         raise ValueError(f"samples must have shape (contexts, samples per context > dimension, dimension), got {tuple(samples.shape)}.")
-    with torch.no_grad():
-        x = samples.double()
-        centre = x.mean(1, keepdim=True)
-        covariance = (x - centre).mT @ (x - centre) / x.shape[1]
-        identity = torch.eye(x.shape[2], dtype=x.dtype, device=x.device)
-        root = torch.linalg.cholesky_ex(covariance + MIN_SPREAD**2 * identity).L  # NaN for samples that are: no look at them
-        log_scale = root.diagonal(dim1=-2, dim2=-1).log().mean(-1).view(-1, 1, 1)
-        matrix = torch.linalg.solve_triangular(root * (-log_scale).exp(), identity.expand_as(root), upper=False)
-        scale = log_scale.exp().to(samples)
-        return Frame(centre.to(samples), scale, torch.ones_like(scale), matrix.to(samples))
+    x = samples.detach().double()
+    centre = x.mean(1, keepdim=True)
+    covariance = (x - centre).mT @ (x - centre) / x.shape[1]
+    identity = torch.eye(x.shape[2], dtype=x.dtype, device=x.device)
+    return frame_of_moments(centre.to(samples), covariance + MIN_SPREAD**2 * identity)
+
+
+@torch.no_grad()
+def frame_of_moments(centre: Tensor, covariance: Tensor) -> Frame:
+    """Coordinates in which a law with mean ``centre`` (B, 1, D) and ``covariance`` (B, D, D), in double precision, is standard."""
+    identity = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
+    root = torch.linalg.cholesky_ex(covariance).L  # NaN for a covariance that is: no look at it
+    log_scale = root.diagonal(dim1=-2, dim2=-1).log().mean(-1).view(-1, 1, 1)
+    matrix = torch.linalg.solve_triangular(root * (-log_scale).exp(), identity.expand_as(root), upper=False)
+    scale = log_scale.exp().to(centre)
+    return Frame(centre, scale, torch.ones_like(scale), matrix.to(centre))
 
 
 def frame_of(samples: Tensor, *, standardisation: Literal["fixed", "per_context"], scale: float, centre: Tensor | None = None) -> Frame:

@@ -45,7 +45,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     for posterior in GRID["posterior"]:
         for seed in (0, 1):
             write_trial(root / f"posterior={posterior}_seed={seed}", dataclasses.replace(chosen, posterior=posterior), seed)  # type: ignore[arg-type]
-    experiment = {"name": "tiny", "run": "vae", "config": dataclasses.asdict(chosen), "grid_search": GRID}
+    experiment = {"name": "tiny", "run": "vae", "seeds": 2, "config": dataclasses.asdict(chosen), "grid_search": GRID}
     (root / "experiment.yaml").write_text(yaml.safe_dump(experiment))
     (root / "provenance.jsonl").write_text("{}\n")
     return root
@@ -59,22 +59,63 @@ def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
     assert {path.name for path in written} == names == {path.name for path in (tmp_path / "out").iterdir()}
     text = (tmp_path / "out" / "table.md").read_text()
     assert ("25 Gaussians" in text) == ("modes_covered" in text) == (experiment["config"]["data"] == "toy")
-    assert "with 10 samples per image" in text and text.count("| gaussian |") >= 1
+    assert "steps 4, batch_size 128, lr 0.001, score.samples_per_image 4," in text and "evaluation.test_samples 10" in text
+    assert "by the weights best on validation" in text and text.count("| gaussian |") == 1 and "diverged" not in text
     for name in pictures:
         height, width = imread(tmp_path / "out" / name).shape[:2]
         assert 0.1 < height / width < 2
 
 
+def test_a_trial_that_left_nothing_is_missed(folder: Path, tmp_path: Path) -> None:
+    """One posterior's trials are gone, and one seed of the other's ended early: neither has a mean, and both are named."""
+    experiment = yaml.safe_load((folder / "experiment.yaml").read_text())
+    for seed in (0, 1):
+        (folder / f"posterior=gaussian_seed={seed}" / "evaluations.csv").unlink()
+    half = folder / "posterior=ivi_ardae_seed=1" / "evaluations.csv"
+    half.write_text("".join(half.read_text().splitlines(keepends=True)[:2]))
+    write(experiment, folder, tmp_path / "out")
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert "there is no mean: gaussian seed 0; gaussian seed 1; ivi_ardae seed 1." in text
+    assert [line.split(" | ")[1] for line in text.splitlines() if line.startswith(("| gaussian", "| ivi_ardae"))] == ["-"] * 3
+
+
 def rows(values: dict[str, list[float]]) -> pd.DataFrame:
-    return pd.DataFrame([{"posterior": name, "seed": i, "test_nll": v} for name, column in values.items() for i, v in enumerate(column)])
+    frame = pd.DataFrame([{"posterior": name, "seed": i, "test_nll": v} for name, column in values.items() for i, v in enumerate(column)])
+    return frame.assign(validation_nll=frame["test_nll"])
 
 
 def test_differences_are_of_the_same_seed() -> None:
     """The seeds differ by far more than the posteriors do: unpaired, nothing would show."""
-    text = differences(rows({"gaussian": [11.0, 21.1, 30.9], "ivi_ardae": [10.0, 20.0, 30.0]}), ["posterior"])
-    low, high = interval(np.array([1.0, 1.1, 0.9]))
-    assert f"| gaussian | 1 | {low:.3g} to {high:.3g} | 3 |" in text and "less that of ivi_ardae" in text
-    assert 0.7 < low < 1 < high < 1.3 and high - 1 == pytest.approx(1 - low)
+    text = differences(rows({"ivi_ardae": [10.0, 20.0, 30.0], "gaussian": [11.0, 21.1, 30.9]}), ["posterior"])
+    low, high = interval(np.array([-1.0, -1.1, -0.9]))
+    assert f"| ivi_ardae | -1.00 | {low:.2f} to {high:.2f} | 3 |" in text and "less that of gaussian" in text
+    assert -1.3 < low < -1 < high < -0.7 and high + 1 == pytest.approx(-1 - low)
+
+
+def test_a_diverged_seed_flatters_nobody() -> None:
+    """a has (80, 81), b (nan, 79): b's one seed must not make it the better, nor anything be said of its difference."""
+    ends = rows({"gaussian": [80.0, 81.0], "b": [np.nan, 79.0]})
+    text = table(ends, ["posterior"], dataclasses.asdict(TINY))
+    assert "| b | - | 2 |" in text and "| gaussian | 80.50 ± 0.50 | 2 |" in text
+    assert "there is no mean: b seed 0." in text and "| b | - | - to - | 2 |" in text
+    assert "- to -" in differences(rows({"gaussian": [np.nan, 81.0], "b": [78.0, 79.0]}), ["posterior"])
+
+
+def test_a_run_that_diverged_after_its_best_is_named() -> None:
+    ends = rows({"gaussian": [80.0, 81.0]})
+    ends.loc[1, "validation_nll"] = np.nan
+    assert "tested with weights of before: gaussian seed 1." in table(ends, ["posterior"], dataclasses.asdict(TINY))
+
+
+def test_the_table_says_when_validation_images_were_trained_on() -> None:
+    ends = rows({"gaussian": [80.0, 81.0]}).assign(best_validation_nll=np.inf, best_step=0.0)
+    text = table(ends, ["posterior"], dataclasses.asdict(dataclasses.replace(TINY, train_on_validation=True)))
+    assert "by the last weights, validation images being trained on" in text and "best_" not in text and "inf" not in text
+
+
+def test_nats_have_two_decimals() -> None:
+    text = table(rows({"gaussian": [100.44, 100.44], "b": [100.04, 100.04]}), ["posterior"], dataclasses.asdict(TINY))
+    assert "100.44 ± 0.00" in text and "100.04 ± 0.00" in text and "| b | -0.40 |" in text
 
 
 def test_the_interval_is_students() -> None:
@@ -104,8 +145,16 @@ def test_curves_have_a_point_per_evaluation() -> None:
             "seconds": [0.5, 1.0] * 2,
             "validation_nll": [4.0, 2.0, 6.0, 4.0],
         }
-    ).assign(posterior_log_variance=-1.0)
+    ).assign(validation_posterior_log_variance=-1.0)
     by_steps, by_seconds, variance = curves(evaluations, ["posterior"]).axes
     assert np.asarray(by_steps.lines[0].get_xydata()).tolist() == [[1, 5], [2, 3]]
     assert np.asarray(by_seconds.lines[0].get_xydata()).tolist() == [[0.5, 5], [1, 3]]
     assert np.asarray(variance.lines[0].get_ydata()).tolist() == [-1, -1]
+
+
+def test_a_curve_ends_where_a_seed_did() -> None:
+    """The other seed alone would make the mean jump."""
+    evaluations = pd.DataFrame({"posterior": "a", "seed": [0, 0, 1], "steps": [1, 2, 1], "seconds": 1.0, "validation_nll": [4.0, 2.0, 6.0]})
+    by_steps, _, _ = curves(evaluations.assign(validation_posterior_log_variance=-1.0), ["posterior"]).axes
+    (first, second) = np.asarray(by_steps.lines[0].get_xydata()).tolist()
+    assert first == [1, 5] and np.isnan(second[1])

@@ -3,80 +3,81 @@
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ardae_rl.score import AdversarialScore
 from ardae_rl.score.networks import GaussianResidual
+from ardae_rl.score.standardise import Frame, whitening_frame
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 
 class LogRatio(nn.Module):
-    """log N(x; 0, diag v) - log N(x; 0, I) up to a constant, its gradient, and a constant shift and a tilt to perturb it by."""
+    """log N(x; 0, v I) - log N(x; 0, I), the context is v (B, 1), perturbed by a constant shift and a tilt."""
 
-    def __init__(self, variance: Tensor, shift: float = 0.0, tilt: float = 0.0) -> None:
+    def __init__(self, shift: float, tilt: float) -> None:
         super().__init__()
-        self.variance, self.shift, self.tilt = variance, shift, tilt
+        self.shift, self.tilt = shift, tilt
         self.out = nn.Linear(1, 1)  # what GaussianResidual sets to zero at the start
 
-    def potential(self, x: Tensor, context: Tensor | None = None, sigma: Tensor | None = None) -> Tensor:
-        log_ratio = -0.5 * (x.square() * (1 / self.variance - 1) + self.variance.log()).sum(-1)
+    def potential(self, x: Tensor, context: Tensor, sigma: Tensor | None = None) -> Tensor:
+        log_ratio = -0.5 * (x.square() * (1 / context.unsqueeze(1) - 1) + context.unsqueeze(1).log()).sum(-1)
         return (1 + self.tilt) * log_ratio + self.shift
 
-    def forward(self, x: Tensor, context: Tensor | None = None, sigma: Tensor | None = None) -> Tensor:
-        return (1 + self.tilt) * -x * (1 / self.variance - 1)
+
+def quantiles(count: int) -> Tensor:
+    """Of N(0, 1), (count, 1): means over them are integrals."""
+    return torch.special.ndtri((torch.arange(count) + 0.5) / count).unsqueeze(-1)
 
 
-def estimator_with(network: nn.Module, dim: int) -> AdversarialScore:
-    estimator = AdversarialScore(dim, width=4, layers=1)
-    estimator.network = GaussianResidual(network)  # type: ignore[arg-type]
-    return estimator
-
-
-def test_at_the_optimum_it_is_the_score() -> None:
-    """The samples' moments about a centre that is given, here the origin, so that the coordinates are the samples' own."""
-    std = torch.tensor([0.5, 2.0])
-    estimator = AdversarialScore(2, width=4, layers=1)
-    x = torch.randn(1, 4000, 2) * std + 3
-    frame = estimator.frame(x)
-    torch.testing.assert_close(frame.centre[0, 0], x[0].mean(0))
-    torch.testing.assert_close(frame.standardise(x)[0].std(0), torch.ones(2))
-    points = torch.randn(1, 10, 2)
-    # T = 0 is the optimum for a Gaussian of the samples' own moments
-    expected = -(points - x.mean(1, keepdim=True)) / x.var(1, keepdim=True)
-    torch.testing.assert_close(estimator.score(points, frame=frame), expected)
-    log_density = torch.distributions.Normal(x.mean(1, keepdim=True), x.std(1, keepdim=True)).log_prob(points).sum(-1)
-    difference = estimator.log_density(points, frame=frame) - log_density
+def test_without_a_discriminator_it_is_the_score_of_the_gaussian_of_the_coordinates() -> None:
+    """T starts at 0, the optimum for a Gaussian whose moments the coordinates have."""
+    x, points = torch.randn(1, 4000, 2) @ torch.tensor([[0.5, 0.3], [0.0, 2.0]]) + 3, torch.randn(1, 10, 2)
+    estimator, frame = AdversarialScore(2, width=4, layers=1, whitener_width=4), whitening_frame(x)
+    law = torch.distributions.MultivariateNormal(x[0].mean(0), torch.cov(x[0].T, correction=0))
+    expected = -(points - law.mean) @ law.precision_matrix
+    torch.testing.assert_close(estimator.score(points, frame=frame), expected, rtol=1e-6, atol=1e-6)
+    difference = estimator.log_density(points, frame=frame) - law.log_prob(points)
     torch.testing.assert_close(difference, torch.full_like(difference, float(torch.tensor(2 * torch.pi).log())))
 
 
-def test_the_log_ratio_minimises_the_loss() -> None:
-    """By quadrature in one dimension: x ~ N(0, v) against u ~ N(0, 1); T* has no slope in any direction tried, and curves upwards."""
-    variance = torch.tensor([0.4])
-    grid = torch.linspace(-8, 8, 20_001).unsqueeze(-1)
-    step = float(grid[1] - grid[0])
-    x_density = torch.distributions.Normal(0.0, variance.sqrt()).log_prob(grid).exp().squeeze(-1)
-    u_density = torch.distributions.Normal(0.0, 1.0).log_prob(grid).exp().squeeze(-1)
+@pytest.mark.parametrize("direction", [(0.1, 0.0), (0.0, 0.1)])
+def test_the_log_ratio_minimises_the_loss(direction: tuple[float, float]) -> None:
+    """Two contexts, x ~ N(b, S^2 v) in given coordinates (x - b) / S, by quadrature: no slope in any direction tried, and curved upwards.
+
+    With samples and contrast exchanged, -T* is the minimiser: the slope along the tilt is then not small.
+    """
+    variance, centre, scale = torch.tensor([[0.4], [1.7]]), torch.tensor([3.0, -1.0]).view(2, 1, 1), torch.tensor([0.5, 2.0]).view(2, 1, 1)
+    frame, unit = Frame(centre, scale, torch.ones_like(scale), torch.ones_like(scale)), quantiles(2000).expand(2, -1, -1)
+    x = centre + scale * variance.sqrt().unsqueeze(-1) * unit
 
     def loss(shift: float, tilt: float) -> float:
-        value = LogRatio(variance, shift, tilt).potential(grid)
-        return float((x_density * functional.softplus(-value) + u_density * functional.softplus(value)).sum() * step)
+        estimator = AdversarialScore(1, 1, width=4, layers=1, whitener_width=4)
+        estimator.network = GaussianResidual(LogRatio(shift, tilt))  # type: ignore[arg-type]
+        return float(estimator.losses(x, variance, frame=frame, normal=lambda *shape: unit)["score"])
 
-    for direction in ((0.1, 0.0), (0.0, 0.1)):
-        up, down = loss(*direction), loss(*(-part for part in direction))
-        assert abs(up - down) / 0.2 < 5e-3 < (up + down - 2 * loss(0, 0)) / 0.01
+    up, down = loss(*direction), loss(*(-part for part in direction))
+    assert abs(up - down) / 0.2 < 1e-3 < (up + down - 2 * loss(0, 0)) / 0.01
 
 
-def test_the_loss_is_that_of_the_classifier() -> None:
-    """Against the same integral, with samples: coordinates make x of unit variance, so contrast and samples agree and T* = 0."""
+def test_a_few_samples_per_context_are_enough_for_a_gaussian() -> None:
+    """32 samples each of N(c, 1/4 I), fresh points: the Gaussian with the samples' own moments is off by more."""
     torch.manual_seed(0)
-    x = 3 * torch.randn(1, 50_000, 1)
-    at_optimum = AdversarialScore(1, width=4, layers=1).loss(x).item()
-    assert at_optimum == pytest.approx(2 * float(torch.tensor(2.0).log()), abs=1e-9)
-    for shift in (0.5, -0.5):
-        shifted = estimator_with(LogRatio(torch.ones(1), shift), 1)
-        expected = float(functional.softplus(torch.tensor(-shift)) + functional.softplus(torch.tensor(shift)))
-        assert float(shifted.loss(x)) == pytest.approx(expected, abs=1e-9)
+    estimator = AdversarialScore(2, 2, width=16, layers=1, context_layers=1, activation="softplus", whitener_width=32)
+    fit = torch.optim.Adam(estimator.parameters(), lr=3e-3)
+    for _ in range(300):
+        context = torch.randn(64, 2)
+        fit.zero_grad()
+        estimator.loss(context.unsqueeze(1) + 0.5 * torch.randn(64, 32, 2), context).backward()
+        fit.step()
+    context = torch.randn(64, 2)
+    samples, fresh = (context.unsqueeze(1) + 0.5 * torch.randn(64, 32, 2) for _ in range(2))
+    truth = (context.unsqueeze(1) - fresh) / 0.25
+    own = (samples.mean(1, keepdim=True) - fresh) / samples.var(1, keepdim=True)
+    error, of_own_moments = (
+        float((score - truth).norm() / truth.norm())
+        for score in (estimator.score(fresh, context, frame=estimator.frame(samples, context=context)).detach(), own)
+    )
+    assert error < 0.2 < of_own_moments
 
 
 def test_it_learns_a_score_that_is_not_gaussian() -> None:
@@ -89,7 +90,7 @@ def test_it_learns_a_score_that_is_not_gaussian() -> None:
     def truth(x: Tensor) -> Tensor:
         return (torch.tanh(x / 0.25) - x) / 0.25
 
-    estimator = AdversarialScore(1, width=32, layers=2, activation="softplus")
+    estimator = AdversarialScore(1, width=32, layers=2, activation="softplus", whitener_width=4)
     fit = torch.optim.Adam(estimator.parameters(), lr=3e-3)
     test = draw(2000)
     errors = []

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ardae_rl.score import ARDAE, AdversarialScore, ResidualDAE, ScoreEstimator
+from ardae_rl.score import ARDAE, AdversarialScore, BlurredDAE, ScoreEstimator
 from ardae_rl.score.estimator import Normal
 from ardae_rl.tasks.vae.config import VAESettings
 from ardae_rl.tasks.vae.data import Data
@@ -20,20 +20,24 @@ def build_method(settings: VAESettings, data: Data, normal: Normal, device: str)
         case "gaussian":
             return GaussianMethod(vae, None, normal)
         case "hvi_auxiliary":
-            return AuxiliaryMethod(vae, AuxiliaryModel(parts, settings.latent_dim, settings.noise_dim).to(device), normal)
+            return AuxiliaryMethod(vae, _auxiliary(settings, parts).to(device), normal)
         case _:
             return ScoreMethod(vae, build_estimator(settings, vae.posterior, data.pixels).to(device), settings.score, normal)
 
 
 def _posterior(settings: VAESettings, parts: Architecture) -> Posterior:
-    floor = settings.network.log_variance_floor
+    bounds = {"floor": settings.network.log_variance_floor, "ceiling": settings.network.log_variance_ceiling}
     match settings.posterior:
         case "gaussian":
-            return GaussianPosterior(parts, settings.latent_dim, floor=floor)
+            return GaussianPosterior(parts, settings.latent_dim, **bounds)
         case "hvi_auxiliary" | "hvi_ardae":
-            return HierarchicalPosterior(parts, settings.latent_dim, settings.noise_dim, floor=floor)
+            return HierarchicalPosterior(parts, settings.latent_dim, settings.noise_dim, **bounds)
         case "ivi_ardae" | "ivi_avb":
             return ImplicitPosterior(parts, settings.latent_dim, settings.noise_dim)
+
+
+def _auxiliary(settings: VAESettings, parts: Architecture) -> AuxiliaryModel:
+    return AuxiliaryModel(parts, settings.latent_dim, settings.noise_dim, ceiling=settings.network.log_variance_ceiling)
 
 
 def _decoder(settings: VAESettings, parts: Architecture, data: Data) -> BernoulliDecoder | GaussianDecoder:
@@ -46,12 +50,13 @@ def build_estimator(settings: VAESettings, posterior: Posterior, pixels: int) ->
     """The estimator of the posterior's score that the settings name."""
     score, dim = settings.score, posterior.dim
     context_dim = {"centre": posterior.dim, "hidden": posterior.hidden_dim, "data": pixels}[score.context]
-    body: dict[str, Any] = {name: getattr(score, name) for name in ("layers", "context_layers", "input_layers", "width", "activation")}
+    sizes = ("layers", "context_layers", "input_layers", "width", "activation", "whitener_width")
+    body: dict[str, Any] = {name: getattr(score, name) for name in sizes}
     if settings.posterior == "ivi_avb":
         return AdversarialScore(dim, context_dim, **body)
-    coordinates: dict[str, Any] = {name: getattr(score, name) for name in ("form", "standardisation", "scale", "gaussian_residual")}
     if score.fixed_sigma is not None:
-        return ResidualDAE(dim, context_dim, sigma=1.0, form=score.form, standardisation="fixed", scale=1 / score.fixed_sigma, **body)
+        return BlurredDAE(dim, context_dim, sigma=score.fixed_sigma, form=score.form, gaussian_residual=score.gaussian_residual, **body)
+    coordinates: dict[str, Any] = {name: getattr(score, name) for name in ("form", "standardisation", "scale", "gaussian_residual")}
     noise: dict[str, Any] = {name: getattr(score, name) for name in ("delta_scale", "antithetic", "autocast")}
     estimator = ARDAE(dim, context_dim, **noise, **body, **coordinates)
     if score.compile:

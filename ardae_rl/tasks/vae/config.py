@@ -10,6 +10,7 @@ from ardae_rl.tasks.settings import at_least, positive
 
 DataName = Literal["toy", "digits", "dbmnist", "sbmnist", "sbmnist_seeded"]
 PosteriorName = Literal["gaussian", "hvi_auxiliary", "hvi_ardae", "ivi_ardae", "ivi_avb"]
+IMPLICIT = ("ivi_ardae", "ivi_avb")
 MNIST = ("dbmnist", "sbmnist", "sbmnist_seeded")
 
 
@@ -20,7 +21,9 @@ class NetworkSettings:
     ``mlp``: ``encoder_layers`` hidden layers see x; ``head_layers`` more where noise or another latent joins (one fewer where nothing
     joins); ``decoder_layers`` hidden layers; all of ``width`` and with ``activation``. ``conv`` and ``resconv``: the 28 x 28 networks of
     Table 5, of which only ``width`` (800 and 450 in the paper) and ``head_layers`` are free.
-    ``log_variance_floor``: K of the soft floor softplus(l + K) - K under the log-variances l of posteriors; null: none.
+    ``log_variance_floor``: K of the soft floor softplus(l + K) - K, at -K, under the log-variances l of posteriors; null: none.
+    ``log_variance_ceiling``: C of the soft ceiling C - softplus(C - l) over them and those of h(z0 | z, x), a standard deviation of 7
+    where the prior has 1 by default; null: none.
     """
 
     architecture: Literal["mlp", "conv", "resconv"] = "mlp"
@@ -30,6 +33,7 @@ class NetworkSettings:
     decoder_layers: int = 1
     activation: Literal["relu", "softplus", "elu"] = "softplus"
     log_variance_floor: float | None = None
+    log_variance_ceiling: float | None = 4.0
 
     def __post_init__(self) -> None:
         positive(self, "width", "encoder_layers", "head_layers", "decoder_layers")
@@ -42,9 +46,11 @@ class ScoreSettings:
     ``context``: what f is told of x: ``centre`` b(x) = g(0, x), ``hidden``: the last hidden layer there, or ``data``: x.
     ``fits_per_step`` (N_d) steps of f, each on ``samples_per_image`` (n_z) fresh latents, before every step of the model.
     ``fixed_sigma``: a number trains an ordinary residual denoising autoencoder at that one noise level, in units of z and whatever the
-    posterior's width, in the place of AR-DAE (Figure 5); f sees z in units of it.
-    ``ivi_avb`` has a discriminator of the same size for f, and coordinates of its own (adaptive contrast).
-    ``momentum`` is read by ``rmsprop``, the paper's optimiser, only.
+    posterior's width, in the place of AR-DAE (Figure 5).
+    ``whitener_width``: of the network that regresses the coordinates ``amortised`` on the context; it may have more weights than f.
+    ``ivi_avb``: for f the gradient of a discriminator of the same layers (adaptive contrast), whatever ``form``.
+    With either of these, coordinates are ``amortised``, and ``standardisation``, ``scale``, ``delta_scale``, ``antithetic``, ``compile``
+    and ``autocast``, all of AR-DAE, are not read. ``momentum`` is of ``rmsprop``, the paper's optimiser, only.
     """
 
     context: Literal["centre", "hidden", "data"] = "centre"
@@ -57,6 +63,7 @@ class ScoreSettings:
     width: int = 128
     activation: Literal["elu", "softplus", "tanh", "silu"] = "softplus"
     standardisation: Literal["fixed", "per_context", "amortised"] = "amortised"
+    whitener_width: int = 128
     scale: float = 1e4
     gaussian_residual: bool | None = None
     delta_scale: float = 0.1
@@ -69,7 +76,7 @@ class ScoreSettings:
     autocast: bool = False
 
     def __post_init__(self) -> None:
-        positive(self, "fits_per_step", "layers", "width", "scale", "delta_scale", "lr")
+        positive(self, "fits_per_step", "layers", "width", "whitener_width", "scale", "delta_scale", "lr")
         at_least(self, 2, "samples_per_image")
         at_least(self, 0, "context_layers", "input_layers", "momentum")
         if self.fixed_sigma is not None:
@@ -104,7 +111,7 @@ class VAESettings:
 
     ``posterior``: ``gaussian``; ``hvi_auxiliary`` and ``hvi_ardae``, hierarchical, by the auxiliary bound and by AR-DAE; ``ivi_ardae`` and
     ``ivi_avb``, implicit, by AR-DAE and by adversarial variational Bayes with adaptive contrast.
-    ``noise_dim``: numbers of noise an implicit posterior gets, and of the auxiliary latent of a hierarchical one.
+    ``noise_dim``: numbers of noise an implicit posterior gets, at least ``latent_dim``, and of the auxiliary latent of a hierarchical one.
     ``beta_start`` and ``anneal_steps``: the weight of all but the reconstruction rises linearly to 1; no annealing with 0 steps.
     ``average_decay``: measure bias-corrected averages of the weights, from step ``average_from_step`` on; null: the weights themselves.
     ``train_on_validation``: on training and validation data together. Nothing is left to choose weights by: the last are tested, so set
@@ -133,9 +140,9 @@ class VAESettings:
     evaluate_every_steps: int = 1000
 
     def __post_init__(self) -> None:
-        positive(self, "latent_dim", "batch_size", "lr", "steps", "report_every_steps", "evaluate_every_steps")
+        positive(self, "latent_dim", "noise_dim", "batch_size", "lr", "steps", "report_every_steps", "evaluate_every_steps")
         at_least(self, 0, "anneal_steps", "average_from_step")
-        self._check_dimensions()
+        self._check_noise()
         if not 0 <= self.beta1 < 1:
             raise ValueError(f"beta1 must be at least 0 and less than 1, got {self.beta1!r}")
         if not 0 <= self.beta_start <= 1:
@@ -149,15 +156,10 @@ class VAESettings:
                 f"network.architecture must be 'mlp' for {self.data}, got {self.network.architecture!r}: it is made for 28 x 28 images"
             )
 
-    def _check_dimensions(self) -> None:
-        if self.noise_dim < self.latent_dim:
+    def _check_noise(self) -> None:
+        if self.posterior in IMPLICIT and self.noise_dim < self.latent_dim:
             raise ValueError(
-                f"noise_dim must be at least latent_dim, {self.latent_dim}, got {self.noise_dim}: with less noise there is no density"
-            )
-        fewest = min(self.evaluation.samples, self.evaluation.test_samples)
-        if fewest < 2 * self.latent_dim:
-            raise ValueError(
-                f"evaluation must draw at least twice latent_dim samples, {2 * self.latent_dim}, to fit a covariance to, got {fewest}"
+                f"noise_dim must be at least latent_dim, {self.latent_dim}, got {self.noise_dim}: z with less noise has no density"
             )
 
     def check(self) -> None:

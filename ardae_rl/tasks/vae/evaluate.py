@@ -1,12 +1,13 @@
 """How good a variational autoencoder is: log p(x) by importance sampling, and what its latents do.
 
 Notation: B images, S importance samples, K latents per image, D latent dimension; x (B, P), z (B, K, D).
-Identity: log p(x) = log E_r[p(x, z) / r(z)] for any density r > 0; here r = N(m, C), mean and full covariance of draws of q(z | x), so that
-one estimator serves every posterior. Its logarithm is a lower bound on average, tight as S grows.
+Identity: log p(x) = log E_r[p(x, z) / r(z)] for any density r > 0; here r is q(z | x) where that is Gaussian, else N(m, C), mean and full
+covariance of its draws. The logarithm of the estimate is a lower bound on average, tight as S grows.
 Reference: [Lim2020] arXiv:2006.05164, Appendix F.2; active units: Burda et al. 2016, arXiv:1509.00519; MMD: Gretton et al. 2012.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,11 +15,14 @@ from torch import Tensor
 
 from ardae_rl.score.estimator import Normal
 from ardae_rl.tasks.vae.model import VAE
-from ardae_rl.tasks.vae.posteriors import Posterior
+from ardae_rl.tasks.vae.posteriors import GaussianPosterior, Posterior
 
 ROWS = 2**13  # latents that go through a network at once: what bounds the memory
 JITTER, ROUNDING = 1e-5, 1e-10  # added to variances: in units of z, and relative to them
+FIT_PER_DIMENSION = 128  # draws a covariance is fitted to: with few its narrowest direction is too narrow, and weights have no variance
 ACTIVE = 0.01
+COARSE, FINE = (0.25, 1.0, 4.0), (0.005, 0.025)  # squared widths of kernels per dimension, where N(0, I) has 1
+PAIRS = 2**23
 
 
 class LogLikelihood(NamedTuple):
@@ -29,14 +33,20 @@ class LogLikelihood(NamedTuple):
 
 
 @torch.no_grad()
-def log_likelihood(vae: VAE, x: Tensor, *, samples: int, normal: Normal) -> LogLikelihood:
-    """log p(x) with ``samples`` draws of q(z | x) for the proposal and as many of the proposal, in float64 but for the networks.
+def log_likelihood(vae: VAE, x: Tensor, *, samples: int, normal: Normal, fit_samples: int | None = None) -> LogLikelihood:
+    """log p(x) with ``samples`` draws of the proposal, in float64 but for the networks.
 
+    ``fit_samples`` draws of q(z | x), which cost no decoder, make the proposal; None: as many, but no fewer than 128 per dimension.
     Many images at once, or few with many samples each, in memory that depends on neither. ``normal(*shape)`` supplies the noise.
     """
-    together = max(1, ROWS // samples)
-    groups = [_averaged(_log_weights(vae, images, samples, normal)) for images in x.split(together)]
+    fitted = fit_samples or max(samples, FIT_PER_DIMENSION * vae.posterior.dim)
+    groups = [_averaged(_log_weights(vae, images, samples, fitted, normal)) for images in in_parts(x, samples)]
     return LogLikelihood(*(torch.cat(columns) for columns in zip(*groups, strict=True)))
+
+
+def in_parts(x: Tensor, samples: int) -> tuple[Tensor, ...]:
+    """``x`` (B, P) in parts of which ``samples`` latents per image fit in memory."""
+    return x.split(max(1, ROWS // samples))
 
 
 def _averaged(log_weights: Tensor) -> LogLikelihood:
@@ -47,9 +57,12 @@ def _averaged(log_weights: Tensor) -> LogLikelihood:
     return LogLikelihood(total - math.log(samples), log_ess.exp() / samples)
 
 
-def _log_weights(vae: VAE, x: Tensor, samples: int, normal: Normal) -> Tensor:
+def _log_weights(vae: VAE, x: Tensor, samples: int, fit_samples: int, normal: Normal) -> Tensor:
     """log p(x, z) - log r(z) of draws of r, (B, S) in float64."""
-    proposal = gaussian_fit(vae.posterior, x, samples, normal)
+    if isinstance(vae.posterior, GaussianPosterior):
+        proposal = known_law(vae.posterior, x)
+    else:
+        proposal = gaussian_fit(vae.posterior, x, fit_samples, normal)
     parts = []
     for count in _counts(samples, len(x)):
         noise = normal(len(x), count, vae.posterior.dim).double()
@@ -68,6 +81,12 @@ class Proposal(NamedTuple):
         """Log-density at mean + factor noise, (B, K)."""
         log_det = self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
         return -0.5 * (noise.square() + math.log(2 * math.pi)).sum(-1) - log_det
+
+
+def known_law(posterior: GaussianPosterior, x: Tensor) -> Proposal:
+    """q(z | x) itself."""
+    law = posterior.law(posterior.encode(x))
+    return Proposal(law.mean.squeeze(1).double(), torch.diag_embed((0.5 * law.log_variance.double()).exp().squeeze(1)))
 
 
 def gaussian_fit(posterior: Posterior, x: Tensor, samples: int, normal: Normal) -> Proposal:
@@ -105,7 +124,7 @@ class Latents(NamedTuple):
 @torch.no_grad()
 def latents(posterior: Posterior, x: Tensor, *, samples: int, normal: Normal) -> Latents:
     parts = []
-    for images in x.split(max(1, ROWS // samples)):
+    for images in in_parts(x, samples):
         z = posterior.draw(images, normal(len(images), samples, posterior.noise_dim))
         parts.append(Latents(z.mean(1), z.var(1), z[:, 0]))
     return Latents(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
@@ -120,21 +139,27 @@ def active_units(means: Tensor, variances: Tensor, samples: int) -> int:
     return int((means.var(0) - variances.mean(0) / samples > ACTIVE).sum())
 
 
-def mmd_squared(z: Tensor) -> float:
+def mmd_squared(z: Tensor, variances: Sequence[float] = COARSE) -> float:
     """Unbiased estimate of the squared maximum mean discrepancy between the law of ``z`` (N, D) and N(0, I); 0 on average if they agree.
 
-    Gaussian kernels exp(-|z - z'|^2 / 2 h^2), averaged over h^2 / D = 1/4, 1, 4; the expectations over N(0, I) are in closed form.
+    Gaussian kernels exp(-|z - z'|^2 / 2 h^2), averaged over h^2 / D = ``variances``; the expectations over N(0, I) are in closed form.
+    What is rough on a scale below h does not show: that takes FINE ones, and thousands of points.
     """
     z = z.double()
-    count, dim = z.shape
-    distances = torch.cdist(z, z).square()
-    norms = z.square().sum(-1)
-    parts = []
-    for variance in (dim / 4, float(dim), 4.0 * dim):
-        pairs = (torch.exp(-distances / (2 * variance)).sum() - count) / (count * (count - 1))
-        mixed = (variance / (variance + 1)) ** (dim / 2) * torch.exp(-norms / (2 * (variance + 1))).mean()
-        parts.append(pairs - 2 * mixed + (variance / (variance + 2)) ** (dim / 2))
-    return float(torch.stack(parts).mean())
+    dim, norms = z.shape[1], z.square().sum(-1)
+    widths = [dim * share for share in variances]
+    mixed = torch.stack([(h / (h + 1)) ** (dim / 2) * torch.exp(-norms / (2 * (h + 1))).mean() for h in widths])
+    prior = z.new_tensor([(h / (h + 2)) ** (dim / 2) for h in widths])
+    return float((_mean_kernels(z, widths) - 2 * mixed + prior).mean())
+
+
+def _mean_kernels(z: Tensor, widths: list[float]) -> Tensor:
+    """Each kernel's mean over all pairs but those of a point and itself, PAIRS at once."""
+    count, sums = len(z), z.new_zeros(len(widths))
+    for rows in z.split(max(1, PAIRS // count)):
+        distances = torch.cdist(rows, z).square()
+        sums += torch.stack([torch.exp(-distances / (2 * h)).sum() for h in widths])
+    return (sums - count) / (count * (count - 1))
 
 
 class Coverage(NamedTuple):

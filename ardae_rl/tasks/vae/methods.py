@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ardae_rl.score import AdversarialScore, Frame, ScoreEstimator, entropy_surrogate
+from ardae_rl.score import Frame, ScoreEstimator, entropy_surrogate
 from ardae_rl.score.estimator import Normal
 from ardae_rl.tasks.descent import Descent
 from ardae_rl.tasks.task import Metrics
@@ -79,7 +79,11 @@ class AuxiliaryMethod(BoundMethod):
 
 
 class ScoreMethod:
-    """Any posterior: an estimator learns its score from its draws, and the KL's gradient takes no more."""
+    """Any posterior: an estimator learns its score from its draws, and the KL's gradient takes no more.
+
+    It sees z - b(x), whose law moves less than that of z. Coordinates that are regressed on the context learn how far its mean is
+    from 0, for b(x) is no mean where g is not linear; the others are about b(x) as in the paper.
+    """
 
     def __init__(self, vae: VAE, estimator: ScoreEstimator, settings: ScoreSettings, normal: Normal) -> None:
         self.vae, self.estimator, self.settings, self.normal = vae, estimator, settings, normal
@@ -90,29 +94,29 @@ class ScoreMethod:
     def loss(self, x: Tensor, beta: float) -> tuple[Tensor, Metrics]:
         """One mini-batch for both, as in Algorithm 1: N_d steps of the estimator, then the loss of the model."""
         features = self.vae.posterior.encode(x)
-        context, frame, score_loss = self.fit(x, features.detach())
+        context, centre, frame, score_loss = self.fit(x, features.detach())
         z = self.vae.posterior.push(features, self.normal(len(x), 1, self.vae.posterior.noise_dim))
         with torch.no_grad():
-            score = self.estimator.score(z, context, frame=frame)
+            score = self.estimator.score(z - centre.unsqueeze(1), context, frame=frame)
         reconstruction = -self.vae.decoder.log_likelihood(x, z).mean()
         divergence = -log_prior(z).mean() - entropy_surrogate(z, score)
         metrics = {"reconstruction": float(reconstruction.detach()), "score_loss": score_loss}
         return reconstruction + beta * divergence, metrics
 
-    def fit(self, x: Tensor, features: Tensor) -> tuple[Tensor, Frame, float]:
-        """Train the estimator on fresh draws; its context, its coordinates for these images, and its mean loss."""
+    def fit(self, x: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Frame, float]:
+        """Train the estimator on fresh draws; its context, b(x), its coordinates of z - b(x) for these images, and its mean loss."""
         with torch.no_grad():
             centre = self.vae.posterior.centre_of(features)
             context = self._context(x, features, centre)
-        middle = None if isinstance(self.estimator, AdversarialScore) else centre  # adaptive contrast is about the mean
+        middle = None if self.estimator.standardisation == "amortised" else torch.zeros_like(centre)
         losses = []
         for _ in range(self.settings.fits_per_step):
-            samples = self._draws(features)
+            samples = self._draws(features) - centre.unsqueeze(1)
             parts = self.estimator.losses(samples, context, centre=middle, normal=self.normal)
             self.descents["score"].step(torch.stack(list(parts.values())).sum())
             losses.append(parts["score"].detach())
         frame = self.estimator.frame(samples, middle, context=context)
-        return context, frame, float(torch.stack(losses).mean())
+        return context, centre, frame, float(torch.stack(losses).mean())
 
     @torch.no_grad()
     def _draws(self, features: Tensor) -> Tensor:

@@ -15,8 +15,6 @@ from torch.nn import functional
 
 from ardae_rl.tasks.vae.networks import Architecture, Linear
 
-LOG_VARIANCE_MAX = 4.0  # a standard deviation of 7, where the prior has 1
-
 
 class DiagonalGaussian(NamedTuple):
     """``mean`` and ``log_variance`` (..., D)."""
@@ -41,20 +39,24 @@ class DiagonalGaussian(NamedTuple):
 
 
 class GaussianOut(nn.Module):
-    """Mean and log-variance as two linear maps of a hidden layer (..., W); a soft floor under the second where one is given.
+    """Mean and log-variance as two linear maps of a hidden layer (..., W); the second between soft bounds where they are given.
 
-    At most LOG_VARIANCE_MAX: an auxiliary latent pays nothing for being wide, and the exponential of a few wide ones overflows.
+    A ceiling: an auxiliary latent pays nothing for being wide, and the exponential of a few wide ones overflows. Soft, so that a
+    log-variance beyond it still has a gradient to come back by.
     """
 
-    def __init__(self, width: int, dim: int, floor: float | None) -> None:
+    def __init__(self, width: int, dim: int, floor: float | None, ceiling: float | None) -> None:
         super().__init__()
-        self.mean, self.log_variance, self.floor = Linear(width, dim), Linear(width, dim), floor
+        self.mean, self.log_variance = Linear(width, dim), Linear(width, dim)
+        self.floor, self.ceiling = floor, ceiling
 
     def forward(self, hidden: Tensor) -> DiagonalGaussian:
         log_variance = self.log_variance(hidden)
         if self.floor is not None:
             log_variance = functional.softplus(log_variance + self.floor) - self.floor
-        return DiagonalGaussian(self.mean(hidden), log_variance.clamp(max=LOG_VARIANCE_MAX))
+        if self.ceiling is not None:
+            log_variance = self.ceiling - functional.softplus(self.ceiling - log_variance)
+        return DiagonalGaussian(self.mean(hidden), log_variance)
 
 
 class Posterior(nn.Module, ABC):
@@ -97,10 +99,10 @@ class Posterior(nn.Module, ABC):
 class GaussianPosterior(Posterior):
     """N(mu(x), diag sigma^2(x))."""
 
-    def __init__(self, parts: Architecture, dim: int, *, floor: float | None = None) -> None:
+    def __init__(self, parts: Architecture, dim: int, *, floor: float | None = None, ceiling: float | None = None) -> None:
         super().__init__(parts)
         self.dim = self.noise_dim = dim
-        self.head, self.out = parts.head(), GaussianOut(parts.width, dim, floor)
+        self.head, self.out = parts.head(), GaussianOut(parts.width, dim, floor, ceiling)
 
     def law(self, features: Tensor) -> DiagonalGaussian:
         """(B, 1, D)."""
@@ -128,11 +130,13 @@ class HierarchicalPosterior(Posterior):
     Noise is [eps0, eps], ``auxiliary_dim`` + ``dim`` numbers.
     """
 
-    def __init__(self, parts: Architecture, dim: int, auxiliary_dim: int, *, floor: float | None = None) -> None:
+    def __init__(
+        self, parts: Architecture, dim: int, auxiliary_dim: int, *, floor: float | None = None, ceiling: float | None = None
+    ) -> None:
         super().__init__(parts)
         self.dim, self.auxiliary_dim, self.noise_dim = dim, auxiliary_dim, auxiliary_dim + dim
-        self.first_head, self.first_out = parts.head(), GaussianOut(parts.width, auxiliary_dim, floor)
-        self.mixer, self.out = parts.mixer(auxiliary_dim), GaussianOut(parts.width, dim, floor)
+        self.first_head, self.first_out = parts.head(), GaussianOut(parts.width, auxiliary_dim, floor, ceiling)
+        self.mixer, self.out = parts.mixer(auxiliary_dim), GaussianOut(parts.width, dim, floor, ceiling)
 
     def through(self, features: Tensor, noise: Tensor) -> Hierarchy:
         eps0, eps = noise.split((self.auxiliary_dim, self.dim), -1)
@@ -167,9 +171,9 @@ class ImplicitPosterior(Posterior):
 class AuxiliaryModel(nn.Module):
     """h(z0 | z, x), which closes the gap of the auxiliary bound as far as a diagonal Gaussian can."""
 
-    def __init__(self, parts: Architecture, dim: int, auxiliary_dim: int) -> None:
+    def __init__(self, parts: Architecture, dim: int, auxiliary_dim: int, *, ceiling: float | None = None) -> None:
         super().__init__()
-        self.mixer, self.out = parts.mixer(dim), GaussianOut(parts.width, auxiliary_dim, None)
+        self.mixer, self.out = parts.mixer(dim), GaussianOut(parts.width, auxiliary_dim, None, ceiling)
 
     def forward(self, features: Tensor, z: Tensor) -> DiagonalGaussian:
         """(B, K, D0) for z (B, K, D)."""

@@ -1,7 +1,8 @@
 """Train a variational autoencoder and measure log p(x).
 
 Notation: B images, P pixels, D latent dimension; x (B, P), z (B, D).
-Metrics: docs/metrics.md. The weights measured are the averaged ones where there are any, and for ``test_*`` those best on validation.
+Metrics: docs/metrics.md. ``validation_*`` are of the averaged weights where there are any, else of the last; ``test_*``, all of them, of
+those best on validation.
 Reference: [Lim2020] arXiv:2006.05164, section 6.2 and Appendix F.
 """
 
@@ -20,13 +21,14 @@ from ardae_rl.tasks.task import Metrics
 from ardae_rl.tasks.vae.build import build_method
 from ardae_rl.tasks.vae.config import VAESettings
 from ardae_rl.tasks.vae.data import TOY_STD, Data, Toy, load_data
-from ardae_rl.tasks.vae.evaluate import active_units, latents, log_likelihood, mmd_squared, mode_coverage
+from ardae_rl.tasks.vae.evaluate import FINE, active_units, in_parts, latents, log_likelihood, mmd_squared, mode_coverage
 from ardae_rl.tasks.vae.methods import BoundMethod
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LATENT_SAMPLES, GENERATED = 64, 10_000
+LATENT_SAMPLES, GENERATED, PLANE_POINTS = 64, 10_000, 4000
+COLLAPSED = 1e-12  # variance below which single precision tells draws around 1 no longer apart: 0 would make the mean logarithm infinite
 # Streams of their own for what would otherwise all start from the trial's seed.
 _DRAWS_SEED, _EVALUATION_SEED = 500_009, 1_000_003
 
@@ -66,59 +68,56 @@ class VAETask:
 
     @torch.no_grad()
     def evaluate(self) -> Metrics:
-        """On validation data, always with the same noise; on test data at the end."""
-        normal = _normal(torch.Generator(self.device).manual_seed(self.evaluation_seed))
+        """On validation data, always with the same noise; at the end on test data, by the weights that did best."""
+        normal, chosen = _normal(torch.Generator(self.device).manual_seed(self.evaluation_seed)), self.settings.evaluation
         with self._measured():
-            metrics = self._validate(normal)
-            if self._selects() and metrics["validation_nll"] < self.best["nll"]:
-                self.best = {"step": self.steps_done, "nll": metrics["validation_nll"], "weights": _copied(self.model.state_dict())}
-        return {**metrics, "best_validation_nll": self.best["nll"], "best_step": float(self.best["step"]), **self._test(normal)}
+            measured = self._measure(self.data.validation, chosen.images, chosen.samples, normal)
+            if self._selects() and measured["nll"] < self.best["nll"]:
+                self.best = {"step": self.steps_done, "nll": measured["nll"], "weights": _copied(self.model.state_dict())}
+        tested = dict.fromkeys(measured, math.nan) if self.steps_done < self.settings.steps else self._test(normal)
+        best = {"best_validation_nll": self.best["nll"], "best_step": float(self.best["step"])}
+        return {**_named("validation", measured), **best, **_named("test", tested)}
 
-    def _validate(self, normal: Normal) -> Metrics:
+    def _test(self, normal: Normal) -> Metrics:
         chosen = self.settings.evaluation
-        vae, x = self.method.vae, self.data.validation[: chosen.images]
-        estimate = log_likelihood(vae, x, samples=chosen.samples, normal=normal)
+        with self._chosen():
+            return self._measure(self.data.test, chosen.test_images, chosen.test_samples, normal)
+
+    def _measure(self, split: Tensor, images: int | None, samples: int, normal: Normal) -> Metrics:
+        """What there is to say of the weights in place, on the first ``images`` of a split."""
+        vae, x = self.method.vae, split[:images]
+        estimate = log_likelihood(vae, x, samples=samples, normal=normal)
         known = latents(vae.posterior, x, samples=LATENT_SAMPLES, normal=normal)
         return {
-            "validation_nll": float(-estimate.log_p.mean()),
+            "nll": float(-estimate.log_p.mean()),
+            "nll_sem": float(estimate.log_p.std() / len(x) ** 0.5),
             "ess_fraction": float(estimate.ess_fraction.mean()),
             **self._bound(x, normal),
             "active_units": float(active_units(known.means, known.variances, LATENT_SAMPLES)),
-            "posterior_log_variance": float(known.variances.log().mean()),
+            "posterior_log_variance": float(known.variances.clamp_min(COLLAPSED).log().mean()),
             "mmd_squared": mmd_squared(known.z),
-            **self._coverage(normal),
+            **self._in_the_plane(split[:PLANE_POINTS], normal),
         }
 
     def _bound(self, x: Tensor, normal: Normal) -> Metrics:
         """The negative evidence lower bound, of posteriors that have one."""
         if not isinstance(self.method, BoundMethod):
             return {}
-        reconstruction, divergence = self.method.bound(x, LATENT_SAMPLES, normal)
-        return {"negative_elbo": float((reconstruction + divergence).mean())}
+        parts = [torch.stack(self.method.bound(images, LATENT_SAMPLES, normal)).sum(0) for images in in_parts(x, LATENT_SAMPLES)]
+        return {"negative_elbo": float(torch.cat(parts).mean())}
 
-    def _coverage(self, normal: Normal) -> Metrics:
-        """Of the 25 modes by what the model generates."""
+    def _in_the_plane(self, x: Tensor, normal: Normal) -> Metrics:
+        """Of the toy: how smooth the aggregate posterior is, and how much of the 25 modes the model generates."""
         if not isinstance(self.data, Toy):
             return {}
+        posterior = self.method.vae.posterior
+        z = posterior.draw(x, normal(len(x), 1, posterior.noise_dim)).squeeze(1)
         coverage = mode_coverage(self._generated(GENERATED, normal), self.data.means, TOY_STD)
-        return {"modes_covered": float(coverage.modes), "share_on_modes": coverage.share}
+        return {"fine_mmd_squared": mmd_squared(z, FINE), "modes_covered": float(coverage.modes), "share_on_modes": coverage.share}
 
     def _generated(self, count: int, normal: Normal) -> Tensor:
         z = normal(count, self.settings.latent_dim)
         return self.method.vae.decoder.sample(z, normal(count, self.data.pixels))
-
-    def _test(self, normal: Normal) -> Metrics:
-        if self.steps_done < self.settings.steps:
-            return dict.fromkeys(("test_nll", "test_nll_sem", "test_ess_fraction"), math.nan)
-        chosen = self.settings.evaluation
-        with self._chosen():
-            x = self.data.test[: chosen.test_images]
-            estimate = log_likelihood(self.method.vae, x, samples=chosen.test_samples, normal=normal)
-        return {
-            "test_nll": float(-estimate.log_p.mean()),
-            "test_nll_sem": float(estimate.log_p.std() / len(x) ** 0.5),
-            "test_ess_fraction": float(estimate.ess_fraction.mean()),
-        }
 
     def _selects(self) -> bool:
         """Validation images that are trained on cannot tell which weights are best."""
@@ -165,6 +164,10 @@ class VAETask:
 
 def _normal(generator: torch.Generator) -> Normal:
     return lambda *shape: torch.randn(shape, generator=generator, device=generator.device)
+
+
+def _named(split: str, measured: Metrics) -> Metrics:
+    return {f"{split}_{name}": value for name, value in measured.items()}
 
 
 def _copied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
