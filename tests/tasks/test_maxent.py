@@ -76,6 +76,24 @@ def test_repeats_are_measured_one_by_one_and_on_average() -> None:
         assert len(set(values)) == 3 and found[name] == pytest.approx(np.mean(values))
 
 
+def test_the_distance_prefers_laws_too_narrow_and_its_excess_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models that are the answer itself, in ten dimensions, scaled about its mean."""
+    task = MaxEntTask(settings(dim=10, repeats=8, emd_samples=300), seed=0)
+    problem = task.problem
+    assert isinstance(problem, GaussianMoments)
+
+    def measured(scale: float) -> dict[str, np.ndarray]:
+        mean = problem.mean.unsqueeze(1)
+        monkeypatch.setattr(task, "_samples", lambda count, generator: mean + scale * (problem.reference(count, generator) - mean))
+        return task._distances(torch.Generator().manual_seed(3))
+
+    right, narrow, narrower, wide = (measured(scale) for scale in (1.0, 0.9, 0.7, 1.3))
+    assert (narrow["emd"] < right["emd"]).all()
+    chance = 4 * right["emd_excess"].std() / 8**0.5
+    assert abs(right["emd_excess"].mean()) < chance
+    assert narrower["emd_excess"].mean() > chance and wide["emd_excess"].mean() > chance
+
+
 def test_the_exact_entropy_of_a_flow_is_that_of_its_density() -> None:
     """An affine flow that scales by 3 and shifts: H = H(N(0, I)) + D log 3."""
     task = MaxEntTask(settings(method="iaf", flow=FlowSettings(transforms=1, width=16)), seed=0)

@@ -117,7 +117,7 @@ class MaxEntTask:
     def _distances(self, generator: torch.Generator) -> dict[str, np.ndarray]:
         """From the answer: on the line from its quantiles, where there is nothing to correct, elsewhere from always the same draws."""
         if isinstance(self.problem, OnTheLine):
-            emd = self._from_quantiles(self._samples(LINE_SAMPLES, generator))
+            emd = _from_quantiles(self.problem, self._samples(LINE_SAMPLES, generator))
             return {"emd": emd, "emd_floor": self._floor, "emd_excess": emd}
         count = self.settings.emd_samples
         one, another = self._samples(2 * count, generator).split(count, 1)
@@ -127,14 +127,8 @@ class MaxEntTask:
     @cached_property
     def _floor(self) -> np.ndarray:
         if isinstance(self.problem, OnTheLine):
-            return self._from_quantiles(self._reference(1, LINE_SAMPLES))
+            return _from_quantiles(self.problem, self._reference(1, LINE_SAMPLES))
         return _each_distance(*(self._reference(number, self.settings.emd_samples) for number in (0, 1)))
-
-    def _from_quantiles(self, x: Tensor) -> np.ndarray:
-        """Earth mover's distance of each repeat from the quantiles of its answer."""
-        assert isinstance(self.problem, OnTheLine)
-        middles = (torch.arange(x.shape[1], dtype=torch.float64) + 0.5) / x.shape[1]
-        return (x.sort(1).values - self.problem.quantile(middles.unsqueeze(1))).abs().mean((1, 2)).numpy()
 
     @cached_property
     def _neighbour_bias(self) -> float:
@@ -183,6 +177,12 @@ class MaxEntTask:
             learner.load_state_dict(state["learners"][learner.name])
         self.multipliers.values = {name: value.clone().to(self.device) for name, value in state["multipliers"].items()}
         self.steps_done = state["steps_done"]
+
+
+def _from_quantiles(problem: OnTheLine, x: Tensor) -> np.ndarray:
+    """Earth mover's distance of each repeat's points x (E, N, 1) from the quantiles of its answer."""
+    middles = (torch.arange(x.shape[1], dtype=torch.float64) + 0.5) / x.shape[1]
+    return (x.sort(1).values - problem.quantile(middles.unsqueeze(1))).abs().mean((1, 2)).numpy()
 
 
 def _each_distance(a: Tensor, b: Tensor) -> np.ndarray:
