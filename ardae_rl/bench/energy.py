@@ -11,7 +11,7 @@ from rich.progress import track
 
 from ardae_rl.bench.naive_energy import NaiveEnergy, NaiveEnergyConfig
 from ardae_rl.bench.report import Row, in_fresh_process, row
-from ardae_rl.bench.update import median_seconds, prepare
+from ardae_rl.bench.update import median_seconds, prepare, prepare_ours
 from ardae_rl.tasks.energy.config import EnergySettings, ScoreSettings, TargetName
 from ardae_rl.tasks.energy.potentials import target
 from ardae_rl.tasks.energy.task import EnergyTask
@@ -42,7 +42,7 @@ def time_naive(*, flush_denormal: bool, seed: int, threads: int) -> float:
 
 
 def time_ours(*, compiled: bool, autocast: bool, seed: int, threads: int) -> float:
-    prepare(seed, threads, flush_denormal=True)
+    prepare_ours(seed, threads)
     task = build(NaiveEnergyConfig(), seed, compiled=compiled, autocast=autocast)
     return median_seconds(task.step, warmup=3, updates=10)
 

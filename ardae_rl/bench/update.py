@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ardae_rl.bench.naive import NaiveConfig, NaiveUpdate
 from ardae_rl.bench.report import Row, in_fresh_process, row
+from ardae_rl.process import prepare_training_process
 from ardae_rl.sac import (
     SAC,
     LearnerNetworks,
@@ -84,7 +85,7 @@ def time_naive(*, flush_denormal: bool, seed: int, threads: int, updates: int) -
 
 
 def time_ours(*, compiled: bool, autocast: bool, seed: int, threads: int, updates: int, score: ScoreConfig = SCORE) -> Timing:
-    prepare(seed, threads, flush_denormal=True)
+    prepare_ours(seed, threads)
     sac = build_sac(SACConfig(policy="implicit", score=score, compile=compiled, autocast=autocast), seed)
     batch = synthetic_batch()
     seconds = median_seconds(lambda: sac.update(batch), warmup=4, updates=updates)
@@ -113,6 +114,12 @@ def prepare(seed: int, threads: int, *, flush_denormal: bool) -> None:
     torch.set_flush_denormal(flush_denormal)
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
+
+
+def prepare_ours(seed: int, threads: int) -> None:
+    """As a trial of the library does."""
+    prepare_training_process()
+    prepare(seed, threads, flush_denormal=True)
 
 
 def median_seconds(update: Callable[[], object], *, warmup: int, updates: int) -> float:

@@ -12,7 +12,7 @@ from rich.progress import track
 
 from ardae_rl.bench.naive_vae import NaiveVAE, NaiveVAEConfig
 from ardae_rl.bench.report import Row, in_fresh_process, row
-from ardae_rl.bench.update import median_seconds, prepare
+from ardae_rl.bench.update import median_seconds, prepare, prepare_ours
 from ardae_rl.tasks.descent import Descent
 from ardae_rl.tasks.vae.build import build_method
 from ardae_rl.tasks.vae.config import NetworkSettings, ScoreSettings, VAESettings
@@ -75,7 +75,7 @@ def time_naive_step(*, flush_denormal: bool, seed: int, threads: int) -> float:
 
 
 def time_step(*, compiled: bool, autocast: bool, standardisation: str, seed: int, threads: int) -> float:
-    prepare(seed, threads, flush_denormal=True)
+    prepare_ours(seed, threads)
     method, x = build(compiled=compiled, autocast=autocast, standardisation=standardisation), _images(BATCH)
     model = Descent("model", torch.optim.Adam(method.model.parameters(), lr=1e-4, betas=(0.5, 0.999), fused=True))
     return median_seconds(lambda: model.step(method.loss(x, 1.0)[0]), warmup=2, updates=4)
@@ -88,7 +88,7 @@ def time_naive_evaluation(*, seed: int, threads: int) -> float:
 
 
 def time_evaluation(*, seed: int, threads: int) -> float:
-    prepare(seed, threads, flush_denormal=True)
+    prepare_ours(seed, threads)
     method, x = build(compiled=False, autocast=False, standardisation="fixed"), _images(EVALUATED)
 
     def measure() -> None:
