@@ -12,6 +12,7 @@ from torch.nn import functional
 
 _HAS_ONEDNN = torch.backends.mkldnn.is_available()
 _MIN_FEATURES, _MIN_PRODUCTS = 16, 2**20  # below this the call overhead outweighs the gain
+_LONG = 2048  # rows from which a sum over them is worth an operation of its own
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -30,6 +31,15 @@ def linear_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return functional.linear(x, weight, bias).relu_()
 
 
+def weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
+    """grad.T @ x for grad (N, out), x (N, in): what ``linear`` passes back to its weight."""
+    if len(x) < _LONG or not _worth_onednn(grad.t(), x.t()):
+        return linear(grad.t(), x.t())
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # to be differentiated once more
+        return linear(grad.t(), x.t())
+    return _opaque_weight_gradient(grad, x)
+
+
 def _worth_onednn(x: Tensor, weight: Tensor) -> bool:
     return (
         x.device.type == "cpu"
@@ -43,6 +53,11 @@ def _worth_onednn(x: Tensor, weight: Tensor) -> bool:
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(_dense(x), _dense(weight), bias, "none", [], "")
+
+
+def _weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
+    """As a product of transposed matrices oneDNN would first have to transpose them, which here takes as long as the product."""
+    return torch.ops.aten.mkldnn_linear_backward_weights(grad.to_mkldnn(), x.to_mkldnn(), grad, False)[0]
 
 
 def _dense(matrix: Tensor) -> Tensor:
@@ -59,7 +74,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     needs_x, needs_weight, needs_bias = ctx.needs_input_grad
     return (
         linear(grad, weight.t()) if needs_x else None,
-        linear(grad.t(), x.t()) if needs_weight else None,
+        weight_gradient(grad, x) if needs_weight else None,
         grad.sum(0) if needs_bias else None,
     )
 
@@ -79,3 +94,5 @@ class _OneDNNLinear(torch.autograd.Function):
 _opaque_product = torch.library.custom_op("ardae_rl::onednn_linear", _product, mutates_args=())
 _opaque_product.register_fake(lambda x, weight, bias: x.new_empty(x.shape[0], weight.shape[0]))
 _opaque_product.register_autograd(_backward, setup_context=_keep)
+_opaque_weight_gradient = torch.library.custom_op("ardae_rl::onednn_weight_gradient", _weight_gradient, mutates_args=())
+_opaque_weight_gradient.register_fake(lambda grad, x: grad.new_empty(grad.shape[1], x.shape[1]))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ardae_rl.score.linear import linear, linear_relu
+from ardae_rl.score.linear import linear, linear_relu, weight_gradient
 
 
 class ReluMLP(nn.Module):
@@ -47,7 +47,7 @@ class _ReluMLP(torch.autograd.Function):
         for layer in reversed(range(layers)):
             weight_needed, bias_needed = needs[2 * layer], needs[2 * layer + 1]
             found.append(grad.sum(0) if bias_needed else None)
-            found.append(linear(grad.t(), inputs[layer].t()) if weight_needed else None)
+            found.append(weight_gradient(grad, inputs[layer]) if weight_needed else None)
             if layer:
                 grad = torch.ops.aten.threshold_backward(linear(grad, weights[layer].t()), inputs[layer], 0)
         return linear(grad, weights[0].t()) if needs_x else None, *reversed(found)

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ardae_rl.score.linear import linear
+from ardae_rl.score.linear import linear, weight_gradient
 
 needs_onednn = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN, so linear is functional.linear"
 )
-SIZES = [(64, 16, 16), (128, 256, 256), (100, 37, 19), (65, 300, 16), (10, 4, 4)]
+SIZES = [(64, 16, 16), (128, 256, 256), (100, 37, 19), (65, 300, 16), (10, 4, 4), (4096, 64, 48)]
 LAYOUTS: dict[str, Callable[[int, int], Tensor]] = {
     "row-major": torch.randn,
     "column-major": lambda rows, columns: torch.randn(columns, rows).t(),
@@ -84,8 +84,9 @@ def second_derivatives(product: Callable[..., Tensor], x: Tensor, weight: Tensor
     return torch.autograd.grad([part.square().sum() for part in slope], leaves)
 
 
-def test_second_derivatives_are_those_of_float64() -> None:
-    x, weight, bias = torch.randn(128, 32), torch.randn(48, 32) / 6, torch.randn(48)
+@pytest.mark.parametrize("rows", [128, 4096])
+def test_second_derivatives_are_those_of_float64(rows: int) -> None:
+    x, weight, bias = torch.randn(rows, 32), torch.randn(48, 32) / 6, torch.randn(48)
     fast = second_derivatives(linear, x, weight, bias)
     exact = second_derivatives(functional.linear, x.double(), weight.double(), bias.double())
     for ours, theirs in zip(fast, exact, strict=True):
@@ -102,10 +103,24 @@ def test_autocast_rules_the_product_too() -> None:
         assert linear(torch.randn(64, 16), torch.randn(16, 16)).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("x_layout", LAYOUTS)
+@pytest.mark.parametrize("grad_layout", LAYOUTS)
+def test_the_weights_gradient_is_a_product_of_any_strides(x_layout: str, grad_layout: str) -> None:
+    grad, x = LAYOUTS[grad_layout](2500, 24), LAYOUTS[x_layout](2500, 300)
+    assert_product(weight_gradient(grad, x), grad.t(), x)
+
+
 @needs_onednn
+@pytest.mark.parametrize("rows", [64, 4096])
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_the_operator_keeps_what_it_promises_to_torch_compile(with_bias: bool) -> None:
-    x, weight = torch.randn(64, 32, requires_grad=True), torch.randn(16, 32, requires_grad=True)
+def test_the_operator_keeps_what_it_promises_to_torch_compile(with_bias: bool, rows: int) -> None:
+    x, weight = torch.randn(rows, 32, requires_grad=True), torch.randn(16, 32, requires_grad=True)
     bias = torch.randn(16, requires_grad=True) if with_bias else None
     checks = torch.library.opcheck(torch.ops.ardae_rl.onednn_linear.default, (x, weight, bias), rtol=1e-4, atol=1e-4)
+    assert checks and set(checks.values()) == {"SUCCESS"}
+
+
+@needs_onednn
+def test_the_weights_gradient_keeps_what_it_promises_to_torch_compile() -> None:
+    checks = torch.library.opcheck(torch.ops.ardae_rl.onednn_weight_gradient.default, (torch.randn(4096, 16), torch.randn(4096, 32)))
     assert checks and set(checks.values()) == {"SUCCESS"}
