@@ -84,7 +84,7 @@ def _in_order(rows: pd.DataFrame, grid: dict[str, list[Any]], then: list[str]) -
 
 
 def _trial(folder: Path, grid_paths: list[str]) -> pd.DataFrame:
-    evaluations = pd.read_csv(folder / EVALUATIONS)
+    evaluations = pd.read_csv(folder / EVALUATIONS).copy()  # in one piece: hundreds of columns are slow to add to otherwise
     params = json.loads((folder / PARAMS).read_text(encoding="utf-8"))
     for path in reversed(grid_paths):
         evaluations.insert(0, path, [_plain(_at(params["settings"], path))] * len(evaluations))

@@ -150,10 +150,13 @@ def test_the_interval_of_the_median_is_that_of_its_known_distribution() -> None:
     assert high - low == pytest.approx(2 * 1.96 * 0.5 / math.sqrt(401), rel=0.3)
 
 
-def test_figure_7_shows_every_pair_in_both_panels() -> None:
-    both, difference = figure_7(pairs_of([-0.3, -0.1, 0.05, -0.2, -0.25]), pd.Series([3.9, 4.0])).axes
-    labels = [text.get_text() for text in both.get_legend().get_texts()]  # type: ignore[union-attr]
-    assert labels == ["implicit, AR-DAE", "IAF", "draws of the answer"]
-    assert [sum(bar.get_height() for bar in bars) for bars in difference.containers] == [5]  # type: ignore[attr-defined]
-    assert [sum(bar.get_height() for bar in bars) for bars in both.containers[:2]] == [5, 5]  # type: ignore[attr-defined]
+def test_figure_7_shows_every_pair_in_all_panels() -> None:
+    repeats = repeats_of([-0.3, -0.1, 0.05, -0.2, -0.25])
+    repeats["emd_floor"] = np.repeat([3.9, 4.0, 4.1, 4.2, 4.3], 2)
+    both, difference, excess, excess_difference = figure_7(repeats).axes
+    labels = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in (both, excess)]  # type: ignore[union-attr]
+    assert labels == [["implicit, AR-DAE", "IAF", "draws of the answer"], ["implicit, AR-DAE", "IAF"]]
+    for axes, histograms in ((both, 2), (difference, 1), (excess, 2), (excess_difference, 1)):
+        counts = [sum(bar.get_height() for bar in bars) for bars in axes.containers[:histograms]]  # type: ignore[attr-defined]
+        assert counts == [5] * histograms
     assert both.patches[-1].get_label() == "draws of the answer"
