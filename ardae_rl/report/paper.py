@@ -4,6 +4,7 @@ Mean and standard deviation over 5 seeds. Reference: [Lim2020] arXiv:2006.05164,
 """
 
 MAXIMUM, NORMALISED = "maximum", "normalised"
+MEASURES = {MAXIMUM: "maximum average return", NORMALISED: "normalised average return"}
 Number = tuple[float, float]
 
 METHODS = ("SAC", "SAC-NF", "SAC-AR-DAE", "SAC-AR-DAE without clamping")

@@ -16,7 +16,8 @@ from scipy import signal
 from typer.testing import CliRunner
 
 from ardae_rl import cli
-from ardae_rl.report.control import improvements, learning_curves, returns, runs_of, write
+from ardae_rl.report.control import improvements, returns, runs_of, write
+from ardae_rl.report.curves import learning_curves
 from ardae_rl.report.paper import MAXIMUM, METHODS, NORMALISED, PUBLISHED, published
 from ardae_rl.report.records import read_experiment
 from ardae_rl.report.runs import read_runs
