@@ -48,7 +48,7 @@ def write(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Path) -> t
     compared, improvement = returns(runs), improvements(runs)
     output.mkdir(parents=True, exist_ok=True)
     for name, table in (
-        ("evaluations", evaluations.drop(columns="folder")),
+        ("evaluations", evaluations.drop(columns=["folder", "unlike_paper"])),
         ("runs", runs),
         ("returns", compared),
         ("improvement", improvement),
@@ -67,7 +67,7 @@ def write(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Path) -> t
         _returns_section(compared, uneven),
         *_goal_sections(goals, pictures),
         Section("Learning curves", _CURVES_TEXT, picture=_CURVES),
-        *_paper_section(compared),
+        *_paper_section(runs, compared),
         *_improvement_section(improvement, compared),
         *_score_sections(runs, compared),
         *_left_out_section(problems),
@@ -83,11 +83,19 @@ def write(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Path) -> t
 
 
 def runs_of(evaluations: pd.DataFrame) -> pd.DataFrame:
-    """A row per run: ``env_steps`` of training, ``first`` evaluation, ``maximum``, ``normalised``, both also on the common scale."""
+    """A row per run: ``env_steps`` of training, ``first`` evaluation, ``maximum``, ``normalised``, both also on the common scale; and
+    ``unlike_paper``, its settings that are not the paper's.
+    """
     grouped = evaluations.groupby(RUN, sort=False)
     mean = grouped["return_mean"]
     runs = pd.DataFrame(
-        {"env_steps": grouped["env_steps"].max(), "first": mean.first(), MAXIMUM: mean.max(), NORMALISED: mean.mean()}
+        {
+            "env_steps": grouped["env_steps"].max(),
+            "first": mean.first(),
+            MAXIMUM: mean.max(),
+            NORMALISED: mean.mean(),
+            "unlike_paper": grouped["unlike_paper"].first(),
+        }
     ).reset_index()
     low = runs.groupby("env")["first"].transform("mean")
     best = runs.groupby(["env", "method"])[MAXIMUM].mean().groupby("env").max()
@@ -151,8 +159,8 @@ def _returns_section(compared: pd.DataFrame, uneven: Sequence[Problem]) -> Secti
     return Section("Returns", text + _too_few(compared) + _shortened(uneven), _returns_table(compared[compared["env"] != ALL]))
 
 
-def _paper_section(compared: pd.DataFrame) -> list[Section]:
-    beside = _beside_the_paper(compared)
+def _paper_section(runs: pd.DataFrame, compared: pd.DataFrame) -> list[Section]:
+    beside = _beside_the_paper(runs, compared)
     return [Section("Beside the paper", CAVEAT, beside)] if len(beside) else []
 
 
@@ -228,7 +236,8 @@ def _improvement_table(improvement: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _beside_the_paper(compared: pd.DataFrame) -> pd.DataFrame:
+def _beside_the_paper(runs: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
+    unlike = runs.groupby(["env", "method"])["unlike_paper"].unique()
     rows = []
     for row in compared.to_dict("records"):
         numbers = {measure: published(measure, row["env"], row["method"]) for measure in MEASURES}
@@ -238,6 +247,7 @@ def _beside_the_paper(compared: pd.DataFrame) -> pd.DataFrame:
                 paper = numbers[measure]
                 cells[f"{title}, ours"] = _plus_minus(row[f"{measure}_mean"], row[f"{measure}_std"])
                 cells[f"{title}, paper"] = _plus_minus(*paper) if paper else "-"
+            cells["set otherwise than in the paper"] = "; or ".join(text or "nothing" for text in unlike[row["env"], row["method"]])
             rows.append(cells)
     return pd.DataFrame(rows)
 

@@ -17,11 +17,22 @@ import pandas as pd
 from ardae_rl.experiment.plan import trial_name
 from ardae_rl.experiment.preflight import RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
+from ardae_rl.report.paper import unlike_the_paper
 from ardae_rl.report.records import EVALUATIONS, PARAMS
 
 RUN = ["env", "method", "seed"]
 _COLUMNS = ["seed", "env_steps", "updates", "return_mean", "returns"]
-_OF_EVALUATIONS = ["experiment", "env_steps", "updates", "return_mean", "returns", "due_env_steps", "folder", "stopped_early"]
+_OF_EVALUATIONS = [
+    "experiment",
+    "env_steps",
+    "updates",
+    "return_mean",
+    "returns",
+    "due_env_steps",
+    "folder",
+    "stopped_early",
+    "unlike_paper",
+]
 METHODS = ("SAC", "SAC-NF", "SAC-NSF", *(f"SAC-AR-DAE{plus}{clamping}" for plus in ("", " plus") for clamping in (" without clamping", "")))
 _PRECISION = 1e-4  # of the returns in a record, six digits, as compared with their mean
 
@@ -31,8 +42,9 @@ def read_runs(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[pd.Da
 
     Columns: ``env``, ``method`` (:func:`method_name`, told apart where needed), ``seed``, ``experiment``, ``env_steps``, ``updates``,
     ``return_mean``, ``returns``, a row per evaluation; ``due_env_steps``, the multiple of the run's evaluation interval at which it was
-    due; and of its run ``folder`` and ``stopped_early``: did it end by reaching its target return? Raises InvalidExperimentError, with
-    all problems, where no run is finished.
+    due; and of its run ``folder`` and ``stopped_early``: did it end by reaching its target return?
+    ``unlike_paper``: :func:`ardae_rl.report.paper.unlike_the_paper`. Raises InvalidExperimentError, with all problems, where no run is
+    finished.
     """
     trials: list[pd.DataFrame] = []
     problems: list[Problem] = []
@@ -87,13 +99,15 @@ def _read_trial(folder: Path, experiment: dict[str, Any]) -> pd.DataFrame:
     every = settings["evaluation"]["every_env_steps"]
     complete = _check_finished(rows, experiment["stop"], every)
     point = {path: _at(settings, path) for path in experiment["grid_search"]}
+    env, base = params["env"], method_name(settings["sac"])
     labels = {
-        "env": params["env"],
+        "env": env,
         "experiment": experiment["name"],
-        "base": method_name(settings["sac"]),
+        "base": base,
         "point": trial_name(point),
         "folder": str(folder),
         "stopped_early": not complete,
+        "unlike_paper": unlike_the_paper(env, base, settings, experiment["stop"]),
         "due_env_steps": rows["env_steps"] // every * every,
     }
     return rows.assign(**labels)
