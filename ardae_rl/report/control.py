@@ -48,7 +48,7 @@ def write(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Path) -> t
     compared, improvement = returns(runs), improvements(runs)
     output.mkdir(parents=True, exist_ok=True)
     for name, table in (
-        ("evaluations", evaluations.drop(columns=["folder", "unlike_paper"])),
+        ("evaluations", evaluations.drop(columns=["folder", "unlike_paper", "random_return"])),
         ("runs", runs),
         ("returns", compared),
         ("improvement", improvement),
@@ -83,26 +83,44 @@ def write(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Path) -> t
 
 
 def runs_of(evaluations: pd.DataFrame) -> pd.DataFrame:
-    """A row per run: ``env_steps`` of training, ``first`` evaluation, ``maximum``, ``normalised``, both also on the common scale; and
-    ``unlike_paper``, its settings that are not the paper's.
+    """A row per run: ``env_steps`` of training, ``first`` evaluation and its step, ``maximum``, ``normalised``, both also on the common
+    scale of :func:`scales`; ``random_return`` and ``unlike_paper`` as read.
     """
     grouped = evaluations.groupby(RUN, sort=False)
     mean = grouped["return_mean"]
     runs = pd.DataFrame(
         {
             "env_steps": grouped["env_steps"].max(),
+            "random_return": grouped["random_return"].first(),
             "first": mean.first(),
+            "first_env_steps": grouped["due_env_steps"].first(),
             MAXIMUM: mean.max(),
             NORMALISED: mean.mean(),
             "unlike_paper": grouped["unlike_paper"].first(),
         }
     ).reset_index()
-    low = runs.groupby("env")["first"].transform("mean")
-    best = runs.groupby(["env", "method"])[MAXIMUM].mean().groupby("env").max()
-    spread = runs["env"].map(best) - low
+    ends = scales(runs).set_index("env")
+    low, high = (runs["env"].map(ends[name]) for name in ("zero", "one"))
     for measure in MEASURES:
-        runs[f"{measure}_score"] = (runs[measure] - low) / spread.where(spread > 0)
+        runs[f"{measure}_score"] = (runs[measure] - low) / (high - low).where(high > low)
     return runs
+
+
+def scales(runs: pd.DataFrame) -> pd.DataFrame:
+    """The common scale: a row per environment, with the returns that score ``zero`` and ``one`` and in words what they are.
+
+    Zero is the mean return of uniformly random actions, where a run there recorded one, else the mean first evaluation; one is the
+    largest mean maximum of a method.
+    """
+    rows = []
+    for env, members in runs.groupby("env", sort=False):
+        random, best = members["random_return"].mean(), members.groupby("method")[MAXIMUM].mean()
+        if np.isnan(random):
+            zero, what = members["first"].mean(), f"mean first evaluation, after {members['first_env_steps'].iloc[0]:,} steps"
+        else:
+            zero, what = random, "uniformly random actions, mean return in the warm-up"
+        rows.append({"env": env, "zero": zero, "zero_is": what, "one": best.max(), "one_is": f"mean maximum of {best.idxmax()}"})
+    return pd.DataFrame(rows)
 
 
 def returns(runs: pd.DataFrame) -> pd.DataFrame:
@@ -172,13 +190,17 @@ def _improvement_section(improvement: pd.DataFrame, compared: pd.DataFrame) -> l
 
 
 def _score_sections(runs: pd.DataFrame, compared: pd.DataFrame) -> list[Section]:
-    scale = "Scores: 0 is the mean first evaluation of all runs on an environment, 1 the best method's mean maximum average return there."
-    over_all = compared[compared["env"] == ALL]
+    ends, over_all = scales(runs), compared[compared["env"] == ALL]
+    scale = pd.DataFrame({"env": ends["env"], "score 0": ends["zero"].map(_number), "that is": ends["zero_is"]})
+    scale = scale.assign(**{"score 1": ends["one"].map(_number), "which is": ends["one_is"]})
+    meaning = "Where environments are taken together, a return counts as its place between these two. Another method may move them."
+    pooled = "All runs count alike, so an environment with more runs weighs more; in the probability of improvement environments do."
     absent = [method for method in dict.fromkeys(runs["method"]) if method not in everywhere(runs, at_least=1)]
     left_out = f" Left out, not having run on every environment: {', '.join(absent)}." if absent else ""
     return [
-        *([Section("Over all environments", scale, _returns_table(over_all))] if len(over_all) else []),
-        Section("Performance profiles", f"{scale} Bands: 95% stratified bootstrap.{left_out}", picture=_PROFILES),
+        Section("Scores", meaning, scale),
+        *([Section("Over all environments", f"Scores. {pooled}", _returns_table(over_all))] if len(over_all) else []),
+        Section("Performance profiles", f"{pooled} Bands: 95% stratified bootstrap.{left_out}", picture=_PROFILES),
     ]
 
 

@@ -15,7 +15,7 @@ from scipy import stats
 from ardae_rl.report.paper import MEASURES
 from ardae_rl.report.statistics import Scores, performance_profile, smoothed
 
-_THRESHOLDS = np.linspace(-0.1, 1.2, 131)
+_THRESHOLDS = 201
 
 
 def learning_curves(evaluations: pd.DataFrame) -> Figure:
@@ -44,16 +44,25 @@ def _curves(members: pd.DataFrame) -> tuple[Scores, Scores]:
 def performance_profiles(runs: pd.DataFrame) -> Figure:
     """Per measure: the share of runs above each score, with 95% bands, of the methods that ran on every environment."""
     figure, panels = _panels(len(MEASURES))
-    colours = _colours(runs)
+    colours, thresholds = _colours(runs), _thresholds(runs)
     for (measure, title), axes in zip(MEASURES.items(), panels, strict=True):
         for method in everywhere(runs, at_least=1):
             strata = [members[f"{measure}_score"].to_numpy() for members in by_env(runs, method)]
-            profile = performance_profile(strata, _THRESHOLDS)
-            axes.step(_THRESHOLDS, profile.value, where="post", color=colours[method], label=method)
-            axes.fill_between(_THRESHOLDS, profile.low, profile.high, step="post", color=colours[method], alpha=0.2, linewidth=0)
+            profile = performance_profile(strata, thresholds)
+            axes.step(thresholds, profile.value, where="post", color=colours[method], label=method)
+            axes.fill_between(thresholds, profile.low, profile.high, step="post", color=colours[method], alpha=0.2, linewidth=0)
         axes.set(title=title, xlabel="score", ylabel="share of runs above", ylim=(-0.02, 1.02))
         axes.legend(frameon=False, fontsize=8)
     return figure
+
+
+def _thresholds(runs: pd.DataFrame) -> Scores:
+    """From below the lowest score, at most 0, to above the highest, at least 1: a profile goes from all runs to none."""
+    scores = runs[[f"{measure}_score" for measure in MEASURES]].to_numpy(float)
+    scores = scores[np.isfinite(scores)]
+    low, high = scores.min(initial=0.0), scores.max(initial=1.0)
+    margin = (high - low) / 20
+    return np.linspace(low - margin, high + margin, _THRESHOLDS)
 
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:

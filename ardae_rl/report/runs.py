@@ -5,6 +5,7 @@ ended would favour the latter.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from itertools import takewhile
 from math import prod
@@ -18,7 +19,7 @@ from ardae_rl.experiment.plan import trial_name
 from ardae_rl.experiment.preflight import RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.report.paper import unlike_the_paper
-from ardae_rl.report.records import EVALUATIONS, PARAMS
+from ardae_rl.report.records import EVALUATIONS, METRICS, PARAMS
 
 RUN = ["env", "method", "seed"]
 _COLUMNS = ["seed", "env_steps", "updates", "return_mean", "returns"]
@@ -32,6 +33,7 @@ _OF_EVALUATIONS = [
     "folder",
     "stopped_early",
     "unlike_paper",
+    "random_return",
 ]
 METHODS = ("SAC", "SAC-NF", "SAC-NSF", *(f"SAC-AR-DAE{plus}{clamping}" for plus in ("", " plus") for clamping in (" without clamping", "")))
 _PRECISION = 1e-4  # of the returns in a record, six digits, as compared with their mean
@@ -43,8 +45,8 @@ def read_runs(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[pd.Da
     Columns: ``env``, ``method`` (:func:`method_name`, told apart where needed), ``seed``, ``experiment``, ``env_steps``, ``updates``,
     ``return_mean``, ``returns``, a row per evaluation; ``due_env_steps``, the multiple of the run's evaluation interval at which it was
     due; and of its run ``folder`` and ``stopped_early``: did it end by reaching its target return?
-    ``unlike_paper``: :func:`ardae_rl.report.paper.unlike_the_paper`. Raises InvalidExperimentError, with all problems, where no run is
-    finished.
+    ``unlike_paper``: :func:`ardae_rl.report.paper.unlike_the_paper`. ``random_return``: mean return of the warm-up's episodes, NaN if
+    none ended in it. Raises InvalidExperimentError, with all problems, where no run is finished.
     """
     trials: list[pd.DataFrame] = []
     problems: list[Problem] = []
@@ -107,10 +109,21 @@ def _read_trial(folder: Path, experiment: dict[str, Any]) -> pd.DataFrame:
         "point": trial_name(point),
         "folder": str(folder),
         "stopped_early": not complete,
+        "random_return": _random_return(folder / METRICS),
         "unlike_paper": unlike_the_paper(env, base, settings, experiment["stop"]),
         "due_env_steps": rows["env_steps"] // every * every,
     }
     return rows.assign(**labels)
+
+
+def _random_return(path: Path) -> float:
+    """Mean return of the training episodes that ended before the first update: those of uniformly random actions. NaN if there are none."""
+    try:
+        rows = pd.read_csv(path, usecols=["updates", "episode_return_mean"])
+    except (OSError, ValueError):
+        return math.nan
+    before = pd.to_numeric(rows.loc[rows["updates"] == 0, "episode_return_mean"], errors="coerce").dropna()
+    return float(before.iloc[-1]) if len(before) else math.nan
 
 
 def _read_evaluations(path: Path) -> pd.DataFrame:
