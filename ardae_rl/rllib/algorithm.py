@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.utils import _get_env_runner_bundles, _get_learner_bundles, _get_main_process_bundle
 from ray.rllib.core import DEFAULT_MODULE_ID
@@ -28,6 +29,7 @@ from ardae_rl.process import prepare_training_process
 from ardae_rl.rllib.config import SACARDAEConfig
 from ardae_rl.rllib.env_runner import ENVIRONMENT, SeededEnvRunner, evaluate_returns
 from ardae_rl.rllib.replay import ReplayBuffer
+from ardae_rl.sac.diagnostics import WATCHED_STATES, watch_policy
 from ardae_rl.sac.update import METRIC_NAMES, NonFiniteError
 
 logger = logging.getLogger(__name__)
@@ -184,7 +186,15 @@ class SACARDAE(Algorithm):
         results = super().step()
         elapsed = max(self._seconds - seconds, 1e-9)
         rates = {"env_steps_per_s": (self.env_steps - steps) / elapsed, "updates_per_s": (self.num_updates - updates) / elapsed}
-        return results | {"progress": self._progress(results) | rates}
+        return results | {"progress": self._progress(results) | rates | self._watched_policy()}
+
+    def _watched_policy(self) -> dict[str, float]:
+        """:func:`ardae_rl.sac.diagnostics.watch_policy` on replayed states; with noise of its own, so that looking changes nothing."""
+        if not len(self.replay):
+            return {}
+        obs = torch.from_numpy(self.replay.observations(WATCHED_STATES, np.random.default_rng(self.env_steps)))
+        policy, generator = self.get_module().policy, torch.Generator().manual_seed(self.env_steps)
+        return {f"policy/{name}": value for name, value in watch_policy(policy, obs, generator).items()}
 
     def _progress(self, results: dict[str, Any]) -> dict[str, Any]:
         """The numbers to watch, flat. Returns are the latest known, NaN before the first; learner metrics are the last call's."""
