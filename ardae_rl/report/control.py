@@ -244,8 +244,8 @@ def _returns_table(compared: pd.DataFrame) -> pd.DataFrame:
     table["env steps"] = [f"{steps:,}" for steps in compared["env_steps"]]
     for measure, title in MEASURES.items():
         means, stds, iqms, lows, highs = (compared[f"{measure}_{part}"] for part in ("mean", "std", "iqm", "iqm_low", "iqm_high"))
-        table[title] = [_plus_minus(mean, std) for mean, std in zip(means, stds, strict=True)]
-        table[f"IQM of {measure}"] = [_interval(*row) for row in zip(iqms, lows, highs, strict=True)]
+        table[f"{title}, ± std over runs"] = [_plus_minus(mean, std) for mean, std in zip(means, stds, strict=True)]
+        table[f"IQM of {measure} [95%]"] = [_interval(*row) for row in zip(iqms, lows, highs, strict=True)]
     return table
 
 
