@@ -154,7 +154,7 @@ def test_the_command_writes_the_report_and_says_what_it_left_out(study: list[Pat
     for text in (page.text, markdown):
         assert "50 ± 10" in text and "3,563 ± 119" in text and "1.00 [1.00, 1.00]" in text and "3 million steps" in text
         assert "python scripts/tune.py <x>.yaml" in text and "0123456789" in text
-        assert text.count("return, ± std over runs") == 2 and "Mean ± one standard deviation of runs" in text
+        assert "maximum average return, ± std over runs" in text and "Mean ± one standard deviation of runs" in text
 
 
 def test_the_command_reports_a_complete_study_with_code_0_and_nothing_with_code_2(study: list[Path], tmp_path: Path) -> None:

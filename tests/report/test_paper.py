@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,7 +21,7 @@ CONFIGS = Path(__file__).parents[2] / "tune_configs"
 ENVS = ("half_cheetah", "ant", "hopper", "walker2d", "humanoid", "humanoid_rllab")
 
 
-def unlike(name: str, **sac: object) -> str:
+def unlike(name: str, **sac: Any) -> str:
     experiment = load_experiment(CONFIGS / f"{name}.yaml")
     assert isinstance(experiment, ControlExperiment)
     settings = dataclasses.asdict(dataclasses.replace(experiment.config, sac=dataclasses.replace(experiment.config.sac, **sac)))
