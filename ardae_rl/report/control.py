@@ -194,7 +194,7 @@ def _score_sections(runs: pd.DataFrame, compared: pd.DataFrame) -> list[Section]
     scale = pd.DataFrame({"env": ends["env"], "score 0": ends["zero"].map(_number), "that is": ends["zero_is"]})
     scale = scale.assign(**{"score 1": ends["one"].map(_number), "which is": ends["one_is"]})
     meaning = "Where environments are taken together, a return counts as its place between these two. Another method may move them."
-    pooled = "All runs count alike, so an environment with more runs weighs more; in the probability of improvement environments do."
+    pooled = "All runs count alike, so an environment with more runs weighs more; in the probability of improvement each weighs the same."
     absent = [method for method in dict.fromkeys(runs["method"]) if method not in everywhere(runs, at_least=1)]
     left_out = f" Left out, not having run on every environment: {', '.join(absent)}." if absent else ""
     return [

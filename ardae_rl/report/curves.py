@@ -57,11 +57,11 @@ def performance_profiles(runs: pd.DataFrame) -> Figure:
 
 
 def _thresholds(runs: pd.DataFrame) -> Scores:
-    """From below the lowest score, at most 0, to above the highest, at least 1: a profile goes from all runs to none."""
+    """From below the lowest score to above the highest: a profile goes from all runs to none."""
     scores = runs[[f"{measure}_score" for measure in MEASURES]].to_numpy(float)
     scores = scores[np.isfinite(scores)]
-    low, high = scores.min(initial=0.0), scores.max(initial=1.0)
-    margin = (high - low) / 20
+    low, high = (scores.min(), scores.max()) if len(scores) else (0.0, 1.0)
+    margin = max((high - low) / 20, 0.01)
     return np.linspace(low - margin, high + margin, _THRESHOLDS)
 
 
