@@ -297,7 +297,9 @@ def _evaluate(
     from ardae_rl.evaluation import evaluate
 
     trained, noise = policy.description, "with noise" if stochastic else "zero noise"
-    typer.echo(f"{trained.env} after {trained.env_steps:,} environment steps, {noise}, {episodes} episodes per seed")
+    typer.echo(
+        f"{trained.env} after {trained.env_steps:,} environment steps, {noise}, {episodes} episodes per seed, mean ± std over episodes"
+    )
     returns = evaluate(
         policy, episodes=episodes, seeds=seeds, deterministic=not stochastic, max_episode_steps=max_episode_steps, film=video
     )

@@ -20,7 +20,7 @@ GAUGES = {
     "evaluation": "Latest evaluation: mean return at zero noise; of a task, its headline measure",
     "replay_fill": "Transitions in the replay buffer as a share of its capacity",
     "score_loss": "AR-DAE loss; the dimension of the actions (or samples) for a score that knows nothing",
-    "importance_ess_fraction": "Effective sample size of the weights behind log Z, as a share of the samples drawn",
+    "importance_ess": "Effective sample size of the weights behind log Z, from 1 to the number of samples drawn",
     "entropy": "Estimated entropy of the policy in nats",
     "critic_loss": "Mean squared temporal-difference error, both critics",
     "q_mean": "Mean of both critics on replayed actions",

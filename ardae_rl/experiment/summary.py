@@ -89,6 +89,7 @@ def closing_table(trials: Sequence[TrialSummary], reporting: Reporting) -> Table
         if len(members) > 1:
             name = f"{point + ', ' if point else ''}mean of seeds"
             table.add_row(name, "", "", "", _spread(lasts, reporting), _spread(bests, reporting), style="bold", end_section=True)
+            table.caption = "±: half a 95% interval over seeds (Student's t)"
     return table
 
 

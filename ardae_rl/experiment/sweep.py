@@ -221,7 +221,7 @@ class _Show:
 
 
 def _table(rows: Sequence[tuple[Driver, Population]]) -> Table:
-    table = Table("experiment", "status", "steps", "seeds", "evaluation: mean ± std", "range")
+    table = Table("experiment", "status", "steps", "seeds", "evaluation, mean over seeds", "range")
     for driver, population in rows:
         table.add_row(*_cells(driver, population))
     return table
@@ -235,6 +235,6 @@ def _cells(driver: Driver, population: Population) -> tuple[str, ...]:
         driver.status,
         f"{population.steps:,} {driver.experiment.reporting.unit}",
         f"{len(population.values)}/{population.total} seeds",
-        f"{number(population.mean)} ± {number(population.std)}",
+        f"{number(population.mean)} ± {number(population.std)} (std)",
         f"[{number(low)}, {number(high)}]",
     )

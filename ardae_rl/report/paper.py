@@ -1,9 +1,13 @@
-"""The paper's numbers, to put ours beside.
+"""The paper's numbers, to put ours beside, and the settings they were found with.
 
-Mean and standard deviation over 5 seeds. Reference: [Lim2020] arXiv:2006.05164, Tables 1, 3 and 4.
+Mean and standard deviation over 5 seeds. Reference: [Lim2020] arXiv:2006.05164, Tables 1, 3, 4 and 7.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 MAXIMUM, NORMALISED = "maximum", "normalised"
+MEASURES = {MAXIMUM: "maximum average return", NORMALISED: "normalised average return"}
 Number = tuple[float, float]
 
 METHODS = ("SAC", "SAC-NF", "SAC-AR-DAE", "SAC-AR-DAE without clamping")
@@ -27,12 +31,110 @@ PUBLISHED: dict[str, dict[str, tuple[Number, ...]]] = {
 }
 CAVEAT = (
     "The paper trained for 3 million steps (its released code) on Gym's v2 environments, which Gymnasium no longer has; what changed since "
-    "is in docs/environments.md. Where environment version or number of steps differ, the columns do not measure the same thing. Its five "
-    "seeds, like ours, are summed up as mean ± one standard deviation of runs."
+    "is in docs/environments.md. Where environment version, number of steps or any other setting differ, the columns do not measure the "
+    "same thing; the last column names the settings, with the paper's value in brackets. Mean ± one standard deviation of runs, five in "
+    "the paper."
 )
+
+_ENVIRONMENTS = tuple(PUBLISHED[MAXIMUM])
+_COMMON: dict[str, Any] = {
+    "stop.env_steps": 3_000_000,
+    "sac.alpha": 0.05,
+    "sac.gamma": 0.99,
+    "sac.tau": 0.005,
+    "sac.actor_lr": 3e-4,
+    "sac.critic_lr": 3e-4,
+    "sac.critic.hidden_layers": 2,
+    "sac.critic.width": 256,
+    "replay.capacity": 1_000_000,
+    "replay.batch_size": 256,
+    "replay.updates_per_env_step": 1.0,
+    "evaluation.every_env_steps": 10_000,
+    "evaluation.episodes": 10,
+}
+_GAUSSIAN: dict[str, Any] = {
+    "sac.gaussian.hidden_layers": 2,
+    "sac.gaussian.width": 256,
+    "sac.gaussian.log_std_min": -20.0,
+    "sac.gaussian.log_std_max": 2.0,
+    "sac.target_calibration": False,
+}
+_SCORE: dict[str, Any] = {
+    "sac.score_lr": 3e-4,
+    "sac.implicit.activation": "elu",
+    "sac.score.layers": 5,
+    "sac.score.width": 256,
+    "sac.score.activation": "elu",
+    "sac.score.scale": 10_000.0,
+    "sac.score.delta_scale": 0.1,
+    "sac.score.fits_per_update": 1,
+    "sac.score.antithetic": False,
+    "sac.score.proposal_std": None,
+}
+_BY_ENVIRONMENT: dict[str, tuple[Any, ...]] = {  # in the order of PUBLISHED
+    "replay.warmup_env_steps": (5000, 10_000, 10_000, 10_000, 10_000, 10_000),
+}
+_FLOW_BY_ENVIRONMENT: dict[str, tuple[Any, ...]] = {"sac.flow.flows": (3, 4, 5, 5, 4, 2)}
+_SCORE_BY_ENVIRONMENT: dict[str, tuple[Any, ...]] = {
+    "sac.implicit.noise_dim": (10, 10, 10, 10, 32, 100),
+    "sac.implicit.encoder_layers": (1, 1, 2, 1, 3, 3),
+    "sac.implicit.head_layers": (1, 1, 1, 2, 2, 2),
+    "sac.implicit.width": (256, 256, 256, 256, 64, 64),
+    "sac.score.state_layers": (5, 5, 0, 1, 1, 1),
+    "sac.score.action_layers": (5, 5, 0, 0, 0, 0),
+    "sac.score.samples_per_state": (128, 64, 128, 128, 64, 64),
+    "sac.score.sigmas_per_sample": (1, 1, 1, 1, 4, 4),
+    "sac.score.importance_samples": (100, 10, 100, 100, 10, 10),
+    "sac.target_calibration": (False, False, True, False, False, False),
+}
+_CLAMPING_BY_ENVIRONMENT: dict[str, tuple[Any, ...]] = {
+    "sac.jacobian_clamping.xi": (0.01,) * 6,
+    "sac.jacobian_clamping.perturbations": (10,) * 6,
+    "sac.jacobian_clamping.eta": (0.1, 0.01, 0.01, 0.01, 0.1, 0.1),
+    "sac.jacobian_clamping.nu": (1.1, 1.1, 1.1, 1.1, 1.3, 1.3),
+}
 
 
 def published(measure: str, env: str, method: str) -> Number | None:
     """The paper's mean and standard deviation, whatever the version of ``env`` ("Hopper-v5"); None if it has none."""
-    row = PUBLISHED[measure].get(env.rpartition("-v")[0])
+    row = PUBLISHED[measure].get(_unversioned(env))
     return row[METHODS.index(method)] if row and method in METHODS else None
+
+
+def unlike_the_paper(env: str, method: str, settings: Mapping[str, Any], stop: Mapping[str, Any]) -> str:
+    """What of a trial's ``settings`` and the ``stop`` of its experiment is not the paper's, with the paper's value in brackets.
+
+    "score.samples_per_state 16 (128), env_steps 30,000 (3,000,000)". Only what the method uses is looked at. "" if there is nothing to
+    name, or the paper has not run this method on this environment.
+    """
+    if _unversioned(env) not in _ENVIRONMENTS or method not in METHODS:
+        return ""
+    ours = {**settings, "stop": stop}
+    pairs = [(key, _at(ours, key), value) for key, value in _expected(_ENVIRONMENTS.index(_unversioned(env)), method).items()]
+    return ", ".join(f"{key.partition('.')[2]} {_text(found)} ({_text(value)})" for key, found, value in pairs if found != value)
+
+
+def _expected(column: int, method: str) -> dict[str, Any]:
+    single, by_environment = dict(_COMMON), dict(_BY_ENVIRONMENT)
+    if method in ("SAC", "SAC-NF"):
+        single |= _GAUSSIAN
+        by_environment |= _FLOW_BY_ENVIRONMENT if method == "SAC-NF" else {}
+    else:
+        single |= _SCORE
+        by_environment |= _SCORE_BY_ENVIRONMENT | (_CLAMPING_BY_ENVIRONMENT if method == "SAC-AR-DAE" else {})
+    return single | {key: values[column] for key, values in by_environment.items()}
+
+
+def _unversioned(env: str) -> str:
+    return env.rpartition("-v")[0]
+
+
+def _at(settings: Any, key: str) -> Any:
+    """None where an older version did not have the setting."""
+    for name in key.split("."):
+        settings = settings.get(name) if isinstance(settings, Mapping) else None
+    return settings
+
+
+def _text(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -11,7 +11,7 @@ import yaml
 from ardae_rl.experiment.preflight import RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 
-EVALUATIONS, PARAMS = "evaluations.csv", "params.json"
+EVALUATIONS, METRICS, PARAMS = "evaluations.csv", "metrics.csv", "params.json"
 
 
 def read_experiment(folder: Path) -> dict[str, Any]:

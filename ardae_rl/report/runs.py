@@ -5,6 +5,7 @@ ended would favour the latter.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from itertools import takewhile
 from math import prod
@@ -17,10 +18,23 @@ import pandas as pd
 from ardae_rl.experiment.plan import trial_name
 from ardae_rl.experiment.preflight import RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
-from ardae_rl.report.records import EVALUATIONS, PARAMS
+from ardae_rl.report.paper import unlike_the_paper
+from ardae_rl.report.records import EVALUATIONS, METRICS, PARAMS
 
 RUN = ["env", "method", "seed"]
 _COLUMNS = ["seed", "env_steps", "updates", "return_mean", "returns"]
+_OF_EVALUATIONS = [
+    "experiment",
+    "env_steps",
+    "updates",
+    "return_mean",
+    "returns",
+    "due_env_steps",
+    "folder",
+    "stopped_early",
+    "unlike_paper",
+    "random_return",
+]
 METHODS = ("SAC", "SAC-NF", "SAC-NSF", *(f"SAC-AR-DAE{plus}{clamping}" for plus in ("", " plus") for clamping in (" without clamping", "")))
 _PRECISION = 1e-4  # of the returns in a record, six digits, as compared with their mean
 
@@ -29,8 +43,10 @@ def read_runs(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[pd.Da
     """All evaluations of all finished runs of these (folder, experiment file), and a problem for everything left out.
 
     Columns: ``env``, ``method`` (:func:`method_name`, told apart where needed), ``seed``, ``experiment``, ``env_steps``, ``updates``,
-    ``return_mean``, ``returns``, ``folder`` of the run; a row per evaluation. Raises InvalidExperimentError, with all problems, where no
-    run is finished.
+    ``return_mean``, ``returns``, a row per evaluation; ``due_env_steps``, the multiple of the run's evaluation interval at which it was
+    due; and of its run ``folder`` and ``stopped_early``: did it end by reaching its target return?
+    ``unlike_paper``: :func:`ardae_rl.report.paper.unlike_the_paper`. ``random_return``: mean return of the warm-up's episodes, NaN if
+    none ended in it. Raises InvalidExperimentError, with all problems, where no run is finished.
     """
     trials: list[pd.DataFrame] = []
     problems: list[Problem] = []
@@ -43,13 +59,13 @@ def read_runs(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[pd.Da
     if not trials:
         raise InvalidExperimentError(problems or [Problem("", "", "there is nothing to report")])
     rows = _with_methods(pd.concat(trials, ignore_index=True))
-    repeated = rows.duplicated([*RUN, "env_steps"])
+    repeated = rows["folder"] != rows.groupby(RUN)["folder"].transform("first")
     for (env, method, seed), twice in rows[repeated].groupby(RUN):
         message = f"a second run of {method} on {env} with this seed: left out. Give runs of the same method different seeds"
         problems.append(Problem(twice["experiment"].iloc[0], f"seed {seed}", message))
     order = rows["base"].map(METHODS.index)
     kept = rows[~repeated].assign(order=order).sort_values(["env", "order", *RUN[1:], "env_steps"], kind="stable")
-    return kept[[*RUN, "experiment", "env_steps", "updates", "return_mean", "returns", "folder"]].reset_index(drop=True), problems
+    return kept[[*RUN, *_OF_EVALUATIONS]].reset_index(drop=True), problems
 
 
 def method_name(sac: dict[str, Any]) -> str:
@@ -82,16 +98,32 @@ def _read_trial(folder: Path, experiment: dict[str, Any]) -> pd.DataFrame:
     params = json.loads((folder / PARAMS).read_text(encoding="utf-8"))
     settings = params["settings"]
     rows = _read_evaluations(folder / EVALUATIONS)
-    _check_finished(rows, experiment["stop"], settings["evaluation"]["every_env_steps"])
+    every = settings["evaluation"]["every_env_steps"]
+    complete = _check_finished(rows, experiment["stop"], every)
     point = {path: _at(settings, path) for path in experiment["grid_search"]}
+    env, base = params["env"], method_name(settings["sac"])
     labels = {
-        "env": params["env"],
+        "env": env,
         "experiment": experiment["name"],
-        "base": method_name(settings["sac"]),
+        "base": base,
         "point": trial_name(point),
         "folder": str(folder),
+        "stopped_early": not complete,
+        "random_return": _random_return(folder / METRICS),
+        "unlike_paper": unlike_the_paper(env, base, settings, experiment["stop"]),
+        "due_env_steps": rows["env_steps"] // every * every,
     }
     return rows.assign(**labels)
+
+
+def _random_return(path: Path) -> float:
+    """Mean return of the training episodes that ended before the first update: those of uniformly random actions. NaN if there are none."""
+    try:
+        rows = pd.read_csv(path, usecols=["updates", "episode_return_mean"])
+    except (OSError, ValueError):
+        return math.nan
+    before = pd.to_numeric(rows.loc[rows["updates"] == 0, "episode_return_mean"], errors="coerce").dropna()
+    return float(before.iloc[-1]) if len(before) else math.nan
 
 
 def _read_evaluations(path: Path) -> pd.DataFrame:
@@ -118,11 +150,14 @@ def _is_sound(row: Any) -> bool:
     return steps > 0 and bool(returns) and bool(abs(np.mean(returns) - mean) <= _PRECISION * scale)
 
 
-def _check_finished(rows: pd.DataFrame, stop: dict[str, Any], every: int) -> None:
+def _check_finished(rows: pd.DataFrame, stop: dict[str, Any], every: int) -> bool:
+    """Whether the run got as far as its steps go; if not, it reached its target return before. Raises ValueError if neither."""
     steps, goal = int(rows["env_steps"].max()) if len(rows) else 0, stop.get("evaluation_return_mean")
     reached = goal is not None and rows["return_mean"].max() >= goal
-    if not reached and steps + every <= stop["env_steps"]:
+    complete = steps + every > int(stop["env_steps"])
+    if not reached and not complete:
         raise ValueError(f"evaluated up to {steps:,} of {stop['env_steps']:,} env steps")
+    return complete
 
 
 def _at(data: Any, path: str) -> Any:

@@ -14,7 +14,10 @@ def markdown(rows: pd.DataFrame, grid_paths: list[str], metrics: list[str], deci
     """
     metrics = [name for name in metrics if name in rows]
     table = summary(rows, grid_paths, metrics)
-    lines = ["| " + " | ".join([*grid_paths, *metrics, "seeds"]) + " |", "|" + "---|" * (len(grid_paths) + len(metrics) + 1)]
+    lines = [
+        "| " + " | ".join([*grid_paths, *metrics, "seeds (± standard error)"]) + " |",
+        "|" + "---|" * (len(grid_paths) + len(metrics) + 1),
+    ]
     for key, values in table.iterrows():
         labels = [str(part) for part in (key if isinstance(key, tuple) else (key,))] if grid_paths else []
         cells = [_with_error(values[(name, "mean")], values[(name, "sem")], (decimals or {}).get(name)) for name in metrics]

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from ray import cloudpickle
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.utils import _get_env_runner_bundles, _get_learner_bundles, _get_main_process_bundle
 from ray.rllib.core import DEFAULT_MODULE_ID
@@ -21,6 +23,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN, LEARNER_RESULTS
 from ray.tune import PlacementGroupFactory
 
@@ -28,6 +31,7 @@ from ardae_rl.process import prepare_training_process
 from ardae_rl.rllib.config import SACARDAEConfig
 from ardae_rl.rllib.env_runner import ENVIRONMENT, SeededEnvRunner, evaluate_returns
 from ardae_rl.rllib.replay import ReplayBuffer
+from ardae_rl.sac.diagnostics import WATCHED_STATES, watch_policy
 from ardae_rl.sac.update import METRIC_NAMES, NonFiniteError
 
 logger = logging.getLogger(__name__)
@@ -39,8 +43,8 @@ _PROGRESS_ATTRIBUTES = (
     "env_steps",
     "num_updates",
     "evaluations",
-    "_updates_start_at",
-    "_seconds",
+    "updates_start_at",
+    "seconds",
     "dropped_transitions",
 )
 REPLAY_DIRECTORY = "replay"
@@ -50,7 +54,8 @@ class SACARDAE(Algorithm):
     """Trains one policy; see :class:`SACARDAEConfig`.
 
     ``env_steps`` environment steps sampled, ``num_updates`` learner updates done, ``evaluations`` one record per evaluation so far,
-    ``dropped_transitions`` steps that never reached the replay buffer because something in them was NaN or infinite.
+    ``dropped_transitions`` steps that never reached the replay buffer because something in them was NaN or infinite; ``seconds`` of
+    sampling, learning and evaluating; ``updates_start_at`` the env steps and updates from which ``updates_per_env_step`` counts.
     """
 
     config: SACARDAEConfig
@@ -78,8 +83,8 @@ class SACARDAE(Algorithm):
         self.num_updates = 0
         self.evaluations: list[dict[str, Any]] = []
         self.env_steps = 0
-        self._updates_start_at = (self.config.replay.warmup_env_steps, 0)
-        self._seconds = 0.0
+        self.updates_start_at = (self.config.replay.warmup_env_steps, 0)
+        self.seconds = 0.0
         self._warmed_up = False
         self.dropped_transitions = 0
         self._dropped_in_a_row: Counter[tuple[int, int]] = Counter()
@@ -98,7 +103,7 @@ class SACARDAE(Algorithm):
                 time.sleep(self.config.delay_between_env_runner_restarts_s)
             self._learn()
             self._evaluate_if_due(before)
-        self._seconds += time.monotonic() - started
+        self.seconds += time.monotonic() - started
 
     def _sample(self) -> None:
         self._set_exploration()
@@ -149,7 +154,7 @@ class SACARDAE(Algorithm):
 
     def _learn(self) -> None:
         """Catch up with ``updates_per_env_step`` updates for every step since the warm-up, then publish the policy."""
-        steps_at_start, updates_at_start = self._updates_start_at
+        steps_at_start, updates_at_start = self.updates_start_at
         ratio = self.config.replay.updates_per_env_step
         due = math.floor((self.env_steps - steps_at_start) * ratio) - (self.num_updates - updates_at_start)
         if due <= 0 or not len(self.replay):
@@ -180,16 +185,16 @@ class SACARDAE(Algorithm):
         self.evaluations.append({"env_steps": self.env_steps, "num_updates": self.num_updates, "returns": returns})
 
     def step(self) -> dict[str, Any]:
-        steps, updates, seconds = self.env_steps, self.num_updates, self._seconds
+        steps, updates, seconds = self.env_steps, self.num_updates, self.seconds
         results = super().step()
-        elapsed = max(self._seconds - seconds, 1e-9)
+        elapsed = max(self.seconds - seconds, 1e-9)
         rates = {"env_steps_per_s": (self.env_steps - steps) / elapsed, "updates_per_s": (self.num_updates - updates) / elapsed}
         return results | {"progress": self._progress(results) | rates}
 
     def _progress(self, results: dict[str, Any]) -> dict[str, Any]:
         """The numbers to watch, flat. Returns are the latest known, NaN before the first; learner metrics are the last call's."""
-        learning_steps = self.env_steps - self._updates_start_at[0]
-        updates = self.num_updates - self._updates_start_at[1]
+        learning_steps = self.env_steps - self.updates_start_at[0]
+        updates = self.num_updates - self.updates_start_at[1]
         means = [float(np.mean(record["returns"])) for record in self.evaluations]
         learner = results.get(LEARNER_RESULTS, {}).get(DEFAULT_MODULE_ID, {})
         self._episode_return_mean = float(results.get(ENV_RUNNER_RESULTS, {}).get(EPISODE_RETURN_MEAN, self._episode_return_mean))
@@ -197,14 +202,23 @@ class SACARDAE(Algorithm):
             "env_steps": self.env_steps,
             "updates": self.num_updates,
             "updates_per_env_step": updates / learning_steps if learning_steps > 0 else 0.0,
-            "seconds": self._seconds,
+            "seconds": self.seconds,
             "replay_size": len(self.replay),
             "dropped_transitions": self.dropped_transitions,
             "episode_return_mean": self._episode_return_mean,
             "evaluation_return_mean": means[-1] if means else math.nan,
             "evaluation_return_max": max(means, default=math.nan),
+            **self._watched_policy(),
             **{f"learner/{name}": float(learner[name]) for name in sorted(METRIC_NAMES & learner.keys())},
         }
+
+    def _watched_policy(self) -> dict[str, float]:
+        """:func:`ardae_rl.sac.diagnostics.watch_policy` on replayed states; with noise of its own, so that looking changes nothing."""
+        if not len(self.replay):
+            return {}
+        obs = torch.from_numpy(self.replay.observations(WATCHED_STATES, np.random.default_rng(self.env_steps)))
+        policy, generator = self.get_module().policy, torch.Generator().manual_seed(self.env_steps)
+        return {f"policy/{name}": value for name, value in watch_policy(policy, obs, generator).items()}
 
     def save_to_path(self, path: Any = None, **kwargs: Any) -> str:
         """RLlib's checkpoint plus the replay buffer inside ``path``. Raises ValueError if ``path`` holds a replay already.
@@ -214,7 +228,9 @@ class SACARDAE(Algorithm):
         folder = Path(path or tempfile.mkdtemp())
         folder.mkdir(parents=True, exist_ok=True)
         self.replay.save(folder / REPLAY_DIRECTORY)
-        return super().save_to_path(folder, **kwargs)
+        saved = super().save_to_path(folder, **kwargs)
+        _name_classes(folder)
+        return saved
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
         super().restore_from_path(path, *args, **kwargs)
@@ -227,7 +243,7 @@ class SACARDAE(Algorithm):
             self.replay.load(replay)
         else:
             warmup = self.config.replay.warmup_env_steps
-            self._updates_start_at = (self.env_steps + warmup, self.num_updates)
+            self.updates_start_at = (self.env_steps + warmup, self.num_updates)
             logger.warning("the checkpoint at %s holds no replay buffer: collecting %d steps before the next update.", path, warmup)
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -236,7 +252,20 @@ class SACARDAE(Algorithm):
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
         for name, value in state[PROGRESS].items():
-            setattr(self, name, value)
+            setattr(self, name.removeprefix("_"), value)  # older checkpoints have some with an underscore
+
+
+def _name_classes(checkpoint: Path) -> None:
+    """Have a checkpoint name its classes, and nothing inside them.
+
+    An actor is of a class that Ray derives from ours on the spot. It has no name to be pickled by, so RLlib pickles it piece by piece,
+    with every method of ours that Ray wraps, and only a version with the very same methods, private ones too, could open the checkpoint.
+    """
+    for path in checkpoint.rglob(Checkpointable.CLASS_AND_CTOR_ARGS_FILE_NAME):
+        facts = cloudpickle.loads(path.read_bytes())
+        named = getattr(facts["class"], "__ray_actor_class__", None)
+        if named is not None:
+            path.write_bytes(cloudpickle.dumps({**facts, "class": named}))
 
 
 def _reseed(runner: SeededEnvRunner, *, salt: int) -> None:

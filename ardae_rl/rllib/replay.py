@@ -142,6 +142,10 @@ class ReplayBuffer:
         self._rows.take(indices, axis=0, out=self._drawn, mode="clip")
         return {name: column.copy() for name, column in self._split(self._drawn).items()}
 
+    def observations(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """``count`` observations (count, obs_dim) drawn with the caller's generator: the buffer's own draws stay what they would be."""
+        return self._columns["obs"][rng.integers(len(self), size=count)]
+
     def save(self, directory: Path) -> None:
         """Write the contents, counters and generator state to the new ``directory``, creating its parents.
 

@@ -32,6 +32,8 @@ METRICS_COLUMNS = (
     "episode_return_mean",
     "evaluation_return_mean",
     "evaluation_return_max",
+    "policy/action_std",
+    "policy/jacobian_singular_value_min",
     *(f"learner/{name}" for name in sorted(METRIC_NAMES)),
 )
 _PUBLISHED = {  # by Monitor: its names, and those of a progress report
@@ -41,7 +43,7 @@ _PUBLISHED = {  # by Monitor: its names, and those of a progress report
     "episode_return": "episode_return_mean",
     "evaluation": "evaluation_return_mean",
     "score_loss": "learner/score_loss",
-    "importance_ess_fraction": "learner/importance_ess_fraction",
+    "importance_ess": "learner/importance_ess",
     "entropy": "learner/entropy",
     "critic_loss": "learner/critic_loss",
     "q_mean": "learner/q_mean",

@@ -143,7 +143,10 @@ class ScoreConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class JacobianClampingConfig:
-    """Keep the policy from collapsing: xi, eta, nu of Table 7, n_perturb draws, and the released code's cap on the growing weight."""
+    """Keep the policy from collapsing: xi, eta, nu of Table 7, n_perturb draws, and the released code's cap on the growing weight.
+
+    ``eta``'s default is HalfCheetah's, of six actions: with one or two nothing satisfies it, see docs/environments.md.
+    """
 
     xi: float = 0.01
     eta: float = 0.1

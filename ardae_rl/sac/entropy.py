@@ -89,12 +89,10 @@ class ScoreEntropy(nn.Module):
     def _log_prob(self, policy: Sampler, obs: Tensor, action: Tensor, normal: Normal) -> tuple[Tensor, dict[str, Tensor]]:
         frame = self._frame(policy, obs, normal)
         unnormalised = self.estimator.log_density(action.unsqueeze(1), obs, frame=frame).squeeze(1)
-        log_z, ess = self.estimator.log_partition(obs, samples=self.importance_samples, proposal_std=self.proposal_std, normal=normal)
-        metrics = {
-            "log_z_std": log_z.std(),
-            "importance_ess_fraction": ess.mean() / self.importance_samples,
-            "action_std": (frame.spread * frame.scale).mean(),
-        }
+        log_z, ess, error = self.estimator.log_partition(
+            obs, samples=self.importance_samples, proposal_std=self.proposal_std, normal=normal
+        )
+        metrics = {"log_z_std": log_z.std(), "log_z_error": error.mean(), "importance_ess": ess.mean()}
         return unnormalised - log_z - log_det_tanh(action), metrics
 
     @torch.no_grad()

@@ -29,7 +29,7 @@ METRIC_NAMES = frozenset(
         "calibration",
         "non_finite_skipped",
     )
-) | {"log_z_std", "importance_ess_fraction", "action_std", "clamping_loss", "clamping_weight", "jacobian_stretch_min"}
+) | {"log_z_std", "log_z_error", "importance_ess", "clamping_loss", "clamping_weight", "jacobian_stretch"}
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class SAC:
         stretch = jacobian_stretch(lambda eps: policy.draw(obs, eps).tanh(), noise, directions, clamp.xi)
         loss = clamping_loss(stretch, clamp.eta)
         weight = clamping_weight(self.networks.num_updates, clamp.nu, clamp.weight_max)
-        metrics |= {"clamping_loss": loss.detach(), "clamping_weight": weight, "jacobian_stretch_min": stretch.detach().amin(1).mean()}
+        metrics |= {"clamping_loss": loss.detach(), "clamping_weight": weight, "jacobian_stretch": stretch.detach().mean()}
         return weight * loss
 
     def _update_temperature(self, log_prob: Tensor, metrics: Metrics) -> None:

@@ -15,10 +15,15 @@ from torch import Tensor
 
 
 class LogPartition(NamedTuple):
-    """``log_z`` (B,), in nats, and ``effective_sample_size`` (B,), between 1 and N: small means the estimate hangs on few draws."""
+    """``log_z`` (B,), in nats; ``effective_sample_size`` (B,), between 1 and N: small means the estimate hangs on few draws; and the
+    ``standard_error`` (B,) of log Z that follows from it, sqrt((N / ESS - 1) / N) by the delta method, below 1.
+
+    The draws can only tell of mass that they hit: where all of them miss it, both look fine.
+    """
 
     log_z: Tensor
     effective_sample_size: Tensor
+    standard_error: Tensor
 
 
 def log_partition(potential: Callable[[Tensor], Tensor], noise: Tensor, std: float) -> LogPartition:
@@ -30,4 +35,5 @@ def log_partition(potential: Callable[[Tensor], Tensor], noise: Tensor, std: flo
     log_weights = potential(std * noise) - log_proposal
     log_z = torch.logsumexp(log_weights, -1) - math.log(noise.shape[1])
     log_ess = 2 * torch.logsumexp(log_weights, -1) - torch.logsumexp(2 * log_weights, -1)
-    return LogPartition(log_z, log_ess.exp())
+    ess = log_ess.exp()
+    return LogPartition(log_z, ess, ((1 / ess - 1 / noise.shape[1]).clamp(min=0)).sqrt())

@@ -51,6 +51,8 @@ def test_last_and_best_are_told_apart_and_averaged_over_seeds() -> None:
         ["seed=1", "finished", "3,000", "50.0", "-200.0 at 3,000", "-100.0 at 2,000", "0"],
         ["mean of seeds", "", "", "", "-300.0 ± 1270.6", "-200.0 ± 1270.6", ""],
     ]
+    assert text.splitlines()[-1].strip() == "±: half a 95% interval over seeds (Student's t)"
+    assert "±" not in rendered([trial(0, [-900.0])]), "nothing to explain"
 
 
 def test_each_grid_point_is_averaged_on_its_own() -> None:

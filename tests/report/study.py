@@ -20,14 +20,22 @@ UNCLAMPED = dataclasses.replace(PAPERS, jacobian_clamping=None)
 
 
 def write_experiment(
-    root: Path, name: str, env: str, sac: SACConfig, curves: Mapping[int, Sequence[float]], *, stop: int | None = None, **more: Any
+    root: Path,
+    name: str,
+    env: str,
+    sac: SACConfig,
+    curves: Mapping[int, Sequence[float]],
+    *,
+    stop: int | dict[str, float] | None = None,
+    every: int = EVERY,
+    **more: Any,
 ) -> Path:
-    """One experiment without a grid: ``curves`` holds the evaluations of each seed, one every thousand steps up to ``stop``."""
+    """One experiment without a grid: ``curves`` holds the evaluations of each seed, one ``every`` so many steps up to ``stop``."""
     folder = root / name
     for seed, curve in curves.items():
-        write_trial(folder / f"seed={seed}", env, sac, seed, curve)
-    steps = stop or EVERY * max(map(len, curves.values()))
-    record = {"name": name, "run": "SAC-AR-DAE", "env": env, "seeds": list(curves), "stop": {"env_steps": steps}, "grid_search": {}, **more}
+        write_trial(folder / f"seed={seed}", env, sac, seed, curve, every)
+    limits = stop if isinstance(stop, dict) else {"env_steps": stop or every * max(map(len, curves.values()))}
+    record = {"name": name, "run": "SAC-AR-DAE", "env": env, "seeds": list(curves), "stop": limits, "grid_search": {}, **more}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "experiment.yaml").write_text(yaml.safe_dump(record))
     (folder / "provenance.jsonl").write_text(
@@ -36,13 +44,13 @@ def write_experiment(
     return folder
 
 
-def write_trial(folder: Path, env: str, sac: SACConfig, seed: int, curve: Sequence[float]) -> None:
+def write_trial(folder: Path, env: str, sac: SACConfig, seed: int, curve: Sequence[float], every: int = EVERY) -> None:
     """Episodes at both sides of each evaluation's mean."""
     folder.mkdir(parents=True)
-    settings = TrainingSettings(sac=sac, evaluation=EvaluationSettings(every_env_steps=EVERY))
+    settings = TrainingSettings(sac=sac, evaluation=EvaluationSettings(every_env_steps=every))
     (folder / "params.json").write_text(json.dumps({"env": env, "settings": dataclasses.asdict(settings), "seed": seed}))
     records = [
-        {"env_steps": EVERY * number, "num_updates": 0, "returns": [mean - 1.5, mean, mean + 1.5]} for number, mean in enumerate(curve, 1)
+        {"env_steps": every * number, "num_updates": 0, "returns": [mean - 1.5, mean, mean + 1.5]} for number, mean in enumerate(curve, 1)
     ]
     RecordFile(folder / "evaluations.csv", EVALUATION_COLUMNS, steps="env_steps").append(
         [evaluation_row(seed, record) for record in records]

@@ -16,7 +16,8 @@ from scipy import signal
 from typer.testing import CliRunner
 
 from ardae_rl import cli
-from ardae_rl.report.control import improvements, learning_curves, returns, runs_of, write
+from ardae_rl.report.control import improvements, returns, runs_of, scales, write
+from ardae_rl.report.curves import learning_curves, performance_profiles
 from ardae_rl.report.paper import MAXIMUM, METHODS, NORMALISED, PUBLISHED, published
 from ardae_rl.report.records import read_experiment
 from ardae_rl.report.runs import read_runs
@@ -153,6 +154,7 @@ def test_the_command_writes_the_report_and_says_what_it_left_out(study: list[Pat
     for text in (page.text, markdown):
         assert "50 ± 10" in text and "3,563 ± 119" in text and "1.00 [1.00, 1.00]" in text and "3 million steps" in text
         assert "python scripts/tune.py <x>.yaml" in text and "0123456789" in text
+        assert "maximum average return, ± std over runs" in text and "Mean ± one standard deviation of runs" in text
 
 
 def test_the_command_reports_a_complete_study_with_code_0_and_nothing_with_code_2(study: list[Path], tmp_path: Path) -> None:
@@ -172,7 +174,7 @@ def test_a_browser_shows_the_page_without_a_complaint(study: list[Path], tmp_pat
     page = f"file://{tmp_path / 'out' / 'report.html'}"
     done = subprocess.run([*command, page], capture_output=True, text=True, timeout=200, check=True)
     assert "CONSOLE" not in done.stderr
-    assert "Probability of improvement</h2>" in done.stdout and done.stdout.count("<table") == 5
+    assert "Probability of improvement</h2>" in done.stdout and done.stdout.count("<table") == 6
     script = "document.title = [...document.images].map(i => i.complete && i.naturalWidth > 100)"
     probed = tmp_path / "out" / "probe.html"
     probed.write_text(
@@ -180,3 +182,43 @@ def test_a_browser_shows_the_page_without_a_complaint(study: list[Path], tmp_pat
     )
     shown = subprocess.run([*command, f"file://{probed}"], capture_output=True, text=True, timeout=200, check=True)
     assert "<title>true,true</title>" in shown.stdout
+
+
+def write_warm_up(folder: Path, returns: str) -> None:
+    """A run's reports: warm-up, in which episodes had these mean returns, and then training."""
+    rows = [f"0,{number}" for number in returns.split(",")] + ["7,500.0"]
+    (folder / "metrics.csv").write_text("\n".join(["updates,episode_return_mean", *rows]) + "\n")
+
+
+def test_score_0_is_a_random_policy_where_the_warm_up_shows_one(study: list[Path]) -> None:
+    write_warm_up(study[0] / "seed=0", "nan,8,6")
+    write_warm_up(study[1] / "seed=1", ",2")
+    write_warm_up(study[2] / "seed=0", "nan")  # no episode of Ant ended before the first update
+    runs = runs_of(read_runs(experiments_of(study))[0])
+    table = scales(runs).set_index("env")
+    assert table["zero"].to_dict() == {"Hopper-v5": 4, "Ant-v5": 0} and table["one"].to_dict() == {"Hopper-v5": 80, "Ant-v5": 450}
+    assert table["zero_is"].to_dict() == {
+        "Hopper-v5": "uniformly random actions, mean return in the warm-up",
+        "Ant-v5": "mean first evaluation, after 1,000 steps",
+    }
+    maxima = dict(zip(runs["maximum"], runs["maximum_score"], strict=True))
+    assert maxima[90] == pytest.approx((90 - 4) / (80 - 4)) and maxima[300] == pytest.approx(300 / 450)
+
+
+def test_the_page_says_what_the_scores_are_and_how_environments_weigh(study: list[Path], tmp_path: Path) -> None:
+    write(experiments_of(study), tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text()
+    scores = text.partition("## Scores")[2].partition("\n## ")[0]
+    assert "| Hopper-v5 | 20 | mean first evaluation, after 1,000 steps | 80 | mean maximum of SAC-AR-DAE |" in scores
+    assert "an environment with more runs weighs more" in text.partition("## Over all environments")[2].partition("\n## ")[0]
+
+
+def test_profiles_go_from_all_runs_to_none_however_low_the_scores(tmp_path: Path) -> None:
+    """The first evaluations are late here: for all but one run nothing improves on them."""
+    curves: dict[int, list[float]] = {0: [0, 1], 1: [-30, -28], 2: [-1, -2], 3: [40, 3]}
+    folder = write_experiment(tmp_path, "a", "Hopper-v5", SAC, curves)
+    figure = performance_profiles(runs_of(read_runs(experiments_of([folder]))[0]))
+    for axes in figure.axes:
+        (line,) = axes.lines
+        shares = np.asarray(line.get_ydata())
+        assert (shares[0], shares[-1]) == (1, 0) and len(set(shares)) == 5

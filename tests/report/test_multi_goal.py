@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from torch import Tensor
 
-from ardae_rl.envs.multi_goal import GOALS
-from ardae_rl.report.multi_goal import ENV, Rollouts, figure, first_actions, read_goals, rollouts
+from ardae_rl.envs.multi_goal import GOAL_RADIUS, GOALS
+from ardae_rl.report.multi_goal import DENSITY_BINS, ENV, Rollouts, figure, first_actions, read_goals, rollouts
 from ardae_rl.report.records import read_experiment
 from ardae_rl.report.runs import read_runs
 from ardae_rl.rllib.checkpoint import read_policy
@@ -78,6 +79,30 @@ def test_the_figure_names_the_number_and_is_written(tmp_path: Path) -> None:
     assert made.get_suptitle().startswith("all four: goal entropy 1.3") and "100% arrive" in made.get_suptitle()
     made.savefig(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_the_figure_shows_paths_goals_and_density_where_they_are() -> None:
+    """Of a policy that heads right twice as often as up: no axis is swapped or turned round."""
+    left, right = figure(Headings([0, 0, 1]), title="right or up", count=40).axes[:2]
+    goals = {tuple(patch.center): patch.get_facecolor()[:3] for patch in left.patches}  # type: ignore[attr-defined]
+    assert sorted(goals) == sorted(map(tuple, GOALS.tolist()))
+    *paths, origin = left.lines
+    assert np.asarray(origin.get_xydata()).tolist() == [[0, 0]] and len(paths) == 40
+    reached = []
+    for line in paths:
+        points = np.asarray(line.get_xydata())
+        reached.append(min(goals, key=lambda goal: math.dist(goal, points[-1])))
+        assert (points[0] == 0).all() and math.dist(reached[-1], points[-1]) <= GOAL_RADIUS
+        assert to_rgb(line.get_color()) == goals[reached[-1]], "in the colour of the goal it reaches"
+    assert set(reached) == {(5.0, 0.0), (0.0, 5.0)}
+    (mesh,) = right.collections
+    shades = mesh.get_array()
+    assert shades is not None
+    mass = np.asarray(shades).reshape(DENSITY_BINS, DENSITY_BINS) * (2 / DENSITY_BINS) ** 2  # rows: the vertical axis
+    half = DENSITY_BINS // 2
+    assert mass[half - 1 : half + 1, -4:].sum() == pytest.approx(2 / 3, abs=0.01), "actions (0.9, 0)"
+    assert mass[-4:, half - 1 : half + 1].sum() == pytest.approx(1 / 3, abs=0.01), "actions (0, 0.9)"
+    assert mass.sum() == pytest.approx(1)
 
 
 @pytest.mark.usefixtures("local_ray")

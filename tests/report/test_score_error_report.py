@@ -69,7 +69,7 @@ def test_mean_and_standard_error_are_over_seeds() -> None:
     assert table.loc["a", ("score_error", "mean")] == 2
     assert table.loc["a", ("score_error", "sem")] == pytest.approx(math.sqrt(2) / math.sqrt(2))
     assert table.loc["a", ("seeds", "")] == 2
-    assert markdown(rows, ["law"]) == "| law | score_error | seeds |\n|---|---|---|\n| a | 2 ± 1 | 2 |\n| b | 5 | 1 |\n"
+    assert markdown(rows, ["law"]) == "| law | score_error | seeds (± standard error) |\n|---|---|---|\n| a | 2 ± 1 | 2 |\n| b | 5 | 1 |\n"
 
 
 def test_a_moving_law_is_judged_by_the_second_half() -> None:

@@ -1,6 +1,8 @@
 """Each statistic against a case worked by hand or a law in closed form, and the intervals by how often they hold the truth."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ from scipy import signal
 
 from ardae_rl.report import statistics
 from ardae_rl.report.statistics import interquartile_mean, performance_profile, probability_of_improvement, smoothed
+
+DOCS = Path(__file__).parents[2] / "docs" / "results.md"
 
 
 def array(*values: float) -> np.ndarray:
@@ -64,6 +68,42 @@ def test_intervals_hold_the_truth_as_often_as_they_say(monkeypatch: pytest.Monke
         estimate = interquartile_mean([rng.normal(0, 1, 20), rng.normal(1, 1, 20)], seed=seed)
         hits += int(estimate.low <= truth <= estimate.high)
     assert abs(hits / 200 - 0.93) < 3 * math.sqrt(0.93 * 0.07 / 200), "percentile intervals of 40 runs are a little narrow"
+
+
+def documented(after: str) -> dict[int, float]:
+    """Shares of cases by number of runs, from the sentence of docs/results.md that begins so."""
+    found = re.search(rf"{after}((?:[^.]|\.\d)*)", " ".join(DOCS.read_text().split()))
+    assert found
+    sentence = found.group(1)
+    return {int(runs): float(share) / 100 for share, runs in re.findall(r"([\d.]+)%(?: of cases)? with (\d+)", sentence)}
+
+
+@pytest.mark.parametrize("runs", [2, 3, 5])
+def test_few_runs_have_the_coverage_that_is_documented(monkeypatch: pytest.MonkeyPatch, runs: int) -> None:
+    """Not the 95% of its name. Of two runs the interval is from one to the other, of three from least to largest: in closed form."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 1000)
+    rng, repeats = np.random.default_rng(2), 400
+    samples = rng.normal(size=(repeats, runs))
+    estimates = [interquartile_mean([sample], seed=seed) for seed, sample in enumerate(samples)]
+    hits = np.mean([estimate.low <= 0 <= estimate.high for estimate in estimates])
+    expected = documented("holds the truth in")[runs]
+    assert abs(hits - expected) < 3 * math.sqrt(expected * (1 - expected) / repeats)
+    if runs < 5:
+        assert expected == 1 - 2 / 2**runs
+        ends = [np.allclose((sample.min(), sample.max()), (e.low, e.high)) for sample, e in zip(samples, estimates, strict=True)]
+        assert np.mean(ends) > 0.9, "1000 resamples now and then miss the end, of which 1 in 27 is"
+
+
+@pytest.mark.parametrize("runs", [2, 3, 5])
+def test_equal_methods_seem_to_differ_for_certain_as_often_as_documented(monkeypatch: pytest.MonkeyPatch, runs: int) -> None:
+    """All of one method's runs above all of the other's: 2 of the orders of 2 n runs."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 100)
+    expected = 2 / math.comb(2 * runs, runs)
+    assert documented("with an interval of no width, in")[runs] == pytest.approx(expected, rel=0.02)
+    rng, repeats = np.random.default_rng(3), 300
+    estimates = [probability_of_improvement([rng.normal(size=runs)], [rng.normal(size=runs)]) for _ in range(repeats)]
+    certain = [estimate.value in (0, 1) and estimate.low == estimate.high == estimate.value for estimate in estimates]
+    assert abs(np.mean(certain) - expected) < 3 * math.sqrt(expected * (1 - expected) / repeats)
 
 
 def test_smoothing_is_savitzky_golays() -> None:

@@ -16,6 +16,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ardae_rl.rllib.algorithm import SACARDAE, transitions_of
 from ardae_rl.rllib.env_runner import ENVIRONMENT, SeededEnvRunner, evaluate_returns, time_limit
 from ardae_rl.sac import NonFiniteError
+from ardae_rl.sac.diagnostics import WATCHED_STATES, watch_policy
 from tests.rllib.small import LineEnv, small_config
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -199,6 +200,24 @@ def test_a_flow_acts_with_the_learners_weights_on_remote_runners() -> None:
     algorithm.stop()
     assert acting.keys() == learned.keys() and all(torch.equal(acting[name], learned[name]) for name in learned)
     assert (learned["flow.raw_stretch"] - torch.as_tensor(started[DEFAULT_MODULE_ID]["policy.flow.raw_stretch"])).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(("policy", "runners"), [("gaussian", 0), ("implicit", 1)])
+def test_a_report_says_how_spread_out_the_policy_is_as_the_learner_has_it(policy: str, runners: int) -> None:
+    """Without clamping, too; measured on replayed states, whose draws for the updates stay what they would be."""
+    algorithm = small_config(policy, jacobian_clamping=None).env_runners(num_env_runners=runners).build_algo()
+    for _ in range(3):
+        progress = algorithm.train()["progress"]
+    before = algorithm.replay._rng.bit_generator.state
+    algorithm._watched_policy()
+    assert algorithm.replay._rng.bit_generator.state == before
+    learned = module_of(algorithm).policy
+    obs = torch.from_numpy(algorithm.replay.observations(WATCHED_STATES, np.random.default_rng(algorithm.env_steps)))
+    expected = watch_policy(learned, obs, torch.Generator().manual_seed(algorithm.env_steps))
+    algorithm.stop()
+    assert progress["updates"] > 0
+    assert {name: progress[f"policy/{name}"] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert len(obs) == WATCHED_STATES and min(expected.values()) > 0
 
 
 def test_a_restored_algorithm_goes_on_where_the_saved_one_stopped(tmp_path: Path) -> None:

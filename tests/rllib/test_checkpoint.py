@@ -1,16 +1,26 @@
 """A policy read from a checkpoint acts as the algorithm that wrote it, through RLlib's own squashing, and so does its export."""
 
 import dataclasses
+import inspect
+import pickle
+import pickletools
 from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.columns import Columns
 from ray.rllib.utils.spaces.space_utils import unsquash_action
 
+from ardae_rl.rllib.algorithm import PROGRESS
 from ardae_rl.rllib.checkpoint import read_policy
-from ardae_rl.rllib.settings import TrainingSettings
+from ardae_rl.rllib.config import SACARDAEConfig
+from ardae_rl.rllib.env_runner import SeededEnvRunner
+from ardae_rl.rllib.learner import SACARDAETorchLearner
+from ardae_rl.rllib.module import SACARDAERLModule
+from ardae_rl.rllib.settings import LearnerSettings, TrainingSettings
 from ardae_rl.rllib.trial import SACARDAETrial
 from ardae_rl.sac import GaussianPolicyConfig, SACConfig
 from ardae_rl.sac.export import load_policy, save_policy
@@ -56,3 +66,53 @@ def test_a_trials_checkpoint_names_its_environment_and_settings(tmp_path: Path) 
     assert (described.obs_dim, described.action_low, described.action_high) == (3, [-2.0], [2.0])
     with pytest.raises(FileNotFoundError, match=r"is not a checkpoint; give one of those in it: .*checkpoint_000000$"):
         read_policy(tmp_path)
+
+
+def private_names() -> set[str]:
+    """Of the attributes that this package's classes of a checkpoint define or mention, but for RLlib's own and Python's ``_abc_impl``."""
+    ours = {
+        part for kind in (SACARDAETrial, SACARDAETorchLearner, SACARDAERLModule, SeededEnvRunner, SACARDAEConfig) for part in kind.mro()
+    }
+    ours = {part for part in ours if part.__module__.startswith("ardae_rl.")}
+    code = [member.__code__ for part in ours for member in vars(part).values() if inspect.isfunction(member)]
+    names = {name for part in ours for name in vars(part)} | {name for each in code for name in each.co_names}
+    return {name for name in names if name.startswith("_") and not name.startswith("__")} - {"_abc_impl", *vars(AlgorithmConfig())}
+
+
+def strings(path: Path) -> set[str]:
+    """Every name, and part of a dotted name, in a pickle."""
+    found = (argument for _, argument, _ in pickletools.genops(path.read_bytes()) if isinstance(argument, str))
+    return {part for text in found for part in text.replace(" ", ".").split(".")}
+
+
+@pytest.mark.timeout(300)
+def test_a_checkpoint_that_an_actor_wrote_names_no_private_attribute(tmp_path: Path) -> None:
+    """As under Tune: Ray derives the actor's class from ours, and the learner's, too, in a process of its own."""
+    settings = TrainingSettings(
+        sac=SACConfig(policy="gaussian", gaussian=GaussianPolicyConfig(width=16)), learners=LearnerSettings(num_learners=1)
+    )
+    actor = ray.remote(num_cpus=1)(SACARDAETrial).remote({"env": "Pendulum-v1", "settings": dataclasses.asdict(settings), "seed": 0})
+    ray.get(actor.save_to_path.remote(str(tmp_path / "checkpoint")))
+    ray.get(actor.stop.remote())
+    ray.kill(actor)
+    pickles = sorted((tmp_path / "checkpoint").rglob("*.pkl"))
+    assert {"class_and_ctor_args.pkl", "algorithm_state.pkl", "state.pkl"} <= {path.name for path in pickles}
+    assert {"_keep", "_learn", "_sac_optimisers"} <= private_names()
+    assert {path.parent.name: found for path in pickles if (found := strings(path) & private_names())} == {}
+    written = pickle.loads((tmp_path / "checkpoint" / "class_and_ctor_args.pkl").read_bytes())
+    assert written["class"] is SACARDAETrial
+    assert read_policy(tmp_path / "checkpoint").description.env == "Pendulum-v1"
+
+
+def test_a_method_that_is_no_more_does_not_keep_an_older_checkpoint_from_being_read(tmp_path: Path) -> None:
+    trial = SACARDAETrial({"env": "Pendulum-v1", "settings": dataclasses.asdict(TrainingSettings()), "seed": 0})
+    folder = Path(trial.save_to_path(tmp_path / "checkpoint"))
+    trial.set_state({**trial.get_state(), PROGRESS: {"_seconds": 12.5, "_updates_start_at": (40, 3)}})
+    assert (trial.seconds, trial.updates_start_at) == (12.5, (40, 3)), "names of older checkpoints"
+    trial.stop()
+    facts = pickle.loads((folder / "class_and_ctor_args.pkl").read_bytes())
+    older = pickle.dumps({"class": SACARDAETrial._publish, "ctor_args_and_kwargs": facts["ctor_args_and_kwargs"]})
+    (folder / "class_and_ctor_args.pkl").write_bytes(older.replace(b"SACARDAETrial._publish", b"SACARDAETrial._forgets"))
+    with pytest.raises(AttributeError, match="_forgets"):
+        pickle.loads((folder / "class_and_ctor_args.pkl").read_bytes())
+    assert read_policy(folder).description.env == "Pendulum-v1"

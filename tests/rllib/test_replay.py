@@ -47,6 +47,16 @@ def numbered(first: int, count: int, *, obs_dim: int = OBS_DIM, action_dim: int 
     }
 
 
+def test_observations_are_those_held_and_looking_changes_no_draw() -> None:
+    watched, twin = make_buffer(50), make_buffer(50)
+    for buffer in (watched, twin):
+        buffer.add(numbered(0, 80))
+    seen = watched.observations(2000, np.random.default_rng(1))
+    assert seen.shape == (2000, OBS_DIM) and set(seen[:, 0].tolist()) == set(range(30, 80))
+    np.testing.assert_array_equal(seen[:, 1], seen[:, 0] + 1 / 8)
+    assert_equal_draws(watched, twin)
+
+
 def random_transitions(count: int, *, obs_dim: int, action_dim: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     widths = {"obs": (obs_dim,), "actions": (action_dim,), "rewards": (), "new_obs": (obs_dim,), "terminateds": ()}

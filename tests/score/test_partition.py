@@ -67,6 +67,7 @@ def test_the_proposal_itself_is_estimated_without_error(dim: int) -> None:
     exact = 0.7 + dim * (0.5 * math.log(2 * math.pi) + math.log(1.3))
     torch.testing.assert_close(estimate.log_z, torch.full((2,), exact))
     torch.testing.assert_close(estimate.effective_sample_size, torch.full((2,), 10.0))
+    torch.testing.assert_close(estimate.standard_error, torch.zeros(2), rtol=0, atol=1e-7)
 
 
 def test_spread_of_the_estimate_is_that_of_theory() -> None:
@@ -79,9 +80,12 @@ def test_spread_of_the_estimate_is_that_of_theory() -> None:
     assert abs(ratio.mean() - 1) < 4 * math.sqrt(variance / repeats)
     assert abs(ratio.var() - variance) < 4 * (ratio - 1).square().std() / math.sqrt(repeats)
     assert abs(estimate.effective_sample_size.mean() / count - 1 / second_moment) < 0.01
+    assert abs(estimate.standard_error.mean() / math.sqrt(variance) - 1) < 0.02
+    assert abs(estimate.standard_error.mean() / estimate.log_z.std() - 1) < 0.06, "of log Z itself, too"
 
 
 def test_one_dominating_draw_counts_as_one() -> None:
     estimate = log_partition(lambda x: torch.arange(5.0).mul(1000).expand(x.shape[:-1]), torch.randn(2, 5, 1), 1.0)
     assert estimate.log_z.isfinite().all()
     torch.testing.assert_close(estimate.effective_sample_size, torch.ones(2))
+    torch.testing.assert_close(estimate.standard_error, torch.full((2,), math.sqrt(1 - 1 / 5)))
