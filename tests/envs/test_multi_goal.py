@@ -33,21 +33,21 @@ def quiet(position: tuple[float, float]) -> MultiGoalEnv:
 
 def test_a_step_moves_by_the_action_and_costs_by_hand() -> None:
     obs, reward, terminated, truncated, info = quiet((1.0, 0.5)).step(act(0.5, -0.5))
-    np.testing.assert_allclose(obs, [2.0, -0.5])
-    assert reward == pytest.approx(-0.1 * (3**2 + 0.5**2) - 0.5 * 0.5)
+    np.testing.assert_allclose(obs, [2.5, -1.0])
+    assert reward == pytest.approx(-0.2 * (2.5**2 + 1) - 0.5 * 0.5)
     assert (terminated, truncated, info["goal"]) == (False, False, -1)
 
 
 @pytest.mark.parametrize("goal", range(4))
 def test_arriving_ends_the_episode_with_a_reward_and_names_the_goal(goal: int) -> None:
-    _, reward, terminated, _, info = quiet(tuple(GOALS[goal] * 0.7)).step((GOALS[goal] * 0.1).astype(np.float32))
+    _, reward, terminated, _, info = quiet(tuple(GOALS[goal] * 0.7)).step((GOALS[goal] * 0.05).astype(np.float32))
     assert terminated and info["goal"] == goal
-    assert reward == pytest.approx(1 - 0.1 * 0.5**2 - 0.5 * 0.5**2)
+    assert reward == pytest.approx(1 - 0.2 * 0.75**2 - 0.5 * 0.25**2)
 
 
 def test_a_miss_by_a_little_does_not_end() -> None:
-    assert not quiet((3.0, 0.0)).step(act(0.49, 0.0))[2]
-    assert quiet((3.0, 0.0)).step(act(0.5, 0.0))[2]
+    assert not quiet((2.5, 0.0)).step(act(0.49, 0.0))[2]
+    assert quiet((2.5, 0.0)).step(act(0.5, 0.0))[2]
 
 
 def test_walls_hold() -> None:
