@@ -19,13 +19,14 @@ DISTANCE_COST, ACTION_COST, GOAL_REWARD = 0.2, 0.5, 1.0
 
 
 class MultiGoalEnv(gym.Env[np.ndarray, np.ndarray]):
-    """Observation (2,): the position in [-7, 7]^2. Action (2,) in [-1, 1]^2: moves by three times that, with noise of standard deviation 0.1.
+    """Observation (2,): the position in [-7, 7]^2. Action (2,) in [-1, 1]^2: moves by three times that, plus N(0, 0.1^2) noise.
 
     Starts at N(0, 0.1^2), or where ``options={"position": (x, y)}`` says. Goals at (+-5, 0) and (0, +-5); within 1 of one the episode
     ends, and ``info["goal"]`` is its number, counted from the right, counter-clockwise; -1 before.
     Reward: -0.2 d^2 - 0.5 |a|^2, d the distance to the nearest goal after the step, and 1 on arrival. All of it is symmetric under
-    quarter turns, so the best soft policy is, too: from the origin it reaches each goal with probability 1/4. Steps are large and goals
-    few, so the first one decides; heading between two goals costs, and at a low temperature a single Gaussian had better head for one.
+    quarter turns, so the best soft policy is, too: from the origin it reaches each goal with probability 1/4. Steps are large and
+    goals few, so the first one decides, and heading between two goals costs. A single Gaussian has to choose one goal at a low
+    temperature, or two opposite ones, where tanh presses it to both ends of an axis.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's class attribute)
