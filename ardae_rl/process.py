@@ -18,9 +18,18 @@ def prepare_training_process() -> None:
     _keep_freed_memory()
 
 
+def return_freed_memory() -> None:
+    """Give the kernel back what is free: after work that needs far more memory than training does, once in a while."""
+    if (libc := _glibc()) is not None:
+        libc.malloc_trim(0)
+
+
 def _keep_freed_memory() -> None:
     """Activations of tens of megabytes come and go many times a step; by default glibc gives them back and the kernel zeroes them anew."""
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
+    if (libc := _glibc()) is not None:
         libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None

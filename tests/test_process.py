@@ -17,6 +17,19 @@ before = faults()
 for _ in range(20): work()
 print(faults() - before)
 """
+# MiB that stay resident of 7 x 32 after they were freed, before and after giving them back.
+_RESIDENT = """
+import torch
+from ardae_rl.process import prepare_training_process, return_freed_memory
+prepare_training_process()
+def resident(): return int(open("/proc/self/statm").read().split()[1]) * 4096 // 2**20
+start = resident()
+work = [torch.empty(2**23).fill_(1.0) for _ in range(7)]
+del work
+kept = resident() - start
+return_freed_memory()
+print(kept * 10_000 + max(0, resident() - start))
+"""
 _DENORMAL = "import torch\n{prepare}\nprint(int((torch.full((64,), 1e-30) * 1e-10).count_nonzero()))"
 _PREPARE = "from ardae_rl.process import prepare_training_process; prepare_training_process()"
 
@@ -29,6 +42,13 @@ def _printed(script: str) -> int:
 def test_freed_memory_is_used_again() -> None:
     assert _printed(_FAULTS.format(prepare="")) > 20 * 512  # even in pages of 64 KiB, or what a first call of the allocator may keep
     assert _printed(_FAULTS.format(prepare=_PREPARE)) < 1000
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told how to treat freed memory")
+def test_freed_memory_can_be_given_back() -> None:
+    kept, left = divmod(_printed(_RESIDENT), 10_000)
+    assert kept > 150
+    assert left < 50
 
 
 def test_denormal_numbers_become_zero() -> None:

@@ -14,7 +14,7 @@ import torch
 from ardae_rl.checkpoints import WholeCheckpoints
 from ardae_rl.monitoring import Monitor
 from ardae_rl.plain import rebuild
-from ardae_rl.process import prepare_training_process
+from ardae_rl.process import prepare_training_process, return_freed_memory
 from ardae_rl.records import RecordFile
 from ardae_rl.tasks.registry import TASKS
 from ardae_rl.tasks.task import Metrics, Task, TaskSettings
@@ -84,11 +84,13 @@ class TaskTrial(WholeCheckpoints):
             self._steps += 1
             if self._steps % self._settings.evaluate_every_steps == 0 or self._steps == self._settings.steps:
                 self._evaluate()
+                return_freed_memory()
         speed = (self._steps - before) / max(self._seconds - seconds_before, 1e-9)
         report = {"steps": self._steps, "seconds": self._seconds, "steps_per_s": speed, **_means(history)}
         self._metrics_file.append([{"seed": self._seed, **report}])
         if self._steps == self._settings.steps:
             self._draw()
+            return_freed_memory()
         self._publish(report)
         return {**report, **self._evaluation}
 
