@@ -23,7 +23,7 @@ from ardae_rl.experiment.yaml_file import read_document
 
 CHUNKS, MUTANTS_PER_CHUNK = 8, 1250
 STORED_ONE_IN = 4  # storing and reading takes longer than everything else
-SHIPPED = sorted((Path(__file__).parents[2] / "tune_configs").glob("*.yaml"))
+SHIPPED = sorted((Path(__file__).parents[2] / "tune_configs").rglob("*.yaml"))
 TEXTS = [path.read_text() for path in SHIPPED]
 DOCUMENTS: list[dict[str, Any]] = [dict(read_document(path).data) for path in SHIPPED]
 KEYS = sorted(

@@ -128,11 +128,20 @@ def test_released_settings(env: str, released: dict[str, Any]) -> None:
     assert found == {f"config.{sections[key]}.{key}": value for key, value in released.items()}
 
 
+@pytest.mark.parametrize("env", ["pendulum", "inverted_double_pendulum", "hopper_small"])
+def test_the_small_study_compares_like_with_like(env: str) -> None:
+    score = {"standardisation": "amortised", "antithetic": True, "whitener_width": 64}
+    assert differences(f"small_study/{env}_plus", f"small_study/{env}") == {f"config.sac.score.{key}": v for key, v in score.items()}
+    baselines = differences(f"small_study/{env}_baselines", f"small_study/{env}")
+    assert baselines.pop("config.sac.flow.flows") == (5 if env == "hopper_small" else 4)
+    assert baselines == {"grid_search.sac.policy": ["gaussian", "flow"]}
+
+
 def test_rllabs_humanoid_is_cut_at_1000_steps() -> None:
     assert load("humanoid_rllab").config.env_config == {"max_episode_steps": 1000}
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml")))
 def test_every_file_dry_runs_and_shows_the_whole(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = CONFIGS / name
     experiment = load_experiment(path, storage_path=tmp_path)
