@@ -1,7 +1,8 @@
 """A matrix product that is fast on every CPU.
 
-PyTorch sends float32 matrix products on a CPU to Intel MKL, which is slow on processors of other makers (docs/performance.md: how to
-measure it). The same wheel carries oneDNN, which is not; float32 products of a size worth it go there. Numerically both are IEEE float32.
+PyTorch sends float32 matrix products on a CPU to Intel MKL, which makes little of AVX-512 on processors of other makers
+(docs/performance.md: how to measure it). The same wheel carries oneDNN, which does use it: there, float32 products of a size worth it go to
+oneDNN. With AVX2 alone MKL is the faster one everywhere. Numerically both are IEEE float32.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_HAS_ONEDNN = torch.backends.mkldnn.is_available()
+_PREFER_ONEDNN = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
 _MIN_FEATURES, _MIN_PRODUCTS = 16, 2**20  # below this the call overhead outweighs the gain
 _LONG = 2048  # rows from which a sum over them is worth an operation of its own
 
@@ -47,7 +48,7 @@ def _worth_onednn(x: Tensor, weight: Tensor) -> bool:
         and min(weight.shape) >= _MIN_FEATURES
         and x.shape[0] * weight.numel() >= _MIN_PRODUCTS
         and not torch.is_autocast_enabled("cpu")
-        and _HAS_ONEDNN
+        and _PREFER_ONEDNN
     )
 
 

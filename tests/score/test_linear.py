@@ -1,4 +1,7 @@
-"""The fast matrix product is the ordinary one: values, first and second derivatives, any strides, and never slow."""
+"""The fast matrix product is the ordinary one: values, first and second derivatives, any strides, and never slow.
+
+Which library it comes from depends on the processor; every test here runs with either.
+"""
 
 import time
 from collections.abc import Callable
@@ -8,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ardae_rl.score.linear import linear, weight_gradient
+import ardae_rl.score.linear
+from ardae_rl.score.linear import linear, linear_relu, weight_gradient
 
 needs_onednn = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN, so linear is functional.linear"
@@ -21,6 +25,21 @@ LAYOUTS: dict[str, Callable[[int, int], Tensor]] = {
     "every other column": lambda rows, columns: torch.randn(rows, 2 * columns)[:, ::2],
     "one row repeated": lambda rows, columns: torch.randn(1, columns).expand(rows, columns),
 }
+
+
+@pytest.fixture(autouse=True, params=[pytest.param("oneDNN", marks=needs_onednn), "BLAS"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(ardae_rl.score.linear, "_PREFER_ONEDNN", request.param == "oneDNN")
+    return request.param
+
+
+def test_the_chosen_library_does_the_product(library: str) -> None:
+    x, weight, bias = torch.randn(128, 256), torch.randn(256, 256), torch.randn(256)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        linear(x, weight), linear_relu(x, weight, bias), weight_gradient(torch.randn(4096, 256), torch.randn(4096, 256))
+    called = {event.key for event in profile.key_averages()}
+    assert ("mkldnn::_linear_pointwise" in called) == (library == "oneDNN")
+    assert bool(called & {"aten::mm", "aten::addmm"}) == (library == "BLAS")
 
 
 def assert_product(product: Tensor, left: Tensor, right: Tensor, addend: Tensor | None = None) -> None:
