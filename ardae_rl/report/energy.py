@@ -13,6 +13,8 @@ from ardae_rl.report.records import final, read_evaluations, read_figures
 from ardae_rl.report.tables import by, markdown
 
 METRICS = [
+    "final_emd",
+    "final_emd_floor",
     "final_emd_over_floor",
     "emd_over_floor",
     "sliced_w2",
@@ -26,6 +28,7 @@ METHODS = {
     "implicit_ardae": "implicit, AR-DAE",
     "hierarchical_ardae": "hierarchical, AR-DAE",
     "hierarchical_auxiliary": "hierarchical, auxiliary",
+    "flow": "spline flow",
 }
 
 

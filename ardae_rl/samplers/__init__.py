@@ -6,12 +6,12 @@ Without a context a sampler is called on its noise: (N, noise_dim) -> (N, dim).
 """
 
 from ardae_rl.samplers.clamping import clamping_loss, clamping_weight, jacobian_stretch
+from ardae_rl.samplers.conditional_spline_flow import SplineFlowSampler
 from ardae_rl.samplers.gaussian import GaussianSampler
 from ardae_rl.samplers.hierarchical import HierarchicalSampler, entropy_bound
 from ardae_rl.samplers.implicit import ImplicitSampler
 from ardae_rl.samplers.mlp import ImplicitMLP
 from ardae_rl.samplers.radial import RadialFlowSampler
-from ardae_rl.samplers.spline import SplineFlowSampler
 
 __all__ = [
     "GaussianSampler",

@@ -9,7 +9,7 @@ from ardae_rl.bench.naive_energy import NaiveEnergy, NaiveEnergyConfig
 from ardae_rl.tasks.energy.potentials import target
 from ardae_rl.tasks.energy.task import EnergyTask
 
-SMALL = NaiveEnergyConfig(noise_dim=4, width=8, layers=2, batch_size=5, sigmas_per_sample=3, fits_per_step=1)
+SMALL = NaiveEnergyConfig(noise_dim=4, width=8, layers=2, batch_size=5, sigmas_per_sample=3, fits_per_step=2)
 Pair = tuple[NaiveEnergy, EnergyTask]
 
 
@@ -51,6 +51,18 @@ def test_gradients_of_the_sampler_agree(pair: Pair) -> None:
     theirs = _gradients(naive.sampler_loss(noise, 0.3), list(naive.sampler.parameters()))
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other)
+
+
+def test_a_step_of_either_is_as_many_steps_of_the_same_optimisers(pair: Pair) -> None:
+    naive, task = pair
+    naive.step(alpha=0.5)
+    task.step()
+    ours = [task.descents[name].optimiser for name in ("sampler", "score")]
+    for mine, other in zip(ours, (naive.sampler_optimiser, naive.score_optimiser), strict=True):
+        (group,), (same) = mine.param_groups, other.param_groups[0]
+        assert all(group[name] == same[name] for name in ("lr", "betas", "eps", "weight_decay"))
+        taken = [{int(state["step"]) for state in each.state.values()} for each in (mine, other)]
+        assert taken[0] == taken[1] == {1 if mine is ours[0] else SMALL.fits_per_step}
 
 
 def _gradients(loss: Tensor, parameters: list[torch.nn.Parameter]) -> list[Tensor]:

@@ -56,3 +56,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
         earth_movers_distance(torch.zeros(2, 2), torch.tensor([[0.0, math.nan], [0.0, 0.0]]))
     with pytest.raises(ValueError, match=r"a and b must have the same shape, got \(3, 2\) and \(2, 2\)"):
         sliced_wasserstein_2(torch.zeros(3, 2), torch.zeros(2, 2), torch.eye(2))
+    with pytest.raises(ValueError, match=r"b must hold at least one point, got shape \(0, 2\)"):
+        earth_movers_distance(torch.zeros(3, 2), torch.zeros(0, 2))
+    with pytest.raises(ValueError, match="a and b must hold two points or more each, got 3 and 1"):
+        energy_distance(torch.zeros(3, 2), torch.zeros(1, 2))

@@ -304,6 +304,11 @@ def test_a_sampler_is_compared_set_by_set_with_others() -> None:
     assert metrics.mean_distance("potential_1", x, 500, metrics.sliced) > 0.7 * (metrics.PAIRS - 1) / metrics.PAIRS * 10
 
 
+def test_too_few_samples_for_a_distance_are_refused() -> None:
+    with pytest.raises(ValueError, match="x must hold 4 sets of 100 samples, got 399 rows"):
+        metrics.distances("potential_1", torch.zeros(399, 2), 100)
+
+
 def test_a_missing_mode_is_seen() -> None:
     law = target("potential_1")
     x = metrics.reference("potential_1", 10_000, 0)
@@ -331,8 +336,11 @@ def test_pictures_are_counts_of_256_bins_and_nothing_else(name: str) -> None:
     ("changes", "message"),
     [
         ({"steps": 0}, "steps must be greater than 0, got 0"),
-        ({"emd_samples": 99}, r"emd_samples must be at least 100 \(the distance of fewer is mostly chance\), got 99"),
-        ({"final_emd_samples": 0}, "final_emd_samples must be at least 100"),
+        ({"emd_samples": 99}, r"emd_samples must be between 100 \(the distance of fewer is mostly chance\) and 50000 .*, got 99"),
+        ({"final_emd_samples": 0}, "final_emd_samples must be between 100 .* got 0"),
+        ({"final_emd_samples": 50_001}, "final_emd_samples must be between 100 .* got 50001"),
+        ({"target": "potential_5"}, "target must be one of potential_1, .*, mixture_32d, got 'potential_5'"),
+        ({"method": "implicit"}, "method must be one of implicit_ardae, .*, flow, got 'implicit'"),
         ({"anneal": 1.5}, "anneal must be between 0 and 1, the share of the run over which alpha rises, got 1.5"),
         ({"beta1": 1.0}, "beta1 must be at least 0 and below 1, got 1.0"),
         ({"lr_halvings": -1}, "lr_halvings must be at least 0, got -1"),

@@ -238,6 +238,8 @@ def test_there_is_a_picture(problem: str, line: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"problem": "cauchy"}, "problem must be one of gaussian, laplace, uniform, exponential, got 'cauchy'"),
+        ({"method": "flow"}, "method must be one of implicit, iaf, got 'flow'"),
         ({"steps": 0}, "steps must be greater than 0, got 0"),
         ({"batch_size": 1}, "batch_size must be at least 2, .* got 1"),
         ({"batch_size": 2}, "batch_size and score.batch_size must be greater than dim = 2, got 2 and 128"),

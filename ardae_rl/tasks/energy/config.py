@@ -2,13 +2,13 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
-from ardae_rl.tasks.settings import positive
+from ardae_rl.tasks.settings import one_of, positive
 
 TargetName = Literal["potential_1", "potential_2", "potential_3", "potential_4", "funnel_10d", "mixture_32d"]
 MethodName = Literal["implicit_ardae", "hierarchical_ardae", "hierarchical_auxiliary", "flow"]
-MIN_EMD_SAMPLES = 100
+MIN_EMD_SAMPLES, MAX_EMD_SAMPLES = 100, 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,8 @@ class EnergySettings:
     final_emd_samples: int = 10_000
 
     def __post_init__(self) -> None:
+        one_of(self, "target", get_args(TargetName))
+        one_of(self, "method", get_args(MethodName))
         positive(self, "noise_dim", "latent_dim", "layers", "width", "lr", "alpha_start", "steps")
         positive(self, "report_every_steps", "evaluate_every_steps")
         if self.batch_size < 2:
@@ -89,9 +91,10 @@ class EnergySettings:
         if not 0 <= self.anneal <= 1:
             raise ValueError(f"anneal must be between 0 and 1, the share of the run over which alpha rises, got {self.anneal!r}")
         for name in ("emd_samples", "final_emd_samples"):
-            if getattr(self, name) < MIN_EMD_SAMPLES:
+            if not MIN_EMD_SAMPLES <= getattr(self, name) <= MAX_EMD_SAMPLES:
                 raise ValueError(
-                    f"{name} must be at least {MIN_EMD_SAMPLES} (the distance of fewer is mostly chance), got {getattr(self, name)!r}"
+                    f"{name} must be between {MIN_EMD_SAMPLES} (the distance of fewer is mostly chance) and {MAX_EMD_SAMPLES} (that of "
+                    f"more takes hours), got {getattr(self, name)!r}"
                 )
 
     def smoke(self) -> "EnergySettings":

@@ -54,7 +54,12 @@ def final_emd(name: str, x: Tensor | None, samples: int) -> Metrics:
 
 
 def mean_distance(name: str, x: Tensor, samples: int, distance: Distance) -> float:
-    """Mean over ``PAIRS`` pairs of ``samples`` rows of ``x`` and as many exact samples, all different; NaN where ``x`` is not finite."""
+    """Mean over ``PAIRS`` pairs of ``samples`` rows of ``x`` and as many exact samples, all different; NaN where ``x`` is not finite.
+
+    Raises ValueError where ``x`` has fewer than ``PAIRS * samples`` rows.
+    """
+    if len(x) < PAIRS * samples:
+        raise ValueError(f"x must hold {PAIRS} sets of {samples} samples, got {len(x)} rows.")
     if not x.isfinite().all():
         return math.nan
     ours = x[: PAIRS * samples].split(samples)

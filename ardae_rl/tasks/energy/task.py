@@ -11,16 +11,16 @@ from torch import Tensor
 
 from ardae_rl.tasks.averaging import averaged
 from ardae_rl.tasks.descent import Descent
-from ardae_rl.tasks.energy.config import EnergySettings
+from ardae_rl.tasks.energy.config import MAX_EMD_SAMPLES, EnergySettings
 from ardae_rl.tasks.energy.methods import adam, method
-from ardae_rl.tasks.energy.metrics import coverage, distances, divergence, final_emd
+from ardae_rl.tasks.energy.metrics import PAIRS, coverage, distances, divergence, final_emd
 from ardae_rl.tasks.energy.potentials import Target, target
 from ardae_rl.tasks.task import Metrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-EVALUATION_SAMPLES, CHUNK = 200_000, 20_000
+EVALUATION_SAMPLES, CHUNK = PAIRS * MAX_EMD_SAMPLES, 20_000
 # Streams of their own for what would otherwise all start from the trial's seed.
 _DRAWS_SEED, _EVALUATION_SEED = 500_009, 1_000_003
 

@@ -2,32 +2,30 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
-from ardae_rl.tasks.settings import positive
+from ardae_rl.tasks.settings import one_of, positive
 
 ProblemName = Literal["gaussian", "laplace", "uniform", "exponential"]
+MethodName = Literal["implicit", "iaf"]
 MIN_EMD_SAMPLES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreSettings:
-    """AR-DAE; fields as in :class:`ardae_rl.score.ARDAE`, ``delta`` its ``delta_scale``.
+    """AR-DAE in residual form; fields as in :class:`ardae_rl.score.ARDAE`, ``delta`` its ``delta_scale``.
 
-    ``standardisation``: ``whitened`` by the mean and covariance of the samples at hand, or ``fixed``: x times ``scale``, as in the paper.
-    ``gaussian_residual``, with ``whitened``: a Gaussian's score added to the network's, to which what is not Gaussian is left. Where the
+    It sees samples whitened by the mean and covariance of those at hand. ``gaussian_residual``: a Gaussian's score is added to the
+    network's, to which what is not Gaussian is left. Where the
     answer is Gaussian this gives away what is to be learned, so ``maxent.yaml`` has it off. Off, too, where tails are heavier: its
     score grows with distance, and drives a few samples in a tail, too few to correct the network there, ever further out.
     Fitted to ``batch_size`` fresh draws, ``fits_per_step`` times per step of the sampler (the paper's N_d).
     """
 
-    form: Literal["gradient", "residual"] = "residual"
     layers: int = 3
     width: int = 64
     activation: Literal["elu", "softplus", "tanh", "silu"] = "softplus"
-    standardisation: Literal["whitened", "fixed"] = "whitened"
     gaussian_residual: bool = True
-    scale: float = 1.0
     delta: float = 0.1
     sigmas_per_sample: int = 4
     antithetic: bool = True
@@ -36,7 +34,7 @@ class ScoreSettings:
     lr: float = 1e-3
 
     def __post_init__(self) -> None:
-        positive(self, "layers", "width", "scale", "delta", "sigmas_per_sample", "fits_per_step", "lr")
+        positive(self, "layers", "width", "delta", "sigmas_per_sample", "fits_per_step", "lr")
         _at_least_two(self)
 
 
@@ -81,7 +79,7 @@ class MaxEntSettings:
     """
 
     problem: ProblemName = "gaussian"
-    method: Literal["implicit", "iaf"] = "implicit"
+    method: MethodName = "implicit"
     dim: int = 10
     repeats: int = 16
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
@@ -100,6 +98,8 @@ class MaxEntSettings:
     emd_samples: int = 2000
 
     def __post_init__(self) -> None:
+        one_of(self, "problem", get_args(ProblemName))
+        one_of(self, "method", get_args(MethodName))
         positive(self, "dim", "repeats", "penalty_start", "lr", "steps", "report_every_steps", "evaluate_every_steps")
         _at_least_two(self)
         if min(self.batch_size, self.score.batch_size) <= self.dim:

@@ -52,7 +52,6 @@ class Implicit:
         samplers = [_implicit(settings) for _ in range(settings.repeats)]
         scores = [_ardae(settings) for _ in range(settings.repeats)]
         self.noise_dim = settings.sampler.noise_dim
-        self._whitened = settings.score.standardisation == "whitened"
         self._fits, self._fit_samples = settings.score.fits_per_step, settings.score.batch_size
         self.sampler = Learner("sampler", samplers, lr=settings.lr, steps=settings.steps, device=device)
         self.score = Learner("score", scores, lr=settings.score.lr, steps=settings.steps * self._fits, device=device)
@@ -65,7 +64,7 @@ class Implicit:
         for _ in range(self._fits):
             with torch.no_grad():
                 y = self.draw(normal(self._fit_samples))
-            losses = self.score.ensemble.map(lambda score, y: score.losses(y, frame=self._frame(y)), y)
+            losses = self.score.ensemble.map(lambda score, y: score.losses(y, frame=_frame(y)), y)
             self.score.descend(torch.stack(list(losses.values())).sum(0))
         return {f"{name}_loss": float(loss.detach().mean()) for name, loss in losses.items()}
 
@@ -75,12 +74,8 @@ class Implicit:
     def draw_with_entropy(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         y = self.draw(noise)
         with torch.no_grad():
-            score = self.score.ensemble.map(lambda score, y: score.score(y, frame=self._frame(y) or score.frame(y)), y)
+            score = self.score.ensemble.map(lambda score, y: score.score(y, frame=_frame(y)), y)
         return y, torch.vmap(entropy_surrogate)(y, score)
-
-    def _frame(self, y: Tensor) -> Frame | None:
-        """Coordinates of samples (N, D) of one repeat; None: those the estimator chooses."""
-        return whitening_frame(y.unsqueeze(0)) if self._whitened else None
 
 
 class InverseAutoregressiveFlow:
@@ -116,20 +111,22 @@ def _implicit(settings: MaxEntSettings) -> ImplicitMLP:
 
 def _ardae(settings: MaxEntSettings) -> ARDAE:
     chosen = settings.score
-    whitened = chosen.standardisation == "whitened"
     return ARDAE(
         settings.dim,
-        form=chosen.form,
+        form="residual",
         layers=chosen.layers,
         width=chosen.width,
         activation=chosen.activation,
-        standardisation="per_context" if whitened else "fixed",
-        scale=chosen.scale,
-        gaussian_residual=whitened and chosen.gaussian_residual,
+        gaussian_residual=chosen.gaussian_residual,
         delta_scale=chosen.delta,
         sigmas_per_sample=chosen.sigmas_per_sample,
         antithetic=chosen.antithetic,
     )
+
+
+def _frame(y: Tensor) -> Frame:
+    """Coordinates in which these samples (N, D) of one repeat are white."""
+    return whitening_frame(y.unsqueeze(0))
 
 
 def _flow(settings: MaxEntSettings) -> zuko.flows.MAF:
