@@ -5,6 +5,7 @@ The episodes of a seed depend on nothing but the policy and the seed, which give
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def evaluate(
         RenderingError: a film was asked for and the environment cannot be drawn here.
     """
     env = _drawable(policy) if film else gym.make(policy.description.env, **policy.description.env_config)
-    limit = (env.spec and env.spec.max_episode_steps) or max_episode_steps
+    limit = _limit(env, max_episode_steps)
     returns: dict[int, list[float]] = {}
     for seed in seeds:
         env_seed, noise_seed = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))
@@ -54,21 +55,42 @@ def evaluate(
         for episode in range(episodes):
             filmed = film if seed == seeds[0] and episode == 0 else None
             start = env.reset(seed=env_seed if episode == 0 else None)[0]
-            returns[seed].append(_episode(policy, env, start, generator, limit, filmed))
+            returns[seed].append(_episode(partial(_action, policy, generator), env, start, limit, filmed))
     env.close()
     return returns
 
 
-def _episode(
-    policy: TrainedPolicy, env: gym.Env, obs: np.ndarray, generator: torch.Generator | None, limit: int, film: Path | None
-) -> float:
+def random_returns(
+    env: str, env_config: dict[str, Any], *, episodes: int = 10, seed: int = 0, max_episode_steps: int = 1000
+) -> list[float]:
+    """Undiscounted returns of ``episodes`` episodes of actions uniform in the box, which depend on ``seed`` alone.
+
+    ``max_episode_steps`` as in :func:`evaluate`. Raises gymnasium.error.Error where the environment cannot be made.
+    """
+    made = gym.make(env, **env_config)
+    made.action_space.seed(seed)
+    starts = (made.reset(seed=seed if episode == 0 else None)[0] for episode in range(episodes))
+    returns = [_episode(lambda _: made.action_space.sample(), made, start, _limit(made, max_episode_steps)) for start in starts]
+    made.close()
+    return returns
+
+
+def _limit(env: gym.Env, otherwise: int) -> int:
+    return (env.spec and env.spec.max_episode_steps) or otherwise
+
+
+def _action(policy: TrainedPolicy, generator: torch.Generator | None, obs: np.ndarray) -> np.ndarray:
+    """At zero noise without a generator."""
+    noise = None if generator is None else torch.randn(1, policy.noise_dim, generator=generator)
+    return policy(torch.as_tensor(obs, dtype=torch.float32).unsqueeze(0), noise).squeeze(0).numpy()
+
+
+def _episode(act: Callable[[np.ndarray], np.ndarray], env: gym.Env, obs: np.ndarray, limit: int, film: Path | None = None) -> float:
     total, steps, over = 0.0, 0, False
     with _Film(film, env) as shoot:
         shoot()
         while not over and steps < limit:
-            noise = None if generator is None else torch.randn(1, policy.noise_dim, generator=generator)
-            action = policy(torch.as_tensor(obs, dtype=torch.float32).unsqueeze(0), noise).squeeze(0)
-            obs, reward, terminated, truncated, _ = env.step(action.numpy())
+            obs, reward, terminated, truncated, _ = env.step(act(obs))
             total, steps, over = total + float(reward), steps + 1, terminated or truncated
             shoot()
     return total

@@ -16,7 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from ardae_rl import cli
-from ardae_rl.evaluation import RenderingError, evaluate
+from ardae_rl.evaluation import RenderingError, evaluate, random_returns
 from ardae_rl.sac import GaussianPolicyConfig, ImplicitPolicyConfig, SACConfig
 from ardae_rl.sac.export import PolicyDescription, TrainedPolicy, save_policy
 
@@ -90,6 +90,18 @@ def test_a_seeds_episodes_depend_on_nothing_else() -> None:
     both = evaluate(policy, episodes=2, seeds=[3, 1], deterministic=False)
     assert both[1] == evaluate(policy, episodes=2, seeds=[1], deterministic=False)[1]
     assert len({value for values in both.values() for value in values}) == 4
+
+
+def test_random_actions_fill_the_box_and_depend_on_the_seed_alone() -> None:
+    """The sum of LENGTH uniform actions: mean and standard deviation, within four standard errors."""
+    env, episodes = "ardae_rl_tests/PaysForAction-v0", 1000
+    returns = random_returns(env, {}, episodes=episodes, seed=1)
+    mean, std = LENGTH * (LOW + HIGH) / 2, (HIGH - LOW) * math.sqrt(LENGTH / 12)
+    assert abs(np.mean(returns) - mean) < 4 * std / math.sqrt(episodes) and abs(np.std(returns) / std - 1) < 4 / math.sqrt(2 * episodes)
+    assert random_returns(env, {}, episodes=3, seed=1) == returns[:3] != random_returns(env, {}, episodes=3, seed=2)
+    assert len(set(random_returns(env, {"length": 0}, episodes=2, max_episode_steps=7))) == 2
+    with pytest.raises(gym.error.Error, match="Nowhere"):
+        random_returns("Nowhere-v0", {})
 
 
 def test_without_a_time_limit_an_episode_ends_after_the_steps_allowed() -> None:

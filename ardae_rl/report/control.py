@@ -109,8 +109,8 @@ def runs_of(evaluations: pd.DataFrame) -> pd.DataFrame:
 def scales(runs: pd.DataFrame) -> pd.DataFrame:
     """The common scale: a row per environment, with the returns that score ``zero`` and ``one`` and in words what they are.
 
-    Zero is the mean return of uniformly random actions, where a run there recorded one, else the mean first evaluation; one is the
-    largest mean maximum of a method.
+    Zero is the mean return of uniformly random actions, or the mean first evaluation where the environment cannot be made here; one is
+    the largest mean maximum of a method.
     """
     rows = []
     for env, members in runs.groupby("env", sort=False):
@@ -118,7 +118,7 @@ def scales(runs: pd.DataFrame) -> pd.DataFrame:
         if np.isnan(random):
             zero, what = members["first"].mean(), f"mean first evaluation, after {members['first_env_steps'].iloc[0]:,} steps"
         else:
-            zero, what = random, "uniformly random actions, mean return in the warm-up"
+            zero, what = random, "uniformly random actions, mean return of ten episodes"
         rows.append({"env": env, "zero": zero, "zero_is": what, "one": best.max(), "one_is": f"mean maximum of {best.idxmax()}"})
     return pd.DataFrame(rows)
 

@@ -51,6 +51,7 @@ _COMMON: dict[str, Any] = {
     "replay.updates_per_env_step": 1.0,
     "evaluation.every_env_steps": 10_000,
     "evaluation.episodes": 10,
+    "env_config.max_episode_steps": None,
 }
 _GAUSSIAN: dict[str, Any] = {
     "sac.gaussian.hidden_layers": 2,

@@ -7,19 +7,22 @@ ended would favour the latter.
 import json
 import math
 from collections.abc import Sequence
+from functools import cache
 from itertools import takewhile
 from math import prod
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pandas as pd
 
+from ardae_rl.evaluation import random_returns
 from ardae_rl.experiment.plan import trial_name
 from ardae_rl.experiment.preflight import RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.report.paper import unlike_the_paper
-from ardae_rl.report.records import EVALUATIONS, METRICS, PARAMS
+from ardae_rl.report.records import EVALUATIONS, PARAMS
 
 RUN = ["env", "method", "seed"]
 _COLUMNS = ["seed", "env_steps", "updates", "return_mean", "returns"]
@@ -45,8 +48,9 @@ def read_runs(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[pd.Da
     Columns: ``env``, ``method`` (:func:`method_name`, told apart where needed), ``seed``, ``experiment``, ``env_steps``, ``updates``,
     ``return_mean``, ``returns``, a row per evaluation; ``due_env_steps``, the multiple of the run's evaluation interval at which it was
     due; and of its run ``folder`` and ``stopped_early``: did it end by reaching its target return?
-    ``unlike_paper``: :func:`ardae_rl.report.paper.unlike_the_paper`. ``random_return``: mean return of the warm-up's episodes, NaN if
-    none ended in it. Raises InvalidExperimentError, with all problems, where no run is finished.
+    ``unlike_paper``: :func:`ardae_rl.report.paper.unlike_the_paper`. ``random_return``: mean return of ten episodes of uniformly random
+    actions, played now; NaN if the environment cannot be made here.
+    Raises InvalidExperimentError, with all problems, where no run is finished.
     """
     trials: list[pd.DataFrame] = []
     problems: list[Problem] = []
@@ -109,21 +113,20 @@ def _read_trial(folder: Path, experiment: dict[str, Any]) -> pd.DataFrame:
         "point": trial_name(point),
         "folder": str(folder),
         "stopped_early": not complete,
-        "random_return": _random_return(folder / METRICS),
+        "random_return": _random_return(env, json.dumps(settings["env_config"]), settings["evaluation"]["max_episode_steps"]),
         "unlike_paper": unlike_the_paper(env, base, settings, experiment["stop"]),
         "due_env_steps": rows["env_steps"] // every * every,
     }
     return rows.assign(**labels)
 
 
-def _random_return(path: Path) -> float:
-    """Mean return of the training episodes that ended before the first update: those of uniformly random actions. NaN if there are none."""
+@cache
+def _random_return(env: str, env_config: str, max_episode_steps: int) -> float:
+    """``env_config`` in JSON."""
     try:
-        rows = pd.read_csv(path, usecols=["updates", "episode_return_mean"])
-    except (OSError, ValueError):
+        return float(np.mean(random_returns(env, json.loads(env_config), max_episode_steps=max_episode_steps)))
+    except gymnasium.error.Error:
         return math.nan
-    before = pd.to_numeric(rows.loc[rows["updates"] == 0, "episode_return_mean"], errors="coerce").dropna()
-    return float(before.iloc[-1]) if len(before) else math.nan
 
 
 def _read_evaluations(path: Path) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import yaml
 from ardae_rl.cli import _tune
 from ardae_rl.experiment.control import ControlExperiment
 from ardae_rl.experiment.load import load_experiment
+from ardae_rl.report.runs import method_name
 
 CONFIGS = Path(__file__).parents[2] / "tune_configs"
 ENVS = ("half_cheetah", "ant", "hopper", "walker2d", "humanoid", "humanoid_rllab")
@@ -111,11 +112,14 @@ def test_variants_differ_in_what_they_are_named_for(env: str) -> None:
     assert load(f"{env}_sac_nf").config.sac.flow.kind == "radial" and load(f"{env}_sac_nf").config.sac.flow.flows == flows
 
 
+FOUR = {"score.state_layers": 4, "score.action_layers": 4}
+
+
 @pytest.mark.parametrize(
     ("env", "released"),
     [
-        ("half_cheetah", {"score.samples_per_state": 64, "score.importance_samples": 10, "warmup_env_steps": 10_000}),
-        ("ant", {"score.samples_per_state": 128, "score.importance_samples": 100}),
+        ("half_cheetah", {"score.samples_per_state": 64, "score.importance_samples": 10, "warmup_env_steps": 10_000, **FOUR}),
+        ("ant", {"score.samples_per_state": 128, "score.importance_samples": 100, **FOUR}),
         ("hopper", {"implicit.encoder_layers": 1, "implicit.head_layers": 2}),
         ("walker2d", {"implicit.encoder_layers": 2, "implicit.head_layers": 1}),
         ("humanoid", {"implicit.encoder_layers": 2, "implicit.head_layers": 3}),
@@ -135,6 +139,17 @@ def test_the_small_study_compares_like_with_like(env: str) -> None:
     baselines = differences(f"small_study/{env}_baselines", f"small_study/{env}")
     assert baselines.pop("config.sac.flow.flows") == (5 if env == "hopper_small" else 4)
     assert baselines == {"grid_search.sac.policy": ["gaussian", "flow"]}
+
+
+def test_the_small_study_has_the_same_methods_everywhere() -> None:
+    """So that they can be compared over all environments."""
+    names: dict[str, set[str]] = {}
+    for path in (CONFIGS / "small_study").glob("*.yaml"):
+        experiment = load(f"small_study/{path.stem}")
+        for policy in experiment.grid_search.get("sac.policy", [experiment.config.sac.policy]):
+            sac = dataclasses.replace(experiment.config.sac, policy=policy)
+            names.setdefault(experiment.env, set()).add(method_name(dataclasses.asdict(sac)))
+    assert len(names) == 3 and all(each == names["Pendulum-v1"] and len(each) == 4 for each in names.values())
 
 
 def test_rllabs_humanoid_is_cut_at_1000_steps() -> None:

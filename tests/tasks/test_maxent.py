@@ -51,13 +51,16 @@ def test_a_gaussian_in_the_plane_is_found(method: str) -> None:
 
 @pytest.mark.parametrize("problem", ["laplace", "uniform", "exponential"])
 def test_other_closed_forms_are_found(problem: str) -> None:
+    """Nearer than the Gaussian of the same E|x| is to Laplace's law, at 0.116 of its standard deviation; a dead score finds nothing."""
     chosen = MaxEntSettings(problem=problem, steps=700, lr=2e-3, **LINE)  # type: ignore[arg-type]
     task = trained(chosen, chosen.steps)
     found = task.evaluate()
     scale = float(task.problem.reference(1000, torch.Generator().manual_seed(0)).std())
-    assert found["emd"] < 0.15 * scale
+    assert found["emd"] < 0.1 * scale
     assert abs(found["entropy_gap"]) < 0.1
     assert ("c1" in found) == (problem != "uniform") and found.get("c1", 0.0) < 0.05
+    dead = dataclasses.replace(chosen, steps=200, score=dataclasses.replace(chosen.score, lr=1e-30))
+    assert trained(dead, dead.steps).evaluate()["emd"] > 0.3 * scale
 
 
 def test_both_methods_meet_the_same_problems_and_the_same_references() -> None:
