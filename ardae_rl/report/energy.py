@@ -62,19 +62,19 @@ def table(rows: pd.DataFrame, grid_paths: list[str]) -> str:
 def against_steps(evaluations: pd.DataFrame, grid_paths: list[str]) -> Figure:
     """EMD over its floor against steps and against seconds of training, a curve per grid point (mean over seeds), a row per target."""
     rows_of = by(evaluations, ["target"]) if "target" in grid_paths else [("", evaluations)]
-    others = [path for path in grid_paths if path != "target"]
+    factors = _factors(evaluations, grid_paths)
     figure = Figure(figsize=(10, 3 * len(rows_of)), layout="constrained")
     panels = figure.subplots(len(rows_of), 2, squeeze=False, sharey="row")
     for (name, rows), (by_steps, by_seconds) in zip(rows_of, panels, strict=True):
-        for label, members in by(rows, others):
+        for label, members in _labelled(rows, factors):
             curve = members.groupby("steps")[["emd_over_floor", "seconds"]].mean()
             by_steps.plot(curve.index, curve["emd_over_floor"], ".-")
-            by_seconds.plot(curve["seconds"], curve["emd_over_floor"], ".-", label=METHODS.get(label, label))
+            by_seconds.plot(curve["seconds"], curve["emd_over_floor"], ".-", label=label)
         for axes in (by_steps, by_seconds):
             axes.axhline(1, color="k", linewidth=0.8, linestyle=":")
         by_steps.set(title=name, xlabel="steps", ylabel="earth mover's distance / floor", yscale="log")
         by_seconds.set(title=name, xlabel="seconds of training")
-        if others:
+        if factors:
             by_seconds.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
@@ -82,8 +82,8 @@ def against_steps(evaluations: pd.DataFrame, grid_paths: list[str]) -> Figure:
 def side_by_side(pictures: pd.DataFrame, grid_paths: list[str]) -> Figure:
     """A row per target: its own picture, then that of every other grid point's first seed."""
     rows_of = by(pictures, ["target"]) if "target" in grid_paths else [("", pictures)]
-    others = [path for path in grid_paths if path != "target"]
-    columns = [label for label, _ in by(pictures, others)]
+    factors = _factors(pictures, grid_paths)
+    columns = [label for label, _ in _labelled(pictures, factors)]
     figure = Figure(figsize=(1.6 * (len(columns) + 1), 1.7 * len(rows_of)), layout="constrained")
     panels = figure.subplots(len(rows_of), len(columns) + 1, squeeze=False)
     for axes in panels.flat:
@@ -91,8 +91,25 @@ def side_by_side(pictures: pd.DataFrame, grid_paths: list[str]) -> Figure:
     for (name, rows), row in zip(rows_of, panels, strict=True):
         row[0].imshow(imread(rows["path"].iloc[0].with_name("target.png")))
         row[0].set_title(name.replace("_", " ") or "target", fontsize=8)
-        for label, members in by(rows, others):
+        for label, members in _labelled(rows, factors):
             axes = row[1 + columns.index(label)]
             axes.imshow(imread(members.loc[members["seed"].idxmin(), "path"]))
-            axes.set_title(METHODS.get(label, label), fontsize=8)
+            axes.set_title(label, fontsize=8)
     return figure
+
+
+def _factors(rows: pd.DataFrame, grid_paths: list[str]) -> list[str]:
+    """What varies besides the target."""
+    return [path for path in grid_paths if path != "target" and rows[path].nunique(dropna=False) > 1]
+
+
+def _labelled(rows: pd.DataFrame, factors: list[str]) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each combination of values: methods by their names, other values after theirs, a line each."""
+    if not factors:
+        return [("", rows)]
+    groups = rows.groupby(factors, dropna=False, sort=False)
+    return [("\n".join(map(_label, factors, key)), members) for key, members in groups]
+
+
+def _label(path: str, value: object) -> str:
+    return METHODS.get(str(value), str(value)) if path == "method" else f"{path.rpartition('.')[2]}={value}"

@@ -75,6 +75,14 @@ def test_every_picture_stands_in_the_row_of_its_target_and_the_column_of_its_met
     assert [axes.get_title() for axes in shown[:3]] == ["potential 2", "hierarchical, auxiliary", "implicit, AR-DAE"]
 
 
+def test_points_of_a_grid_are_named_by_what_varies(folder: Path) -> None:
+    pictures = read_figures(folder, GRID, "samples")
+    pictures = pictures[pictures["method"] == "implicit_ardae"].assign(**{"score.fits_per_step": 5, "noise_dim": 2})
+    other = pictures.assign(**{"score.fits_per_step": 1})
+    figure = side_by_side(pd.concat([pictures, other]), ["target", "method", "score.fits_per_step", "noise_dim"])
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["potential 2", "fits_per_step=5", "fits_per_step=1"]
+
+
 def test_a_trial_without_pictures_leaves_its_place_empty(folder: Path) -> None:
     for seed in (0, 1):
         (folder / f"method=implicit_ardae_target=potential_1_seed={seed}" / "figures" / "samples.png").unlink()
@@ -85,8 +93,11 @@ def test_a_trial_without_pictures_leaves_its_place_empty(folder: Path) -> None:
 def test_the_table_has_the_last_evaluations_and_no_column_of_nothing(folder: Path) -> None:
     rows = final(read_evaluations(folder, GRID), list(GRID))
     lines = table(rows, list(GRID)).splitlines()
-    assert lines[0].startswith("| target | method | final_emd_over_floor | emd_over_floor |") and len(lines) == 2 + 4
-    first = rows[(rows["target"] == "potential_2") & (rows["method"] == "hierarchical_auxiliary")]["final_emd_over_floor"]
+    assert (
+        lines[0].startswith("| target | method | final_emd | final_emd_floor | final_emd_over_floor | emd_over_floor |")
+        and len(lines) == 2 + 4
+    )
+    first = rows[(rows["target"] == "potential_2") & (rows["method"] == "hierarchical_auxiliary")]["final_emd"]
     assert lines[2].startswith(f"| potential_2 | hierarchical_auxiliary | {first.mean():.3g} ± {first.sem():.2g} |")
     assert "reverse_kl" not in table(rows.assign(reverse_kl=np.nan), list(GRID))
 
