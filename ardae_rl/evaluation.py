@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import ardae_rl.envs
-from ardae_rl.sac.export import TrainedPolicy
+from ardae_rl.sac.export import TrainedPolicy, in_a_line
 
 FILM_SUFFIXES = (".mp4", ".gif")
 GIF_MAX_FPS = 25  # players slow faster ones down
@@ -43,9 +43,13 @@ def evaluate(
     MP4 or GIF file for the first episode of the first seed.
 
     Raises:
+        ValueError: the environment cannot be made here, or is not one that the policy can act in.
         RenderingError: a film was asked for and the environment cannot be drawn here.
     """
-    env = _drawable(policy) if film else gym.make(policy.description.env, **policy.description.env_config)
+    env = _made(policy)
+    if film:
+        env.close()
+        env = _drawable(policy)
     limit = _limit(env, max_episode_steps)
     returns: dict[int, list[float]] = {}
     for seed in seeds:
@@ -106,6 +110,25 @@ def choose_renderer() -> None:
             os.environ.setdefault(name, value)
 
 
+def _made(policy: TrainedPolicy) -> gym.Env:
+    """The environment, after a look at its shapes: another version of it, installed since, may have others."""
+    trained = policy.description
+    try:
+        env = gym.make(trained.env, **trained.env_config)
+    except Exception as error:  # not registered, not installed, no such argument: each fails in its own way
+        raise ValueError(
+            f"{trained.env} with env_config {trained.env_config} cannot be made here ({type(error).__name__}: {in_a_line(error)}). "
+            "Install the package that has it; one that Gymnasium does not import itself stands before the id, package:Name-v0"
+        ) from error
+    shapes, expected = (env.observation_space.shape, env.action_space.shape), ((trained.obs_dim,), (len(trained.action_low),))
+    if shapes != expected:
+        raise ValueError(
+            f"{trained.env} is not what the policy was trained on: observations and actions should have the shapes {expected[0]} and "
+            f"{expected[1]}, got {shapes[0]} and {shapes[1]}. Install the version of the environment that it was trained on"
+        )
+    return env
+
+
 def _drawable(policy: TrainedPolicy) -> gym.Env:
     """The environment, after one picture of it: what cannot be drawn is known before the first episode."""
     name = policy.description.env
@@ -116,7 +139,7 @@ def _drawable(policy: TrainedPolicy) -> gym.Env:
     except Exception as error:  # missing libraries, drivers and render modes each fail in their own way
         backend = os.environ.get("MUJOCO_GL", "not set")
         raise RenderingError(
-            f"{name} cannot be drawn here: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}. MuJoCo needs an off-screen "
+            f"{name} cannot be drawn here: {type(error).__name__}: {in_a_line(error)}. MuJoCo needs an off-screen "
             f"OpenGL: MUJOCO_GL=egl (a GPU's driver, or Debian's libegl1) or MUJOCO_GL=osmesa (Debian's libosmesa6); it is {backend}. "
             "Without a film: leave out --video."
         ) from error

@@ -1,9 +1,11 @@
 """Evaluation and films of an environment whose returns are known: what it pays for an action is the action."""
 
+import json
 import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +166,57 @@ def test_the_command_explains_mistakes(arguments: list[str], message: str) -> No
     done = run(*arguments)
     assert done.exit_code == 2
     assert message in " ".join(done.output.replace("│", " ").split()) and "Traceback" not in done.output
+
+
+def described_as(**changes: Any) -> Callable[[Path], object]:
+    """Damage: other facts in the description; None takes one out."""
+
+    def damage(path: Path) -> None:
+        facts = json.loads(path.with_suffix(".json").read_text()) | changes
+        path.with_suffix(".json").write_text(json.dumps({name: value for name, value in facts.items() if value is not None}))
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-5]), "p.safetensors is no whole safetensors file (675 bytes): "),
+        (lambda path: path.write_bytes(b""), "p.safetensors is no whole safetensors file (0 bytes): "),
+        (lambda path: path.unlink(), "No such file or directory: 'p.safetensors'"),
+        (
+            lambda path: path.with_suffix(".json").unlink(),
+            "p.json is missing: it says what the weights beside it belong to. Export the policy",
+        ),
+        (lambda path: path.with_suffix(".json").write_text('{"format":'), "p.json is not JSON: Expecting value: line 1"),
+        (lambda path: path.with_suffix(".json").write_bytes(b"\xff\x80"), "p.json is not JSON: 'utf-8' codec"),
+        (lambda path: path.with_suffix(".json").write_text("[1]"), "format must be 'ardae-rl policy 1' in p.json, got [1]"),
+        (described_as(env=None), "p.json: env is missing; it must be text"),
+        (described_as(obs_dim="2"), "p.json: obs_dim must be a whole number, got '2'"),
+        (described_as(obs_dim=3), "p.safetensors is not what p.json describes: sampler.body.layers.0.weight should be (4, 3), got (4, 2)"),
+        (described_as(sac={"policy": "gaussian", "gaussian": {"width": 7}}), "sampler.body.layers.0.weight should be (7, 2), got (4, 2)"),
+        (described_as(sac={"policy": "gaussian", "gaussian": {"width": 10**9}}), "p.json describes a network that cannot be made: "),
+        (described_as(sac={"policy": "normal"}), "sac.policy must be 'implicit' or 'gaussian' or 'flow', got 'normal'"),
+        (
+            described_as(action_high=[1.5, 2]),
+            "action_low and action_high must bound every action by finite numbers, low first, got [-0.5] and",
+        ),
+        (described_as(action_high=[math.inf]), "action_low and action_high must bound every action by finite numbers"),
+        (described_as(env="Pendulun-v1"), "Pendulun-v1 with env_config {} cannot be made here (NameNotFound: Environment `Pendulun`"),
+        (described_as(env_config={"lenght": 3}), "with env_config {'lenght': 3} cannot be made here (TypeError: "),
+        (described_as(env="Pendulum-v1"), "should have the shapes (2,) and (1,), got (3,) and (1,). Install the version"),
+    ],
+)
+def test_the_command_explains_what_is_wrong_with_a_policys_files(
+    damage: Callable[[Path], object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_policy(constant(), Path("p.safetensors"))
+    damage(Path("p.safetensors"))
+    done = run("p.safetensors", "--episodes", 1)
+    assert done.exit_code == 2, done.exception
+    last = done.output.splitlines()[-1]
+    assert last.startswith("Error: ") and message in last
 
 
 def egl_draws(environment: dict[str, str]) -> bool:

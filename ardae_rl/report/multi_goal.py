@@ -5,7 +5,6 @@ alike.
 """
 
 import math
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +74,7 @@ def read_goals(evaluations: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Figur
     """The latest policy of every run on MultiGoal among those of :func:`ardae_rl.report.runs.read_runs`, in their order.
 
     ``method``, ``seed``, ``env_steps``, ``goal_entropy`` in nats, ``success``, the share of 100 rollouts that arrive, and ``steps``, how
-    many those take on average, a row per run; a figure per method, of its first seed; and the runs whose checkpoint cannot be read.
+    many those take on average, a row per run; a figure per method, of its first seed; and the runs whose checkpoint cannot be used.
     """
     rows: list[dict[str, Any]] = []
     figures: dict[str, Figure] = {}
@@ -84,8 +83,8 @@ def read_goals(evaluations: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Figur
     for method, seed, trial in zip(runs["method"], runs["seed"], runs["folder"], strict=True):
         try:
             policy = _latest_policy(Path(trial))
-        except (OSError, EOFError, AttributeError, ImportError, KeyError, ValueError, pickle.UnpicklingError) as error:
-            problems.append(Problem(trial, "", f"its policy cannot be read, {error}: left out"))
+        except (OSError, ValueError) as error:
+            problems.append(Problem(trial, "", f"its policy cannot be used, {error}: left out"))
             continue
         drawn = rollouts(policy.sampler)
         trained = {"method": method, "seed": int(seed), "env_steps": policy.description.env_steps}
@@ -101,7 +100,12 @@ def _latest_policy(trial: Path) -> Any:
     checkpoints = sorted(trial.glob("checkpoint_*"))
     if not checkpoints:
         raise FileNotFoundError("there is no checkpoint")
-    return read_policy(checkpoints[-1])
+    policy = read_policy(checkpoints[-1])
+    if policy.description.env != ENV:
+        raise ValueError(f"{checkpoints[-1]} is one of {policy.description.env}")
+    if not all(parameter.isfinite().all() for parameter in policy.parameters()):
+        raise ValueError(f"{checkpoints[-1]} holds weights that are NaN or infinite")
+    return policy
 
 
 @torch.no_grad()

@@ -7,14 +7,16 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module import RLModule
 
 from ardae_rl.rllib.algorithm import PROGRESS
-from ardae_rl.sac.export import PolicyDescription, TrainedPolicy
+from ardae_rl.sac.export import PolicyDescription, TrainedPolicy, in_a_line
 
 _MODULE = Path("learner_group/learner/rl_module") / DEFAULT_MODULE_ID
-_ALGORITHM, _STATE = "class_and_ctor_args.pkl", "algorithm_state.pkl"
+_ALGORITHM, _STATE, _MODULE_STATE = "class_and_ctor_args.pkl", "algorithm_state.pkl", "module_state.pkl"
+_POLICY = "policy."  # where the module keeps it
 
 
 def read_policy(checkpoint: Path) -> TrainedPolicy:
@@ -22,11 +24,22 @@ def read_policy(checkpoint: Path) -> TrainedPolicy:
 
     Raises:
         FileNotFoundError: the folder is no checkpoint; the message names those inside it, if any.
+        ValueError: it is damaged, of another algorithm, or of a version of this package whose policies this one cannot read.
     """
     if not (checkpoint / _MODULE).is_dir():
         inside = sorted(str(path.parent) for path in checkpoint.glob(f"**/{_STATE}"))
         advice = f"give one of those in it: {', '.join(inside)}" if inside else "give a folder such as runs/NAME/seed=0/checkpoint_000001"
         raise FileNotFoundError(f"{checkpoint} is not a checkpoint; {advice}")
+    try:
+        return _policy(checkpoint)
+    except Exception as error:  # of pickle, RLlib, Gymnasium: damage has many names
+        raise ValueError(
+            f"{checkpoint} cannot be read ({type(error).__name__}: {in_a_line(error)}). It is damaged, or another algorithm's or "
+            "version's; give another, such as the one before it"
+        ) from error
+
+
+def _policy(checkpoint: Path) -> TrainedPolicy:
     module: Any = RLModule.from_checkpoint(str((checkpoint / _MODULE).resolve()))
     env, env_config = _environment(_unpickled(checkpoint / _ALGORITHM)["ctor_args_and_kwargs"][0][0])
     policy = TrainedPolicy(
@@ -40,7 +53,9 @@ def read_policy(checkpoint: Path) -> TrainedPolicy:
             sac=module.model_config["sac"],
         )
     )
-    policy.sampler.load_state_dict(module.policy.state_dict())
+    state = _unpickled(checkpoint / _MODULE / _MODULE_STATE)  # RLlib takes a state with other names, and keeps its random weights
+    names = [name for name in state if name.startswith(_POLICY)]
+    policy.sampler.load_state_dict({name.removeprefix(_POLICY): torch.as_tensor(state[name]) for name in names})
     return policy.eval()
 
 

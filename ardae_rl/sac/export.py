@@ -6,20 +6,24 @@ Not here: where policies come from (``ardae_rl.rllib.checkpoint``) and how they 
 """
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from ardae_rl.plain import rebuild
+from ardae_rl.plain import check_plain, rebuild
 from ardae_rl.sac.build import build_policy
 from ardae_rl.sac.config import SACConfig
 
 FORMAT = "ardae-rl policy 1"
 _SAMPLER_SETTINGS = ("policy", "implicit", "gaussian", "flow")  # of SACConfig, what decides the network
+_AGAIN = "Export the policy again: scripts/evaluate.py CHECKPOINT --export POLICY.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,14 @@ class PolicyDescription:
     action_low: list[float]
     action_high: list[float]
     sac: SACConfig
+
+    def __post_init__(self) -> None:
+        if self.obs_dim < 1:
+            raise ValueError(f"obs_dim must be greater than 0, got {self.obs_dim}")
+        low, high = self.action_low, self.action_high
+        bounded = len(low) == len(high) > 0 and all(-math.inf < a <= b < math.inf for a, b in zip(low, high, strict=True))
+        if not bounded:
+            raise ValueError(f"action_low and action_high must bound every action by finite numbers, low first, got {low} and {high}")
 
 
 class TrainedPolicy(nn.Module):
@@ -68,7 +80,7 @@ def save_policy(policy: TrainedPolicy, path: Path) -> Path:
     facts = {"format": FORMAT, **described, "noise_dim": policy.noise_dim}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in policy.state_dict().items()}, path)
+    path.write_bytes(save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in policy.state_dict().items()}))
     return path.with_suffix(".json")
 
 
@@ -76,14 +88,56 @@ def load_policy(path: Path) -> TrainedPolicy:
     """The policy that :func:`save_policy` wrote to ``path``, on the CPU. Runs no code of the files': there is no pickle in them.
 
     Raises:
-        FileNotFoundError: the weights or their description are not there.
-        ValueError: the description is of another format.
+        OSError: the weights or their description are not there, or cannot be read.
+        ValueError: one of them is damaged, of another format, or they do not belong together.
     """
-    facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    if facts.pop("format", None) != FORMAT:
-        raise ValueError(
-            f"format must be {FORMAT!r} in {path.with_suffix('.json')}; export the policy again with scripts/evaluate.py --export"
-        )
-    policy = TrainedPolicy(rebuild(PolicyDescription, facts))
-    policy.load_state_dict(load_file(path))
+    described = path.with_suffix(".json")
+    description, weights = _description(described), _weights(path)
+    try:
+        policy = TrainedPolicy(description)
+    except (RuntimeError, TypeError, ValueError) as error:  # torch's: numbers beyond its integers, or beyond the memory there is
+        raise ValueError(f"{described} describes a network that cannot be made: {in_a_line(error)}. {_AGAIN}") from error
+    difference = _shape_difference(policy.state_dict(), weights)
+    if difference:
+        raise ValueError(f"{path} is not what {described} describes: {difference}. {_AGAIN}")
+    policy.load_state_dict(weights)
     return policy.eval()
+
+
+def in_a_line(error: Exception) -> str:
+    """What it says, on one line of at most 300 characters, without the last full stop."""
+    return " ".join(str(error).split())[:300].rstrip(".")
+
+
+def _shape_difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
+    """The first name at which two state dicts differ, and how; None if one can be loaded where the other is expected."""
+    for name in [*expected, *(found.keys() - expected.keys())]:
+        shapes = [tuple(tensors[name].shape) if name in tensors else "absent" for tensors in (expected, found)]
+        if shapes[0] != shapes[1]:
+            return f"{name} should be {shapes[0]}, got {shapes[1]}"
+    return None
+
+
+def _description(path: Path) -> PolicyDescription:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing: it says what the weights beside it belong to. {_AGAIN}") from None
+    except ValueError as error:  # JSON's own, and that of the encoding
+        raise ValueError(f"{path} is not JSON: {error}. {_AGAIN}") from error
+    found = facts.get("format") if isinstance(facts, dict) else facts
+    if found != FORMAT:
+        raise ValueError(f"format must be {FORMAT!r} in {path}, got {found!r:.100}. {_AGAIN}")
+    try:
+        check_plain(PolicyDescription, facts)
+        return rebuild(PolicyDescription, facts)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}. {_AGAIN}") from error
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    content = path.read_bytes()
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no whole safetensors file ({len(content)} bytes): {error}. {_AGAIN}") from error

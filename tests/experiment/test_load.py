@@ -208,9 +208,22 @@ def test_the_printed_experiment_reads_back_as_itself(write: Write, tmp_path: Pat
     assert load_experiment(copy) == experiment
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml")))
 def test_every_shipped_experiment_is_valid(name: str) -> None:
     assert load_experiment(CONFIGS / name).name == Path(name).stem
+
+
+def test_shipped_experiments_have_folders_of_their_own() -> None:
+    names = [path.stem for path in CONFIGS.rglob("*.yaml")]
+    assert len(set(names)) == len(names) > 60
+
+
+@pytest.mark.parametrize("name", ["half_cheetah", "ant", "hopper", "walker2d", "humanoid"])
+def test_the_papers_environments_run_on_v4_as_documented(name: str) -> None:
+    env = load_experiment(CONFIGS / f"{name}.yaml").env.replace("-v5", "-v4")  # type: ignore[attr-defined]
+    experiment = load_experiment(CONFIGS / f"{name}.yaml", assignments=[f"env={env}", f"name={name}_v4"])
+    assert experiment.title.startswith(f"{experiment.run} on {env},") and experiment.folder.name == f"{name}_v4"
+    experiment.check(name)
 
 
 def test_a_smoke_run_keeps_every_network_and_reaches_updates_evaluation_and_checkpoint(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Goal entropy of policies whose goals are known, and a figure that shows them."""
 
 import math
+import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from matplotlib.colors import to_rgb
 from torch import Tensor
 
 from ardae_rl.envs.multi_goal import GOAL_RADIUS, GOALS
+from ardae_rl.report import control
 from ardae_rl.report.multi_goal import DENSITY_BINS, ENV, Rollouts, figure, first_actions, read_goals, rollouts
 from ardae_rl.report.records import read_experiment
 from ardae_rl.report.runs import read_runs
@@ -129,5 +132,35 @@ def test_goals_are_those_of_the_latest_policy_of_every_trial_on_multi_goal(tmp_p
     ]
     assert list(figures) == ["SAC"]
     assert [str(problem) for problem in problems] == [
-        f"{folders[0] / 'seed=1'}: its policy cannot be read, there is no checkpoint: left out"
+        f"{folders[0] / 'seed=1'}: its policy cannot be used, there is no checkpoint: left out"
     ]
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_checkpoint_that_cannot_be_used_is_named_and_the_others_are_reported(tmp_path: Path) -> None:
+    folder = write_experiment(tmp_path, "goals", ENV, SAC, {seed: [1, 2] for seed in range(6)})
+    for env in (ENV, "Pendulum-v1"):
+        algorithm = small_config("gaussian", env=env).build_algo()
+        algorithm.save_to_path(str(tmp_path / env.replace("/", "_")))
+        algorithm.stop()
+    checkpoints = [folder / f"seed={seed}" / "checkpoint_000001" for seed in range(6)]
+    for seed, checkpoint in enumerate(checkpoints):
+        shutil.copytree(tmp_path / ("Pendulum-v1" if seed == 4 else ENV.replace("/", "_")), checkpoint)
+    weights, state = Path("learner_group/learner/rl_module/default_policy/module_state.pkl"), "algorithm_state.pkl"
+    whole = pickle.loads((checkpoints[0] / weights).read_bytes())
+    (checkpoints[0] / weights).write_bytes((checkpoints[0] / weights).read_bytes()[:-30])
+    (checkpoints[1] / weights).write_bytes(pickle.dumps({name: np.ones((2, 2), np.float32) for name in whole}))
+    (checkpoints[2] / state).write_bytes(pickle.dumps([1]))
+    (checkpoints[3] / weights).write_bytes(pickle.dumps({name: np.full_like(value, np.nan, np.float32) for name, value in whole.items()}))
+    files, problems = control.write([(folder, read_experiment(folder))], tmp_path / "report")
+    assert [str(problem).partition(": its policy cannot be used, ")[0] for problem in problems] == [
+        str(folder / f"seed={seed}") for seed in range(5)
+    ]
+    for problem, cause in zip(
+        problems,
+        ("cannot be read (UnpicklingError", "cannot be read (RuntimeError", "cannot be read (TypeError", "NaN or infinite", "Pendulum-v1"),
+        strict=True,
+    ):
+        assert cause in str(problem) and str(problem).endswith(": left out")
+    assert tmp_path / "report" / "report.html" in files
+    assert [row.split(",")[:2] for row in (tmp_path / "report" / "goals.csv").read_text().splitlines()[1:]] == [["SAC", "5"]]

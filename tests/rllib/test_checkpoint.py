@@ -68,6 +68,26 @@ def test_a_trials_checkpoint_names_its_environment_and_settings(tmp_path: Path) 
         read_policy(tmp_path)
 
 
+def test_a_checkpoint_that_is_damaged_or_of_another_algorithm_is_refused_in_one_line(tmp_path: Path) -> None:
+    algorithm = small_config("gaussian", env="Pendulum-v1").build_algo()
+    folder = Path(algorithm.save_to_path(tmp_path / "checkpoint"))
+    algorithm.stop()
+    weights, progress = next(folder.glob("**/default_policy/module_state.pkl")), folder / "algorithm_state.pkl"
+    whole, known = weights.read_bytes(), progress.read_bytes()
+    renamed = pickle.dumps({f"actor.{name}": value for name, value in pickle.loads(whole).items()})
+    for path, content, cause in (
+        (weights, whole[:-30], "UnpicklingError: pickle data was truncated"),
+        (weights, b"", "EOFError: Ran out of input"),
+        (weights, renamed, r'RuntimeError: Error\(s\) in loading state_dict for GaussianSampler: Missing key\(s\) in state_dict: "body'),
+        (progress, pickle.dumps({}), f"KeyError: '{PROGRESS}'"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"^{folder} cannot be read \({cause}.*\)\. It is damaged, or another algorithm's"):
+            read_policy(folder)
+        weights.write_bytes(whole), progress.write_bytes(known)
+    assert read_policy(folder).description.env == "Pendulum-v1"
+
+
 def private_names() -> set[str]:
     """Of the attributes that this package's classes of a checkpoint define or mention, but for RLlib's own and Python's ``_abc_impl``."""
     ours = {

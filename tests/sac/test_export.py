@@ -97,9 +97,10 @@ print(load_policy(Path({str(path)!r}))(torch.ones(1, 3)).tolist())
     torch.testing.assert_close(torch.tensor(json.loads(done.stdout)), policy(torch.ones(1, 3)))
 
 
-def test_the_lines_in_the_docs_read_an_implicit_policy_with_torch_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["implicit", "gaussian"])
+def test_the_lines_in_the_docs_read_a_policy_with_torch_alone(kind: str, tmp_path: Path) -> None:
     """Where neither this package nor safetensors can be imported."""
-    policy = policy_of("implicit")
+    policy = policy_of(kind)
     save_policy(policy, tmp_path / "policy.safetensors")
     lines = (ROOT / "docs/using-a-policy.md").read_text().split("```python\n")[1].split("```")[0]
     script = f"""

@@ -97,7 +97,7 @@ def test_the_documented_table_of_what_cannot_be_satisfied() -> None:
 def test_no_experiment_with_few_actions_is_clamped_but_the_quickstart() -> None:
     """Which says so; every environment of the paper has at least three actions, and clamping as in its Table 7."""
     clamped = set()
-    for path in (ROOT / "tune_configs").glob("*.yaml"):
+    for path in (ROOT / "tune_configs").rglob("*.yaml"):
         experiment = load_experiment(path)
         if isinstance(experiment, ControlExperiment) and experiment.config.sac.jacobian_clamping is not None:
             clamped.add(experiment.env)
