@@ -81,6 +81,27 @@ def vae(json: JsonFile = None, repeats: Repeats = 3) -> None:
 
 
 @app.command()
+def settings(
+    json: JsonFile = None,
+    configs: Annotated[Path, typer.Option(help="The folder of the study's files.", file_okay=False, exists=True)] = Path("tune_configs"),
+    device: Annotated[str, typer.Option(help="cpu, or cuda on a machine with a GPU.")] = "cpu",
+    updates: Annotated[int, typer.Option(min=1, help="Updates to time, after three that are not.")] = 5,
+    compiled: Annotated[bool, typer.Option("--compile", help="Run the score's loss through torch.compile.")] = False,
+) -> None:
+    """Seconds per full-size update for each of the paper's six environments, and the days that its 3 million would take."""
+    import torch
+
+    from ardae_rl.bench import settings
+
+    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise typer.BadParameter(f"must be cpu, or cuda where torch finds a GPU, got {device!r}", param_hint="--device")
+    rows = settings.run(
+        configs, names=settings.NAMES, updates=updates, device=device, compiled=compiled, seed=0, threads=1 if device != "cpu" else CORES
+    )
+    _finish(f"SAC-AR-DAE at the paper's settings on {device}", rows, json, seeds=[0], threads=[CORES])
+
+
+@app.command()
 def soak(
     folder: Annotated[Path, typer.Argument(help="Where the run, soak.csv and soak.png go; a new folder.", file_okay=False)],
     minutes: Annotated[float, typer.Option(min=0.5, help="How long to train.")] = 60.0,

@@ -73,7 +73,7 @@ def _rows(timings: dict[str, list[Timing]]) -> list[Row]:
 def time_naive(*, flush_denormal: bool, seed: int, threads: int, updates: int) -> Timing:
     prepare(seed, threads, flush_denormal=flush_denormal)
     naive = NaiveUpdate(NaiveConfig())
-    batch = synthetic_batch()
+    batch = synthetic_batch(BATCH, OBS_DIM, ACTION_DIM)
     columns = {
         "obs": batch.obs,
         "actions": batch.actions,
@@ -86,26 +86,26 @@ def time_naive(*, flush_denormal: bool, seed: int, threads: int, updates: int) -
 
 def time_ours(*, compiled: bool, autocast: bool, seed: int, threads: int, updates: int, score: ScoreConfig = SCORE) -> Timing:
     prepare_ours(seed, threads)
-    sac = build_sac(SACConfig(policy="implicit", score=score, compile=compiled, autocast=autocast), seed)
-    batch = synthetic_batch()
+    config = SACConfig(policy="implicit", score=score, compile=compiled, autocast=autocast)
+    sac, batch = build_sac(config, OBS_DIM, ACTION_DIM, seed=seed), synthetic_batch(BATCH, OBS_DIM, ACTION_DIM)
     seconds = median_seconds(lambda: sac.update(batch), warmup=4, updates=updates)
     return Timing(seconds=seconds, score_difference=_score_difference(sac, batch.obs) if autocast else None)
 
 
-def build_sac(config: SACConfig, seed: int) -> SAC:
-    policy, networks = build_policy(OBS_DIM, ACTION_DIM, config), LearnerNetworks(OBS_DIM, ACTION_DIM, config)
-    normal = ShardedNormal(torch.Generator().manual_seed(seed))
+def build_sac(config: SACConfig, obs_dim: int, action_dim: int, *, seed: int, device: str = "cpu") -> SAC:
+    policy, networks = build_policy(obs_dim, action_dim, config).to(device), LearnerNetworks(obs_dim, action_dim, config).to(device)
+    normal = ShardedNormal(torch.Generator(device).manual_seed(seed))
     return SAC(policy, networks, build_optimisers(policy, networks, config), config, normal=normal)
 
 
-def synthetic_batch() -> Transitions:
-    """Transitions of HalfCheetah's shapes; their values do not change the cost."""
+def synthetic_batch(size: int, obs_dim: int, action_dim: int, *, device: str = "cpu") -> Transitions:
+    """Transitions of these shapes; their values do not change the cost."""
     return Transitions(
-        obs=torch.randn(BATCH, OBS_DIM),
-        actions=torch.rand(BATCH, ACTION_DIM) * 2 - 1,
-        rewards=torch.randn(BATCH),
-        next_obs=torch.randn(BATCH, OBS_DIM),
-        terminateds=torch.zeros(BATCH),
+        obs=torch.randn(size, obs_dim, device=device),
+        actions=torch.rand(size, action_dim, device=device) * 2 - 1,
+        rewards=torch.randn(size, device=device),
+        next_obs=torch.randn(size, obs_dim, device=device),
+        terminateds=torch.zeros(size, device=device),
     )
 
 
