@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import torch
@@ -45,7 +46,8 @@ def time_settings(file: Path, *, updates: int, device: str, compiled: bool, seed
     experiment = load_experiment(file)
     if not isinstance(experiment, ControlExperiment):
         raise TypeError(f"{file} is no experiment in continuous control.")
-    env = gym.make(experiment.env, **experiment.config.env_config)
+    options: dict[str, Any] = experiment.config.env_config
+    env = gym.make(experiment.env, **options)
     assert env.observation_space.shape and env.action_space.shape
     shapes = env.observation_space.shape[0], env.action_space.shape[0]
     sac = build_sac(replace(experiment.config.sac, compile=compiled), *shapes, seed=seed, device=device)

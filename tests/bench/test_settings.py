@@ -44,7 +44,7 @@ def test_seconds_and_days_of_each_file(configs: Path) -> None:
 
 def test_every_setting_of_the_paper_is_in_the_folder() -> None:
     folder = Path(__file__).parents[2] / "tune_configs"
-    envs = {load_experiment(folder / f"{name}.yaml").env for name in settings.NAMES}  # type: ignore[union-attr]
+    envs = {load_experiment(folder / f"{name}.yaml").env for name in settings.NAMES}  # type: ignore[attr-defined]
     assert len(envs) == 6
 
 
