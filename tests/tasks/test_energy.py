@@ -169,6 +169,13 @@ def test_samplers_without_a_density_learn_a_potential(method: str) -> None:
     assert dead["energy_distance"] > 1
 
 
+def test_the_loss_in_bfloat16_is_the_same_to_its_rounding() -> None:
+    rounded = trained(settings(score=dataclasses.replace(SMALL_SCORE, autocast=True)), 0)
+    losses = [task.method.fit(task._normal)["score_loss"] for task in (trained(settings(), 0), rounded)]
+    assert losses[1] != losses[0] and losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert {parameter.dtype for parameter in rounded.method.networks.parameters()} == {torch.float32}
+
+
 def test_fitting_the_score_leaves_the_sampler_alone_and_the_other_way_round() -> None:
     task = EnergyTask(settings(), seed=0)
     before = copy.deepcopy(task.method.networks.state_dict())
