@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import ardae_rl.envs
-from ardae_rl.sac.export import TrainedPolicy, in_a_line
+from ardae_rl.sac.export import PolicyDescription, TrainedPolicy, in_a_line
 
 FILM_SUFFIXES = (".mp4", ".gif")
 GIF_MAX_FPS = 25  # players slow faster ones down
@@ -46,10 +46,8 @@ def evaluate(
         ValueError: the environment cannot be made here, or is not one that the policy can act in.
         RenderingError: a film was asked for and the environment cannot be drawn here.
     """
-    env = _made(policy)
-    if film:
-        env.close()
-        env = _drawable(policy)
+    env = _drawable(policy) if film else _made(policy)
+    _check_shapes(policy.description, env)
     limit = _limit(env, max_episode_steps)
     returns: dict[int, list[float]] = {}
     for seed in seeds:
@@ -111,22 +109,27 @@ def choose_renderer() -> None:
 
 
 def _made(policy: TrainedPolicy) -> gym.Env:
-    """The environment, after a look at its shapes: another version of it, installed since, may have others."""
-    trained = policy.description
     try:
-        env = gym.make(trained.env, **trained.env_config)
+        return gym.make(policy.description.env, **policy.description.env_config)
     except Exception as error:  # not registered, not installed, no such argument: each fails in its own way
-        raise ValueError(
-            f"{trained.env} with env_config {trained.env_config} cannot be made here ({type(error).__name__}: {in_a_line(error)}). "
-            "Install the package that has it; one that Gymnasium does not import itself stands before the id, package:Name-v0"
-        ) from error
+        raise ValueError(_cannot_be_made(policy.description, error)) from error
+
+
+def _cannot_be_made(trained: PolicyDescription, error: Exception) -> str:
+    return (
+        f"{trained.env} with env_config {trained.env_config} cannot be made here ({type(error).__name__}: {in_a_line(error)}). Install the "
+        "package that has it; one that Gymnasium does not import itself stands before the id, package:Name-v0"
+    )
+
+
+def _check_shapes(trained: PolicyDescription, env: gym.Env) -> None:
+    """Another version of the environment, installed since, may have others: raises ValueError."""
     shapes, expected = (env.observation_space.shape, env.action_space.shape), ((trained.obs_dim,), (len(trained.action_low),))
     if shapes != expected:
         raise ValueError(
             f"{trained.env} is not what the policy was trained on: observations and actions should have the shapes {expected[0]} and "
             f"{expected[1]}, got {shapes[0]} and {shapes[1]}. Install the version of the environment that it was trained on"
         )
-    return env
 
 
 def _drawable(policy: TrainedPolicy) -> gym.Env:
@@ -136,6 +139,8 @@ def _drawable(policy: TrainedPolicy) -> gym.Env:
         env = gym.make(name, render_mode="rgb_array", **policy.description.env_config)
         env.reset(seed=0)
         env.render()
+    except gym.error.UnregisteredEnv as error:
+        raise ValueError(_cannot_be_made(policy.description, error)) from error
     except Exception as error:  # missing libraries, drivers and render modes each fail in their own way
         backend = os.environ.get("MUJOCO_GL", "not set")
         raise RenderingError(

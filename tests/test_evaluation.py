@@ -132,6 +132,12 @@ def test_what_cannot_be_drawn_is_said_before_anything_runs(tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
+def test_an_environment_that_is_not_there_is_no_matter_of_drawing(tmp_path: Path) -> None:
+    policy = policy_of(SACConfig(policy="gaussian", gaussian=GaussianPolicyConfig(width=4)), "Pendulun-v1")
+    with pytest.raises(ValueError, match=r"Pendulun-v1 with env_config \{\} cannot be made here \(NameNotFound"):
+        evaluate(policy, episodes=1, film=tmp_path / "film.mp4")
+
+
 def run(*arguments: object) -> Any:
     app = typer.Typer()
     app.command()(cli.evaluate)
