@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ardae_rl.disk import append_whole, replace_file
+from ardae_rl.experiment.access import make_token
 from ardae_rl.experiment.display import Display, Row
 from ardae_rl.experiment.events import cause_of, restarts
 from ardae_rl.experiment.plan import (
@@ -76,6 +77,8 @@ def cluster(address: str | None) -> Iterator[str | None]:
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # until there is a file to log to; what goes wrong is raised as well
     joined = cluster_address(address)
+    if not joined:
+        make_token()
     try:
         _knock(joined)
         context = ray.init(address=joined or "local", configure_logging=False, log_to_driver=False)
