@@ -125,7 +125,7 @@ class WholeCheckpoints(tune.Trainable):
         raise errors[0]
 
     def _load_patiently(self, folder: Path) -> None:
-        """An OSError may be of a storage path that went away meanwhile: only one that comes again once that is there is the checkpoint's."""
+        """An OSError may be of a storage path that went away meanwhile: the checkpoint's is one that comes again once that is there."""
         try:
             return self.load_from(folder)
         except OSError:

@@ -23,7 +23,8 @@ def patiently(work: Callable[[], T], *, what: str = "writing", waits_s: Sequence
 
     Not after TimeoutError, which Python counts among them, but which is an actor's that does not answer.
 
-    It warns of the first failure, the second, the fourth, the eighth, ... ("writing failed"). ``work`` must undo what it did before it fails.
+    It warns of the first failure, the second, the fourth, the eighth, ...; ``what`` failed, it says. ``work`` must undo what it did before
+    it fails.
     """
     for failures, wait_s in enumerate(WAITS_S if waits_s is None else waits_s, 1):
         try:
