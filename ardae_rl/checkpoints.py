@@ -80,8 +80,11 @@ class WholeCheckpoints(tune.Trainable):
     def restore(self, checkpoint_path: Any) -> Any:
         """Tune's. A killed driver may have known only of checkpoints that have given way to later ones since: then from the last of those.
 
-        Tune writes down what it knows every ten seconds at most, and less often the more trials there are.
+        Tune writes down what it knows every ten seconds at most, and less often the more trials there are. Waits while the storage path is
+        away: what is missing then is not gone.
         """
+        if self.stores_locally():
+            patiently(self._check_storage, what="reading")
         gone = isinstance(checkpoint_path, _TrainingResult) and self.stores_locally() and not Path(checkpoint_path.checkpoint.path).exists()
         if not (gone and self.take_over()):
             return super().restore(checkpoint_path)
@@ -114,16 +117,29 @@ class WholeCheckpoints(tune.Trainable):
         errors: list[Exception] = []
         for folder in reversed(own):
             try:
-                return self.load_from(folder)
+                return self._load_patiently(folder)
             except Exception as error:  # of pickle, torch, safetensors, RLlib: damage has many names
                 errors.append(error)
                 cause = str(error).strip().partition("\n")[0]
                 logger.warning("%s cannot be read (%s): going back to the checkpoint before it", folder, cause or type(error).__name__)
         raise errors[0]
 
+    def _load_patiently(self, folder: Path) -> None:
+        """An OSError may be of a storage path that went away meanwhile: the checkpoint's is one that comes again once that is there."""
+        try:
+            return self.load_from(folder)
+        except OSError:
+            patiently(self._check_storage, what="reading")
+        self.load_from(folder)
+
     def _own_checkpoints(self) -> list[Path]:
-        """The earliest first."""
-        return sorted(Path(self._storage.trial_fs_path).resolve().glob("checkpoint_[0-9]*")) if self.stores_locally() else []
+        """The earliest first. Waits while the storage path is away."""
+        return patiently(self._listed, what="reading") if self.stores_locally() else []
+
+    def _listed(self) -> list[Path]:
+        self._check_storage()
+        folder = Path(self._storage.trial_fs_path).resolve()
+        return sorted(path for path in folder.iterdir() if path.match("checkpoint_[0-9]*"))  # glob would find nothing where it cannot look
 
     def _remove_unnoted(self) -> None:
         """Tune removes old checkpoints, but only those it knows."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from ardae_rl.experiment.display import console_of
 from ardae_rl.experiment.load import load_experiment
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.schema import CONTROL_RUN, Experiment, to_yaml
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from ardae_rl.sac.export import TrainedPolicy
 
 INVALID = 2
-PLAIN_WIDTH = 140
 
 
 def tune(
@@ -123,7 +123,7 @@ def _sweep(
     from ardae_rl.experiment import sweep
 
     sweep.check(experiments, resume=resume)
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console = console_of(sys.stdout)
     if dry_run:
         for experiment in experiments.values():
             _print_plan(experiment, address, console)
@@ -143,7 +143,7 @@ def _tune(experiment: Experiment, config: Path, *, dry_run: bool, resume: bool, 
 
     experiment.check(str(config))
     check_folder(experiment, resume=resume, source=str(config))
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console = console_of(sys.stdout)
     if dry_run:
         _print_plan(experiment, address, console)
         return 0

@@ -18,23 +18,24 @@ T = TypeVar("T")
 WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, *[60.0] * 720)  # half a day in all: waiting costs nothing, and failing costs the trial
 
 
-def patiently(write: Callable[[], T], *, waits_s: Sequence[float] | None = None) -> T:
-    """What ``write`` returns, called again after each wait (WAITS_S) while the disk fails it with OSError; the last error is raised.
+def patiently(work: Callable[[], T], *, what: str = "writing", waits_s: Sequence[float] | None = None) -> T:
+    """What ``work`` returns, called again after each wait (WAITS_S) while the disk fails it with OSError; the last error is raised.
 
     Not after TimeoutError, which Python counts among them, but which is an actor's that does not answer.
 
-    It warns of the first failure, the second, the fourth, the eighth, ... ``write`` must undo what it did before it fails.
+    It warns of the first failure, the second, the fourth, the eighth, ...; ``what`` failed, it says. ``work`` must undo what it did before
+    it fails.
     """
     for failures, wait_s in enumerate(WAITS_S if waits_s is None else waits_s, 1):
         try:
-            return write()
+            return work()
         except TimeoutError:
             raise
         except OSError as error:
             if failures.bit_count() == 1:
-                logger.warning("writing failed (%s): trying again until there is room", error)
+                logger.warning("%s failed (%s): trying again", what, error)
             time.sleep(wait_s)
-    return write()
+    return work()
 
 
 def write_whole(folder: Path, fill: Callable[[Path], object]) -> None:

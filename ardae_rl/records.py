@@ -2,6 +2,8 @@
 
 import csv
 import io
+import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,11 @@ class RecordFile:
 
         Raises ValueError for a value that has no column; OSError, the file being what it was, if the disk stays full.
         """
-        if not rows:
-            return
-        new = not self.path.exists() or self.path.stat().st_size == 0
+        if rows:
+            patiently(lambda: self._append(rows))
+
+    def _append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        new = self._is_empty()
         self.columns = self.columns or (tuple(rows[0]) if new else self._header())
         self._check(rows)
         text = io.StringIO(newline="")
@@ -33,16 +37,38 @@ class RecordFile:
         if new:
             writer.writeheader()
         writer.writerows(rows)
-        patiently(lambda: append_whole(self.path, text.getvalue().encode()))
+        append_whole(self.path, text.getvalue().encode())
 
     def cut_after(self, steps: int) -> None:
-        """Drop rows of later steps, and one that a crash left half written; the file is replaced whole or not at all."""
-        if not self.path.exists():
+        """Drop rows of later steps, and what is no row, as a crash leaves it; the file is replaced whole or not at all.
+
+        Waits while the disk is full or away; raises OSError, the file being what it was, if it stays so.
+        """
+        patiently(lambda: self._cut_after(steps))
+
+    def _cut_after(self, steps: int) -> None:
+        if self._is_empty():
             return
         whole_lines = self.path.read_bytes().rpartition(b"\n")
-        reader = csv.DictReader(io.StringIO((whole_lines[0] + whole_lines[1]).decode(), newline=""))
-        kept = [row for row in reader if int(row[self._steps] or 0) <= steps]
-        patiently(lambda: self._replace(kept, self.columns or reader.fieldnames or ()))
+        text = (whole_lines[0] + whole_lines[1]).decode(errors="replace").replace("\0", "")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        kept = [row for row in reader if self._count(row) <= steps]
+        self._replace(kept, self.columns or reader.fieldnames or ())
+
+    def _count(self, row: Mapping[str, Any]) -> float:
+        """The training steps of a row; infinite if it is none."""
+        try:
+            return int(row[self._steps])
+        except (TypeError, ValueError):
+            return math.inf
+
+    def _is_empty(self) -> bool:
+        """Whether the file has yet to begin. Raises OSError while its folder is away: then nobody knows."""
+        os.stat(self.path.parent)
+        try:
+            return os.stat(self.path).st_size == 0
+        except FileNotFoundError:
+            return True
 
     def _replace(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
         text = io.StringIO(newline="")

@@ -1,10 +1,15 @@
-"""CSV records: columns, going on with a file that is there, cutting back."""
+"""CSV records: columns, going on with a file that is there, cutting back, a storage path that is away meanwhile."""
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from ardae_rl.records import RecordFile
+
+AWAY_S = 0.3
 
 
 @pytest.fixture
@@ -44,3 +49,58 @@ def test_an_empty_file_left_by_a_crash_is_begun_anew(path: Path) -> None:
     file.cut_after(3)
     file.append([{"steps": 1}])
     assert path.read_text().splitlines() == ["steps", "1"]
+
+
+def take(folder: Path) -> Path:
+    """As if it were not mounted."""
+    return folder.rename(folder.with_name("elsewhere"))
+
+
+def spoil(folder: Path) -> Path:
+    """The kernel refuses to look at it, as at a file handle of NFS that is stale: with an error other than that there is nothing."""
+    elsewhere = take(folder)
+    folder.symlink_to("x" * 300)
+    return elsewhere
+
+
+@contextmanager
+def away(folder: Path, leave: Callable[[Path], Path]) -> Iterator[None]:
+    """Gone now, and back after AWAY_S whatever happens here."""
+    elsewhere = leave(folder)
+
+    def come_back() -> None:
+        folder.unlink(missing_ok=True)
+        elsewhere.rename(folder)
+
+    back = threading.Timer(AWAY_S, come_back)
+    back.start()
+    try:
+        yield
+    finally:
+        back.join()
+
+
+@pytest.mark.parametrize("leave", [take, spoil])
+@pytest.mark.parametrize("columns", [(), ("steps", "loss")])
+def test_a_storage_path_that_is_away_is_waited_for_and_the_file_has_one_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave: Callable[[Path], Path], columns: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("ardae_rl.disk.WAITS_S", [0.05] * 200)
+    folder = tmp_path / "trial"
+    folder.mkdir()
+    RecordFile(folder / "records.csv", columns, steps="steps").append([{"steps": 1, "loss": 0.5}])
+    file = RecordFile(folder / "records.csv", columns, steps="steps")
+    with away(folder, leave):
+        file.append([{"steps": 2, "loss": 0.25}])
+        assert folder.is_dir()
+    assert file.path.read_text().splitlines() == ["steps,loss", "1,0.5", "2,0.25"]
+    with away(folder, leave):
+        file.cut_after(1)
+        assert folder.is_dir()
+    assert file.path.read_text().splitlines() == ["steps,loss", "1,0.5"]
+
+
+def test_cutting_drops_what_is_no_row(path: Path) -> None:
+    path.write_text("steps,loss\n1,0.5\nsteps,loss\n2,0.25\n\0\0,\n3,0.125\n")
+    RecordFile(path, steps="steps").cut_after(2)
+    assert path.read_text().splitlines() == ["steps,loss", "1,0.5", "2,0.25"]

@@ -4,7 +4,9 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -13,6 +15,7 @@ from rich.table import Table
 from ardae_rl.experiment.schema import Reporting
 
 REFRESH_PERIOD_S = 0.5
+PLAIN_WIDTH = 140
 _STATUS = {"TERMINATED": "finished", "ERROR": "failed"}
 _FURNITURE_LINES = 8  # of a table: borders, header and caption
 
@@ -43,6 +46,32 @@ class Row:
     @property
     def eta(self) -> str:
         return duration(self.remaining_steps / self.steps_per_s) if self.steps_per_s and self.status == "RUNNING" else ""
+
+
+def console_of(stream: TextIO) -> Console:
+    """A console on a stream, such as ``sys.stdout``: as wide as a terminal, or wide enough for a log file.
+
+    What finds no room is lost: where it goes to a file on the same disk as the results, a full disk ends no run that waits for room.
+    """
+    return Console(file=_Lossy(stream), width=None if stream.isatty() else PLAIN_WIDTH)  # type: ignore[arg-type]
+
+
+class _Lossy:
+    """A stream of text, without OSError."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class Display:

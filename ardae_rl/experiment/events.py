@@ -7,6 +7,7 @@ import datetime
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from ardae_rl.disk import append_whole
 
@@ -33,18 +34,22 @@ class EventLog:
 
 def restarts(folder: Path) -> Counter[str]:
     """How often each trial in ``folder`` was started again after a crash."""
+    return Counter(event["trial"] for event in read_events(folder) if event["event"] == CRASHED)
+
+
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """What happened to the trials in ``folder``, the earliest first, without lines that a kill left half written."""
     path = folder / EVENTS
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return Counter(event["trial"] for event in map(_parsed, lines) if event.get("event") == CRASHED)
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    return [event for line in lines if (event := _parsed(line)) is not None]
 
 
-def _parsed(line: str) -> dict[str, str]:
-    """Empty for a line that a kill left half written."""
+def _parsed(line: str) -> dict[str, Any] | None:
     try:
-        event: dict[str, str] = json.loads(line)
+        event = json.loads(line)
     except ValueError:
-        return {}
-    return event
+        return None
+    return event if isinstance(event, dict) and event.keys() >= {"time", "trial", "event", "steps", "cause"} else None
 
 
 def cause_of(error: str) -> str:

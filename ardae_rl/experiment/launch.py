@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ardae_rl.disk import append_whole, replace_file
+from ardae_rl.experiment.access import make_token
 from ardae_rl.experiment.display import Display, Row
 from ardae_rl.experiment.events import cause_of, restarts
 from ardae_rl.experiment.plan import (
@@ -76,6 +77,8 @@ def cluster(address: str | None) -> Iterator[str | None]:
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # until there is a file to log to; what goes wrong is raised as well
     joined = cluster_address(address)
+    if not joined:
+        make_token()
     try:
         _knock(joined)
         context = ray.init(address=joined or "local", configure_logging=False, log_to_driver=False)
@@ -214,13 +217,11 @@ def _train(experiment: Experiment, resume: bool, command: str, console: Console)
             logging.getLogger("ray").exception("the run ended early")
             display.note(_ended_early(experiment, error, command))
             return 1
-    assignments = {trial_name(assignment): assignment for assignment in trial_assignments(experiment)}
-    trials = [_summarise(result, experiment, assignments[Path(result.path).name], interrupted=bool(received)) for result in results]
-    _close(experiment, trials, console)
+    _close(results, experiment, console, interrupted=bool(received))
     if received:
         say(console, "Stopped", f"continue with\n  {command}")
         return 128 + received[0]
-    return int(any(trial.failure for trial in trials))
+    return int(any(result.error for result in results))
 
 
 def _ended_early(experiment: Experiment, error: Exception, command: str) -> str:
@@ -319,7 +320,14 @@ def _summarise(result: Any, experiment: Experiment, assignment: Mapping[str, Any
     )
 
 
-def _close(experiment: Experiment, trials: list[TrialSummary], console: Console) -> None:
+def _close(results: Iterable[Any], experiment: Experiment, console: Console, *, interrupted: bool) -> None:
+    """The closing table; a line in its place while the disk cannot read what it is made of: the run is over, whatever it shows."""
+    assignments = {trial_name(assignment): assignment for assignment in trial_assignments(experiment)}
+    try:
+        trials = [_summarise(result, experiment, assignments[Path(result.path).name], interrupted=interrupted) for result in results]
+    except (OSError, ValueError) as error:
+        say(console, "Note", f"no closing table, {experiment.folder} cannot be read: {error}")
+        return
     console.print(closing_table(trials, experiment.reporting))
     say(console, "Curves", f"{experiment.folder}/*/{CURVE_FILE}")
     say(console, "Checkpoints", f"{experiment.folder}/*/checkpoint_*")

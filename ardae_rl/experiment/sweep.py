@@ -53,7 +53,7 @@ class Population:
 
 
 def populations(experiment: Experiment) -> list[Population]:
-    """One per grid point, from the records its trials have written by now."""
+    """One per grid point, from the records its trials have written by now. Raises OSError while the disk cannot read them."""
     groups: dict[str, list[list[Evaluation]]] = {}
     for assignment in trial_assignments(experiment):
         point = trial_name({path: value for path, value in assignment.items() if path != "seed"})
@@ -96,7 +96,10 @@ class Driver:
         return self.experiment.folder / OUTPUT
 
     def start(self, address: str) -> None:
-        """In a session of its own: signals reach it through the sweep alone, once each; and should the sweep be killed, it stops, too."""
+        """In a session of its own: signals reach it through the sweep alone, once each; and should the sweep be killed, it stops, too.
+
+        Raises OSError, nothing having started, while the disk does not take its output.
+        """
         self.experiment.folder.mkdir(parents=True, exist_ok=True)
         with self.output.open("ab") as file:
             command = [*self.command, "--address", address]
@@ -162,7 +165,10 @@ def _drive(drivers: Sequence[Driver], address: str, at_once: int, received: Sequ
             alive = sum(driver.status == "running" for driver in drivers)
             waiting = [] if received else [driver for driver in drivers if driver.process is None]
             for driver in waiting[: at_once - alive]:
-                driver.start(address)
+                try:
+                    driver.start(address)
+                except OSError as error:
+                    show.trouble(driver, f"cannot be started ({error})")
             show(drivers)
             if not alive and not waiting:
                 return
@@ -198,6 +204,7 @@ class _Show:
         self._console = console
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._shown: dict[str, str] = {}
+        self._troubles: set[str] = set()
 
     def __enter__(self) -> "_Show":
         if self._live:
@@ -209,7 +216,7 @@ class _Show:
             self._live.stop()
 
     def __call__(self, drivers: Sequence[Driver]) -> None:
-        rows = [(driver, population) for driver in drivers for population in populations(driver.experiment)]
+        rows = [(driver, population) for driver in drivers for population in self._populations(driver)]
         if self._live:
             self._live.update(_table(rows), refresh=True)
             return
@@ -218,6 +225,20 @@ class _Show:
             if self._shown.get(population.name) != line:
                 self._shown[population.name] = line
                 self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+    def trouble(self, driver: Driver, what: str) -> None:
+        """A line, once, about a disk that fails ``driver``."""
+        line = f"{driver.experiment.name}: {what}: trying again"
+        if line not in self._troubles:
+            self._troubles.add(line)
+            self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+    def _populations(self, driver: Driver) -> list[Population]:
+        try:
+            return populations(driver.experiment)
+        except OSError as error:
+            self.trouble(driver, f"its records cannot be read ({error})")
+            return []
 
 
 def _table(rows: Sequence[tuple[Driver, Population]]) -> Table:

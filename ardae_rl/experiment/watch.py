@@ -18,12 +18,14 @@ from ray.tune.result import SHOULD_CHECKPOINT
 
 from ardae_rl.experiment.display import Display, Row
 from ardae_rl.experiment.events import CRASHED, FAILED, WARNING, EventLog, cause_of
+from ardae_rl.experiment.launch import cluster_nodes, obstacle
 from ardae_rl.experiment.plan import total_steps
 from ardae_rl.experiment.schema import Experiment
 from ardae_rl.notes import collect_notes
 
 STOP_TIMEOUT_S = 180.0
 NOTES_PERIOD_S = 2.0
+IDLE_S = 60.0
 
 
 class Watcher(Callback):
@@ -42,6 +44,7 @@ class Watcher(Callback):
         self._experiment, self._display, self._reporting = experiment, display, experiment.reporting
         self._total_steps = total_steps(experiment)
         self._events = EventLog(experiment.folder)
+        self._idle_since, self._has_told = time.monotonic(), False
 
     def request_stop(self) -> None:
         """Have every running trial write a checkpoint, then end Tune's loop; trials stay resumable."""
@@ -79,6 +82,7 @@ class Watcher(Callback):
             self._display.expect(self._row(trial, trial.last_result) for trial in trials if self._reporting.steps in trial.last_result)
         self._display.refresh((str(trial), trial.status) for trial in trials)
         self._pass_notes_on({str(trial): trial.last_result.get(self._reporting.steps, 0) for trial in trials})
+        self._tell_what_is_missing(trials)
         if self._stop_requested:
             self._stop_when_saved({trial.trial_id for trial in trials if trial.status == Trial.RUNNING})
 
@@ -89,6 +93,22 @@ class Watcher(Callback):
             for trial, text in collect_notes(self._experiment.folder):
                 self._display.note(f"{trial}: {text}")
                 self._events.add(trial, WARNING, steps=steps.get(trial, 0), cause=text)
+
+    def _tell_what_is_missing(self, trials: list[Trial]) -> None:
+        """Once for each time that nothing runs for IDLE_S, and on the machines there are nothing can: those that could were lost."""
+        now = time.monotonic()
+        if any(trial.status == Trial.RUNNING for trial in trials):
+            self._idle_since, self._has_told = now, False
+        waiting = [trial for trial in trials if trial.status == Trial.PENDING]
+        if not waiting or self._has_told or now - self._idle_since < IDLE_S:
+            return
+        self._idle_since = now
+        reason = obstacle(self._experiment, cluster_nodes())
+        if reason:
+            self._has_told = True
+            text = f"nothing has run for {IDLE_S:g} s, and a trial cannot start: {reason}"
+            self._display.note(f"{waiting[0]}: {text}")
+            self._events.add(str(waiting[0]), WARNING, steps=waiting[0].last_result.get(self._reporting.steps, 0), cause=text)
 
     def _is_due(self, trial: Trial, result: dict[str, Any]) -> bool:
         every = self._experiment.checkpoint_every

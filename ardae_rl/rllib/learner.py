@@ -19,6 +19,7 @@ from torch import Tensor
 from ardae_rl.process import prepare_training_process
 from ardae_rl.rllib.module import SACARDAERLModule
 from ardae_rl.sac import SAC, ShardedNormal, Transitions, build_optimisers
+from ardae_rl.sac.update import SKIPPED
 
 logger = logging.getLogger(__name__)
 _NOISE_STATE = "noise_generator_state"
@@ -59,13 +60,13 @@ class SACARDAETorchLearner(TorchLearner):
                 torch.distributed.broadcast(tensor, src=0)
 
     def _update(self, batch: dict[str, Any]) -> tuple[dict, dict[str, Tensor], dict]:
-        """Run one SAC update per mini-batch in ``batch``, K of them one after the other, and log the mean of their metrics."""
+        """Run one SAC update per mini-batch in ``batch``, K of them one after the other, and log what comes of their metrics."""
         data = batch[DEFAULT_MODULE_ID]
         rows = self.config.train_batch_size_per_learner
         metrics = [self.sac.update(_slice(data, i, rows)) for i in range(len(data[Columns.REWARDS]) // rows)]
-        means = _mean_over_updates(metrics)
-        self.metrics.log_dict(means, key=DEFAULT_MODULE_ID, window=1)
-        return {}, {DEFAULT_MODULE_ID: torch.tensor(means["critic_loss"])}, {}
+        logged = _over_updates(metrics)
+        self.metrics.log_dict(logged, key=DEFAULT_MODULE_ID, window=1)
+        return {}, {DEFAULT_MODULE_ID: torch.tensor(logged["critic_loss"])}, {}
 
     def compute_loss_for_module(self, *, module_id: str, config: AlgorithmConfig, batch: dict, fwd_out: dict) -> Tensor:
         raise RuntimeError("SACARDAE has several losses, each with its own optimiser; they are computed in ardae_rl.sac.SAC.update().")
@@ -105,9 +106,10 @@ def _slice(data: dict[str, Tensor], index: int, rows: int) -> Transitions:
     )
 
 
-def _mean_over_updates(metrics: Sequence[dict[str, Tensor]]) -> dict[str, float]:
-    """One transfer from the device for all metrics of all updates."""
+def _over_updates(metrics: Sequence[dict[str, Tensor]]) -> dict[str, float]:
+    """The mean of each metric; of steps skipped, a count that runs on, the last. One transfer from the device for all of them."""
     names = list(metrics[-1])
     device = metrics[-1][names[0]].device
     table = torch.stack([torch.stack([m[name].to(device, torch.float32) for name in names]) for m in metrics])
-    return dict(zip(names, table.mean(0).tolist(), strict=True))
+    last, means = (dict(zip(names, row, strict=True)) for row in torch.stack([table[-1], table.mean(0)]).tolist())
+    return means | {SKIPPED: last[SKIPPED]}

@@ -16,6 +16,7 @@ from ardae_rl.samplers import ImplicitSampler, clamping_loss, clamping_weight, j
 from ardae_rl.score.estimator import Normal
 
 Metrics = dict[str, Tensor]
+SKIPPED = "non_finite_skipped"  # optimiser steps in all
 METRIC_NAMES = frozenset(
     (
         "score_loss",
@@ -27,7 +28,7 @@ METRIC_NAMES = frozenset(
         "entropy",
         "alpha",
         "calibration",
-        "non_finite_skipped",
+        SKIPPED,
     )
 ) | {"log_z_std", "log_z_error", "importance_ess", "clamping_loss", "clamping_weight", "jacobian_stretch"}
 
@@ -187,7 +188,7 @@ class SAC:
         finite = bool(loss_plus_norm.isfinite())
         self.non_finite_in_a_row[name] = 0 if finite else self.non_finite_in_a_row.get(name, 0) + 1
         self.non_finite_total += not finite
-        metrics["non_finite_skipped"] = torch.tensor(float(self.non_finite_total))
+        metrics[SKIPPED] = torch.tensor(float(self.non_finite_total))
         if finite:
             self.last_finite_update[name] = self._update_number
         elif self.non_finite_in_a_row[name] >= self.config.max_non_finite:

@@ -1,12 +1,14 @@
 """What a run shows: one line per report in a log file, a table on a terminal."""
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from ardae_rl.experiment.control import RETURNS
-from ardae_rl.experiment.display import Display, Row, duration
+from ardae_rl.experiment.display import Display, Row, console_of, duration
+from tests.test_disk import room_for
 
 
 def row(name: str, steps: int, *, status: str = "PENDING", steps_per_s: float = 0.0, **watched: float) -> Row:
@@ -59,6 +61,27 @@ def test_of_more_trials_than_fit_on_the_screen_the_running_ones_are_shown(monkey
     shown = [line.split()[1] for line in drawn.splitlines() if line.startswith("│ seed=")]
     assert shown == ["seed=20", "seed=21", "seed=22", "seed=23"]
     assert "40 trials: 20 finished, 2 running, 18 pending" in drawn
+
+
+def test_output_that_finds_no_room_ends_nothing() -> None:
+    full = Path("/dev/full").open("w", encoding="utf-8")  # noqa: SIM115
+    with Display(console_of(full), RETURNS) as display:
+        display.show(row("seed=0", 2000, status="RUNNING", return_=-812.34, steps_per_s=60.0))
+        display.note("x" * 100_000)
+    with pytest.raises(OSError, match="No space left"):
+        full.close()
+
+
+def test_output_goes_on_where_there_is_room_again(tmp_path: Path) -> None:
+    path = tmp_path / "output.txt"
+    with path.open("w") as file:
+        console = console_of(file)
+        with room_for(100):
+            console.print("before")
+            console.print("x" * 1000, soft_wrap=True)
+        console.print("after")
+    lines = path.read_text().splitlines()
+    assert lines[0] == "before" and lines[-1] == "after"
 
 
 def test_only_trials_still_to_run_have_time_left() -> None:

@@ -5,9 +5,11 @@ import math
 from pathlib import Path
 
 import pytest
+from ray.tune import Result
 from rich.console import Console
 
-from ardae_rl.experiment.control import RETURNS
+from ardae_rl.experiment import launch
+from ardae_rl.experiment.control import RETURNS, ControlExperiment, ControlStop
 from ardae_rl.experiment.summary import Evaluation, TrialSummary, closing_table, mean_interval, read_evaluations
 
 
@@ -69,3 +71,20 @@ def test_records_are_read_by_column_name(tmp_path: Path) -> None:
     assert read_evaluations(tmp_path, RETURNS) == []
     (tmp_path / "evaluations.csv").write_text("return_mean,seed,env_steps\r\n-1.5,0,1000\r\n2e1,0,2000\r\n")
     assert read_evaluations(tmp_path, RETURNS) == [Evaluation(1000, -1.5), Evaluation(2000, 20.0)]
+
+
+def test_records_that_the_disk_cannot_read_cost_the_closing_table_and_nothing_else(tmp_path: Path) -> None:
+    experiment = ControlExperiment(
+        name="e", run="SAC-AR-DAE", env="Pendulum-v1", seeds=2, stop=ControlStop(env_steps=1000), storage_path=str(tmp_path)
+    )
+    folders = [experiment.folder / f"seed={seed}" for seed in range(2)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    (folders[1] / "evaluations.csv").symlink_to("/proc/self/mem")  # a file whose first byte is an I/O error
+    results = [Result(metrics={"env_steps": 1000, "done": True}, checkpoint=None, error=None, path=str(folder)) for folder in folders]
+    console = Console(file=io.StringIO(), width=200)
+    launch._close(results, experiment, console, interrupted=False)
+    (line,) = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert line == f"Note:        no closing table, {experiment.folder} cannot be read: [Errno 5] Input/output error"
+    launch._close(results[:1], experiment, console, interrupted=False)
+    assert "finished" in console.file.getvalue()  # type: ignore[attr-defined]

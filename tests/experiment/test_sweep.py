@@ -1,16 +1,21 @@
 """Several experiments as one sweep: statistics over seeds against numbers worked by hand, and a real one, interrupted and resumed."""
 
 import csv
+import io
 import math
 import signal
+import sys
+import threading
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from ardae_rl.experiment import sweep
 from ardae_rl.experiment.control import ControlExperiment, ControlStop
 from ardae_rl.experiment.problems import InvalidExperimentError
 from ardae_rl.experiment.schema import Experiment
-from ardae_rl.experiment.sweep import check, populations
+from ardae_rl.experiment.sweep import Driver, check, populations
 from ardae_rl.records import RecordFile
 from ardae_rl.rllib.records import EVALUATION_COLUMNS, evaluation_row
 from tests.experiment.conftest import Launch
@@ -39,21 +44,55 @@ def evaluate(folder: Path, *means: float) -> Path:
 
 
 def test_seeds_are_compared_at_the_latest_evaluation_all_of_them_have_made(tmp_path: Path) -> None:
-    sweep = experiment(tmp_path, seeds=4, grid_search={"sac.alpha": [0.1, 0.2]})
+    study = experiment(tmp_path, seeds=4, grid_search={"sac.alpha": [0.1, 0.2]})
     for seed, means in enumerate([(1.0, 2.0, 9.0), (3.0, 6.0), (5.0, 10.0, 9.0)]):
-        evaluate(sweep.folder / f"alpha=0.1_seed={seed}", *means)
-    begun, waiting = populations(sweep)
+        evaluate(study.folder / f"alpha=0.1_seed={seed}", *means)
+    begun, waiting = populations(study)
     assert (begun.name, begun.total, begun.steps, begun.values) == ("e alpha=0.1", 4, 2000, (2.0, 6.0, 10.0))
     assert (begun.mean, begun.std) == (6.0, 4.0)
     assert (waiting.name, waiting.steps, waiting.values) == ("e alpha=0.2", 0, ()) and math.isnan(waiting.mean)
 
 
 def test_a_row_that_is_being_written_is_left_for_the_next_look(tmp_path: Path) -> None:
-    sweep = experiment(tmp_path, seeds=2)
-    evaluate(sweep.folder / "seed=0", 1.0, 2.0)
-    half = evaluate(sweep.folder / "seed=1", 3.0, 4.0)
+    study = experiment(tmp_path, seeds=2)
+    evaluate(study.folder / "seed=0", 1.0, 2.0)
+    half = evaluate(study.folder / "seed=1", 3.0, 4.0)
     half.write_text(half.read_text()[: half.read_text().rindex(",4.0,0.0") - 3])
-    assert populations(sweep)[0].values == (2.0,)
+    assert populations(study)[0].values == (2.0,)
+
+
+def drivers(tmp_path: Path, *names: str) -> list[Driver]:
+    """Of experiments with a disk each, whose processes end at once, well."""
+    command = [sys.executable, "-c", "pass"]
+    return [Driver(experiment(tmp_path, name=name, storage_path=str(tmp_path / f"disk-{name}")), command) for name in names]
+
+
+def test_a_disk_that_is_away_delays_its_experiment_alone_and_is_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ardae_rl.experiment.sweep.LOOK_PERIOD_S", 0.05)
+    first, second = drivers(tmp_path, "first", "second")
+    blocked = tmp_path / "disk-first"
+    blocked.touch()
+    console = Console(file=io.StringIO(), width=200)
+    threading.Timer(0.5, blocked.unlink).start()
+    sweep._drive([first, second], "nowhere", 2, [], console)
+    assert (first.status, second.status) == ("finished", "finished")
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.count("first: cannot be started (") == 1 and f"Not a directory: '{first.experiment.folder}'): trying again" in text
+    assert "second  finished" in text and text.index("second  ") < text.index("first  finished")
+
+
+def test_records_that_the_disk_cannot_read_are_named_once_and_end_nothing(tmp_path: Path) -> None:
+    unreadable, sound = drivers(tmp_path, "unreadable", "sound")
+    evaluate(sound.experiment.folder / "seed=0", 1.0)
+    (unreadable.experiment.folder / "seed=0").mkdir(parents=True)
+    (unreadable.experiment.folder / "seed=0" / "evaluations.csv").symlink_to("/proc/self/mem")  # a file whose first byte is an I/O error
+    console = Console(file=io.StringIO(), width=200)
+    with sweep._Show(console) as show:
+        show([unreadable, sound])
+        show([unreadable, sound])
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines[0] == "unreadable: its records cannot be read ([Errno 5] Input/output error): trying again"
+    assert len(lines) == 2 and lines[1].startswith("sound  waiting  1,000 env steps  1/1 seeds")
 
 
 def test_experiments_of_a_sweep_need_names_of_their_own(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 
 from ardae_rl import cli
 from ardae_rl.evaluation import random_returns
+from ardae_rl.experiment.events import CRASHED, EVENTS, WARNING, EventLog
 from ardae_rl.report.control import improvements, returns, runs_of, scales, write
 from ardae_rl.report.curves import learning_curves, performance_profiles
 from ardae_rl.report.paper import MAXIMUM, METHODS, NORMALISED, PUBLISHED, published
@@ -189,6 +191,24 @@ def test_a_browser_shows_the_page_without_a_complaint(study: list[Path], tmp_pat
     )
     shown = subprocess.run([*command, f"file://{probed}"], capture_output=True, text=True, timeout=200, check=True)
     assert "<title>true,true</title>" in shown.stdout
+
+
+def test_the_page_says_what_happened_to_the_trials(study: list[Path], tmp_path: Path) -> None:
+    write(experiments_of(study), tmp_path / "before")
+    assert "What happened" not in (tmp_path / "before" / "report.md").read_text()
+    log = EventLog(study[1])
+    log.add("seed=1", CRASHED, steps=12_000, cause="the <actor> died | unexpectedly")
+    log.add("seed=0", WARNING, steps=0, cause="writing failed (No space left on device): trying again")
+    with (study[1] / EVENTS).open("a") as file:
+        file.write('5\n{"time": "2026')
+    write(experiments_of(study), tmp_path / "out")
+    markdown = (tmp_path / "out" / "report.md").read_text().partition("## What happened")[2].partition("\n## ")[0]
+    first, second = [line for line in markdown.splitlines() if line.startswith("| hopper |")]
+    assert re.fullmatch(
+        r"\| hopper \| 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d \| seed=1 \| crashed \| 12,000 \| the <actor> died \\\| unexp.* \|", first
+    )
+    assert second.endswith("| seed=0 | warning | 0 | writing failed (No space left on device): trying again |")
+    assert "the <actor> died | unexpectedly" in page_of(tmp_path / "out" / "report.html").text
 
 
 def test_score_0_is_a_random_policy_where_the_environment_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

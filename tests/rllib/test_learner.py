@@ -94,6 +94,15 @@ def test_k_mini_batches_in_one_call_equal_k_calls() -> None:
         assert torch.equal(weights(apart)[name], value), name
 
 
+def test_steps_skipped_in_the_last_of_k_updates_are_counted_in_full() -> None:
+    learner, data = make_learner(small_config()), columns(48, 5)
+    learner.update(batch=batch_of(data))
+    data["rewards"][32:] = np.nan
+    for skipped in (1, 2):
+        results = learner.update(batch=batch_of(data))
+        assert results[DEFAULT_MODULE_ID]["non_finite_skipped"].peek() == skipped
+
+
 @pytest.mark.parametrize("policy", ["gaussian", "implicit"])
 def test_two_learners_on_half_batches_hold_the_weights_of_one_on_the_whole(policy: str, local_ray: None) -> None:
     config = small_config(policy, alpha="auto", target_calibration=True)

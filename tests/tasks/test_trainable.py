@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import shutil
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -274,6 +275,60 @@ def test_a_checkpoint_that_the_disk_spoilt_costs_one_interval_and_a_note(make: M
     assert_equal(end_state(second, tmp_path / "end-a"), end_state(whole, tmp_path / "end-whole"))
     assert Path(second.save().checkpoint.path).name > last.name
     assert [row["steps"] for row in records(tmp_path, "a", "metrics.csv")] == ["3", "6", "7"]
+
+
+def unmount(experiment: Path) -> threading.Timer:
+    """Take the storage path away; the timer brings it back."""
+    away = experiment.rename(experiment.with_name("away"))
+    back = threading.Timer(0.5, away.rename, [experiment])
+    back.start()
+    return back
+
+
+def saved_twice(trial: TaskTrial) -> list[Any]:
+    """What Tune knows of a trial's checkpoints, the second made at its end."""
+    return [(trial.train(), trial.save())[1] for _ in range(2)]
+
+
+@pytest.mark.parametrize("known", ["the last", "one that gave way", "none"])
+def test_a_storage_path_that_is_away_is_waited_for_before_a_checkpoint_is_looked_for(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: str
+) -> None:
+    monkeypatch.setattr("ardae_rl.disk.WAITS_S", [0.05] * 200)
+    first, last = saved_twice(make("a"))
+    if known == "one that gave way":
+        shutil.rmtree(first.checkpoint.path)
+    resumed = make("a")
+    back = unmount(tmp_path / "experiment")
+    if known == "none":
+        resumed.train()
+    else:
+        resumed.restore(last if known == "the last" else first)
+    assert back.finished.is_set()
+    assert resumed.train()["steps"] == 7
+    assert [row["steps"] for row in records(tmp_path, "a", "metrics.csv")] == ["3", "6", "7"]
+
+
+def test_a_checkpoint_whose_storage_path_goes_away_while_it_is_read_is_not_taken_for_damaged(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ardae_rl.disk.WAITS_S", [0.05] * 200)
+    last = saved_twice(make("a"))[1]
+    backs, load_from = list[threading.Timer](), TaskTrial.load_from
+
+    def interrupted(self: TaskTrial, folder: Path) -> None:
+        if not backs:
+            backs.append(unmount(tmp_path / "experiment"))
+        load_from(self, folder)
+
+    monkeypatch.setattr(TaskTrial, "load_from", interrupted)
+    collect_notes(tmp_path / "experiment")
+    resumed = make("a")
+    resumed.restore(last)
+    assert backs and backs[0].finished.is_set()
+    assert resumed.train()["steps"] == 7
+    notes = [text for _, text in collect_notes(tmp_path / "experiment")]
+    assert notes and all(text.startswith("reading failed (") for text in notes), "it waited, and went back to no earlier checkpoint"
 
 
 def test_a_checkpoint_that_gave_way_before_its_driver_noted_the_next_is_followed_by_the_last(make: Make, tmp_path: Path) -> None:

@@ -1,0 +1,22 @@
+"""The token that a cluster on this machine asks for: whoever can read it can run code as its owner."""
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+_OTHERWISE = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")  # where the token is, if not in the default file
+
+
+def make_token() -> None:
+    """Put one into Ray's default file, if there is none, readable for its owner alone: Ray would make it readable for everybody.
+
+    A umask around ``ray.init`` would do as well, and be that of all its processes: of the results, too.
+    """
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token" or any(name in os.environ for name in _OTHERWISE):
+        return
+    path = Path.home() / ".ray" / "auth_token"
+    with suppress(OSError):  # it is there; or cannot be, and Ray will say so better
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
