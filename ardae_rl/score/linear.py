@@ -2,7 +2,7 @@
 
 PyTorch sends float32 matrix products on a CPU to Intel MKL, which makes little of AVX-512 on processors of other makers
 (docs/performance.md: how to measure it). The same wheel carries oneDNN, which does use it: there, float32 products of a size worth it go to
-oneDNN. With AVX2 alone MKL is the faster one everywhere. Numerically both are IEEE float32.
+oneDNN. With AVX2 alone MKL keeps them. Numerically both are IEEE float32.
 """
 
 from typing import Any
