@@ -97,7 +97,8 @@ class ScoreEntropy(nn.Module):
 
     @torch.no_grad()
     def _frame(self, policy: Sampler, obs: Tensor, normal: Normal) -> Frame:
-        return self.estimator.frame(self._samples(policy, obs, normal), policy.centre(obs), context=obs)
+        samples = None if self.estimator.standardisation == "fixed" else self._samples(policy, obs, normal)
+        return self.estimator.frame(samples, policy.centre(obs), context=obs)
 
     def _samples(self, policy: Sampler, obs: Tensor, normal: Normal) -> Tensor:
         return policy.draw(obs, normal(len(obs), self.samples_per_state, policy.noise_dim))

@@ -94,7 +94,7 @@ class ARDAE(ScoreEstimator):
 
     def _standard_loss(self, x: Tensor, context: Tensor | None, frame: Frame, draw: Normal) -> Tensor:
         x = frame.standardise(x).repeat_interleave(self.sigmas_per_sample, 1)
-        delta = self.delta_scale * (frame.spread if self.adaptive_delta else 1.0)
+        delta = self.delta_scale * self._noise_unit(frame)
         if self.antithetic:  # as many rows as without: every second one gives way to the twin of its neighbour
             x = x[:, ::2]
         sigma, u = delta * draw(*x.shape[:-1], 1), draw(*x.shape)
@@ -102,6 +102,13 @@ class ARDAE(ScoreEstimator):
             x, sigma, u = torch.cat([x, x], 1), torch.cat([sigma, sigma], 1), torch.cat([u, -u], 1)
         with self._precision(x):
             return self._loss(self.network, x, context, sigma, u).mean()
+
+    def _noise_unit(self, frame: Frame) -> Tensor | float:
+        if not self.adaptive_delta:
+            return 1.0
+        if frame.spread is None:
+            raise ValueError("adaptive_delta needs the samples' spread, which a frame made without samples lacks: leave frame out.")
+        return frame.spread
 
     def _precision(self, x: Tensor) -> contextlib.AbstractContextManager:
         return torch.autocast(x.device.type, torch.bfloat16) if self.autocast else contextlib.nullcontext()

@@ -86,12 +86,15 @@ class ScoreEstimator(nn.Module, ABC):
         self.network: Any = GaussianResidual(network) if gaussian_residual else network  # may be replaced: (x, context, sigma) -> f
         self.whitener = Whitener(dim, context_dim, width=whitener_width) if standardisation == "amortised" else None
 
-    def frame(self, samples: Tensor, centre: Tensor | None = None, *, context: Tensor | None = None) -> Frame:
+    def frame(self, samples: Tensor | None, centre: Tensor | None = None, *, context: Tensor | None = None) -> Frame:
         """Standardised coordinates for the law that ``samples`` (B, K, D) or (N, D) come from.
 
         ``centre`` (B, D) or (D,) maps to 0; None: the mean, of the samples or as learned. ``context`` is read by ``amortised`` only,
-        which needs no more than one sample of each context, and corrects its scale by what more of them say.
+        which needs no more than one sample of each context, and corrects its scale by what more of them say. Samples None: ``fixed``
+        coordinates around a ``centre``, for scores and densities; the loss, whose noise may follow the samples' spread, needs more.
         """
+        if samples is None:
+            return self._fixed_frame(centre)
         x = self._with_contexts(samples, "samples")
         centre = self._checked_centre(x, centre)
         if self.whitener is not None:
@@ -204,6 +207,16 @@ class ScoreEstimator(nn.Module, ABC):
         assert self.standardisation != "amortised"
         return frame_of(x, standardisation=self.standardisation, scale=self.scale, centre=centre)
 
+    def _fixed_frame(self, centre: Tensor | None) -> Frame:
+        if self.standardisation != "fixed" or centre is None:
+            given = "none" if centre is None else f"one of shape {tuple(centre.shape)}"
+            raise ValueError(
+                f"a frame without samples needs standardisation 'fixed' and a centre, got {self.standardisation!r} and {given}: "
+                "pass samples."
+            )
+        middle = self._detached_centre(centre)
+        return Frame(middle.unsqueeze(1), torch.full_like(middle[:, :1], 1 / self.scale).unsqueeze(1), None)
+
     def _with_contexts(self, x: Tensor, name: str) -> Tensor:
         if x.dim() == 2 and self.context_dim == 0:
             x = x.unsqueeze(0)
@@ -221,9 +234,16 @@ class ScoreEstimator(nn.Module, ABC):
     def _checked_centre(self, x: Tensor, centre: Tensor | None) -> Tensor | None:
         if centre is None:
             return None
-        middle = centre.detach() if centre.dim() == 2 else centre.detach().unsqueeze(0)
-        if middle.shape != (len(x), self.dim):
+        middle = self._detached_centre(centre)
+        if len(middle) != len(x):
             raise ValueError(f"centre must have shape {(len(x), self.dim)}, one point per context, got {tuple(middle.shape)}.")
+        return middle
+
+    def _detached_centre(self, centre: Tensor) -> Tensor:
+        """(B, D) of (B, D) or, for one context, (D,)."""
+        middle = centre.detach() if centre.dim() == 2 else centre.detach().unsqueeze(0)
+        if middle.shape[1:] != (self.dim,):
+            raise ValueError(f"centre must have shape (contexts, {self.dim}), got {tuple(centre.shape)}.")
         return middle
 
     def _known_frame(self, frame: Frame | None) -> Frame:

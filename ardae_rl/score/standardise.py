@@ -21,12 +21,13 @@ class Frame:
     """Affine coordinates x~ = matrix (x - centre) / scale, one set per context.
 
     ``centre`` (B, 1, D) and ``scale`` (B, 1, 1) are in units of x; ``spread`` (B, 1, 1) is the samples' standard deviation measured in
-    x~ (dimensions averaged), which sets the noise of an adaptive sigma prior. ``matrix`` (B, D, D) has determinant one; None: the identity.
+    x~ (dimensions averaged), which sets the noise of an adaptive sigma prior; None: unknown, for scores and densities do without.
+    ``matrix`` (B, D, D) has determinant one; None: the identity.
     """
 
     centre: Tensor
     scale: Tensor
-    spread: Tensor
+    spread: Tensor | None
     matrix: Tensor | None = None
 
     def standardise(self, x: Tensor) -> Tensor:

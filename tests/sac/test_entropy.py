@@ -153,6 +153,23 @@ def test_policy_term_is_the_score_pushed_through_the_sampler(standardisation: St
     assert all(grad is None for grad in torch.autograd.grad(term, list(estimator.parameters()), allow_unused=True))
 
 
+def test_fixed_coordinates_cost_no_samples_of_the_policy() -> None:
+    """n_a samples per state are for the fit; with the paper's coordinates the actor and the target draw their one action only."""
+    policy, drawn = ImplicitSampler(OBS_DIM, DIM, noise_dim=4, width=8), []
+
+    def counting(*shape: int) -> Tensor:
+        drawn.append(shape)
+        return torch.randn(shape)
+
+    entropy = ScoreEntropy(
+        ARDAE(DIM, OBS_DIM, width=8, standardisation="fixed"), samples_per_state=6, importance_samples=3, proposal_std=None
+    )
+    obs = torch.randn(5, OBS_DIM)
+    entropy.sample_with_policy_term(policy, obs, counting)
+    entropy.sample_with_log_prob(policy, obs, counting)
+    assert drawn == [(5, 1, 4), (5, 1, 4), (5, 3, DIM)]
+
+
 def test_fitting_the_score_leaves_the_policy_alone() -> None:
     policy = ImplicitSampler(OBS_DIM, DIM, noise_dim=4, width=8)
     entropy = ScoreEntropy(ARDAE(DIM, OBS_DIM, width=8), samples_per_state=6, importance_samples=3, proposal_std=None)

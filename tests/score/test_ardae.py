@@ -324,6 +324,28 @@ def test_a_score_without_a_frame_is_refused() -> None:
         make().score(torch.randn(5, 2))
 
 
+def test_fixed_coordinates_around_a_centre_need_no_samples() -> None:
+    estimator = make(context_dim=3, standardisation="fixed", scale=30.0)
+    x, context, centre = torch.randn(4, 5, 2), torch.randn(4, 3), torch.randn(4, 2)
+    frames = [estimator.frame(samples, centre, context=context) for samples in (x, None)]
+    for method in (estimator.score, estimator.log_density):
+        sampled, unsampled = (method(x, context, frame=frame) for frame in frames)
+        assert torch.equal(sampled, unsampled)
+
+
+def test_a_frame_without_samples_is_refused_where_they_matter() -> None:
+    centre = torch.zeros(4, 2)
+    with pytest.raises(ValueError, match=r"needs standardisation 'fixed' and a centre, got 'per_context' and one of shape \(4, 2\): pass"):
+        make().frame(None, centre)
+    fixed = make(standardisation="fixed", adaptive_delta=True)
+    with pytest.raises(ValueError, match=r"needs standardisation 'fixed' and a centre, got 'fixed' and none: pass samples"):
+        fixed.frame(None)
+    with pytest.raises(ValueError, match=r"adaptive_delta needs the samples' spread.*: leave frame out"):
+        fixed.loss(torch.randn(4, 5, 2), frame=fixed.frame(None, centre))
+    with pytest.raises(ValueError, match=r"centre must have shape"):
+        fixed.frame(None, torch.zeros(4, 3))
+
+
 def test_the_residual_form_has_no_density() -> None:
     estimator = make(form="residual")
     with pytest.raises(ValueError, match=r"no log-density: build it with form='gradient'"):

@@ -59,6 +59,7 @@ def test_a_frame_is_a_constant_to_the_sampler() -> None:
     x, centre = samples().requires_grad_(), torch.randn(3, 2, requires_grad=True)
     frame = frame_of(x, standardisation="per_context", scale=1.0, centre=centre)
     points = torch.zeros(3, 1, 2, requires_grad=True)
+    assert frame.spread is not None
     coordinates = frame.standardise(points).sum() + frame.spread.sum()
     assert torch.autograd.grad(coordinates, (x, centre, points), allow_unused=True)[:2] == (None, None)
 
@@ -66,6 +67,7 @@ def test_a_frame_is_a_constant_to_the_sampler() -> None:
 def test_samples_in_one_point_still_get_finite_coordinates() -> None:
     point = torch.ones(3, 5, 2)
     frame = frame_of(point, standardisation="per_context", scale=1.0)
+    assert frame.spread is not None
     assert all(part.isfinite().all() for part in (frame.centre, frame.scale, frame.spread))
     assert not frame.standardise(point).any()
 
