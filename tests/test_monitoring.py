@@ -25,6 +25,8 @@ run: score_error
 config: {network: {layers: 1, width: 8}, steps: 1_000_000, report_every_steps: 20, evaluate_every_steps: 20}
 """
 
+CONTROL = (EXPERIMENT % 1_000_000).replace("  env_runners: {", "  env_runners: {num_env_runners: 1, ")
+
 Sample = tuple[str, dict[str, str], float]
 
 
@@ -82,7 +84,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, metrics_port: int) -> Iter
     """One node that publishes twice a second instead of every ten seconds."""
     often = json.dumps({"metrics_report_interval_ms": 500})
     options = (f"--metrics-export-port={metrics_port}", f"--system-config={often}", "--include-dashboard=false")
-    cluster = Cluster(tmp_path_factory.mktemp("nodes"), [2], *options)
+    cluster = Cluster(tmp_path_factory.mktemp("nodes"), [4], *options)
     yield cluster
     cluster.end()
 
@@ -120,7 +122,7 @@ def test_trials_are_seen_at_the_prometheus_endpoint(
     for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)
     runs = []
-    for name, text in (("control", EXPERIMENT % 1_000_000), ("task", TASK)):
+    for name, text in (("control", CONTROL), ("task", TASK)):
         (tmp_path / f"{name}.yaml").write_text(text)
         options = ["--address", cluster.address, "--storage-path", str(tmp_path)]
         runs.append(Run(tmp_path, ["scripts/tune.py", str(tmp_path / f"{name}.yaml"), *options]))
@@ -138,7 +140,7 @@ def test_trials_are_seen_at_the_prometheus_endpoint(
     finally:
         for run in runs:
             run.end()
-    assert {"SACARDAETrial(tiny/seed=0)", "TaskTrial(score_error)"} <= names
+    assert {"SACARDAETrial(tiny/seed=0)", "SeededEnvRunner(Pendulum-v1, seed=0, runner 1)", "TaskTrial(score_error)"} <= names
     assert labels == {("tiny", "seed=0", "Pendulum-v1", "implicit"), ("task", "seed=0", "score_error", "ardae")}
     assert (
         control["ray_ardae_rl_steps"] % 200 == 0 and control["ray_ardae_rl_steps_per_s"] > 0 and control["ray_ardae_rl_updates_per_s"] > 0

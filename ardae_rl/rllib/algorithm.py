@@ -55,7 +55,8 @@ class SACARDAE(Algorithm):
 
     ``env_steps`` environment steps sampled, ``num_updates`` learner updates done, ``evaluations`` one record per evaluation so far,
     ``dropped_transitions`` steps that never reached the replay buffer because something in them was NaN or infinite; ``seconds`` of
-    sampling, learning and evaluating; ``updates_start_at`` the env steps and updates from which ``updates_per_env_step`` counts.
+    sampling, learning and evaluating; ``updates_start_at`` the env steps and updates from which ``updates_per_env_step`` counts;
+    ``watched`` what the last report averaged over states, one value each.
     """
 
     config: SACARDAEConfig
@@ -85,6 +86,7 @@ class SACARDAE(Algorithm):
         self.env_steps = 0
         self.updates_start_at = (self.config.replay.warmup_env_steps, 0)
         self.seconds = 0.0
+        self.watched: dict[str, np.ndarray] = {}
         self._warmed_up = False
         self.dropped_transitions = 0
         self._dropped_in_a_row: Counter[tuple[int, int]] = Counter()
@@ -197,6 +199,7 @@ class SACARDAE(Algorithm):
         updates = self.num_updates - self.updates_start_at[1]
         means = [float(np.mean(record["returns"])) for record in self.evaluations]
         learner = results.get(LEARNER_RESULTS, {}).get(DEFAULT_MODULE_ID, {})
+        self.watched = self._watched_policy()
         self._episode_return_mean = float(results.get(ENV_RUNNER_RESULTS, {}).get(EPISODE_RETURN_MEAN, self._episode_return_mean))
         return {
             "env_steps": self.env_steps,
@@ -208,17 +211,17 @@ class SACARDAE(Algorithm):
             "episode_return_mean": self._episode_return_mean,
             "evaluation_return_mean": means[-1] if means else math.nan,
             "evaluation_return_max": max(means, default=math.nan),
-            **self._watched_policy(),
+            **{name: float(values.mean()) for name, values in self.watched.items()},
             **{f"learner/{name}": float(learner[name]) for name in sorted(METRIC_NAMES & learner.keys())},
         }
 
-    def _watched_policy(self) -> dict[str, float]:
+    def _watched_policy(self) -> dict[str, np.ndarray]:
         """:func:`ardae_rl.sac.diagnostics.watch_policy` on replayed states; with noise of its own, so that looking changes nothing."""
         if not len(self.replay):
             return {}
         obs = torch.from_numpy(self.replay.observations(WATCHED_STATES, np.random.default_rng(self.env_steps)))
         policy, generator = self.get_module().policy, torch.Generator().manual_seed(self.env_steps)
-        return {f"policy/{name}": value for name, value in watch_policy(policy, obs, generator).items()}
+        return {f"policy/{name}": values.numpy() for name, values in watch_policy(policy, obs, generator).items()}
 
     def save_to_path(self, path: Any = None, **kwargs: Any) -> str:
         """RLlib's checkpoint plus the replay buffer inside ``path``. Raises ValueError if ``path`` holds a replay already.

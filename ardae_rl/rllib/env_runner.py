@@ -26,6 +26,10 @@ class SeededEnvRunner(SingleAgentEnvRunner):
         super().__init__(**kwargs)
         self.reseed(0)
 
+    def __repr__(self) -> str:
+        """What Ray's dashboard and logs call this process."""
+        return f"{type(self).__name__}({self.config.env}, seed={self.config.seed}, runner {self.worker_index})"
+
     def reseed(self, salt: int) -> None:
         """Seed torch (exploration noise) and the next initial reset of every sub-environment, unless the config has no seed.
 

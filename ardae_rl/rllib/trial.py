@@ -7,9 +7,11 @@ the trial's folder, where unchanged chunks are hard links.
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ray.tune import PlacementGroupFactory
 
 from ardae_rl.checkpoints import WholeCheckpoints
+from ardae_rl.event_file import EventFile
 from ardae_rl.monitoring import Monitor
 from ardae_rl.plain import rebuild
 from ardae_rl.records import RecordFile
@@ -73,6 +75,7 @@ class SACARDAETrial(WholeCheckpoints, SACARDAE):
         folder = self.own_folder()
         self._evaluation_file = RecordFile(folder / "evaluations.csv", EVALUATION_COLUMNS, steps="env_steps")
         self._metrics_file = RecordFile(folder / "metrics.csv", METRICS_COLUMNS, steps="env_steps")
+        self._histograms = EventFile(folder / "histograms")
         self._published = Monitor(experiment=folder.parent.name, trial=folder.name, env=str(config.env), method=config.sac.policy)
 
     def step(self) -> dict[str, Any]:
@@ -86,9 +89,16 @@ class SACARDAETrial(WholeCheckpoints, SACARDAE):
         if self.env_steps > steps_before:  # else every env runner is down
             self._metrics_file.append([{"seed": seed, **progress}])
         self._publish(progress)
-        self._evaluation_file.append([evaluation_row(seed, record) for record in self.evaluations[self._recorded_evaluations :]])
-        self._recorded_evaluations = len(self.evaluations)
+        self._record_evaluations(seed)
         return progress
+
+    def _record_evaluations(self, seed: int) -> None:
+        new = self.evaluations[self._recorded_evaluations :]
+        self._evaluation_file.append([evaluation_row(seed, record) for record in new])
+        self._recorded_evaluations = len(self.evaluations)
+        if new:
+            returns = {"evaluation_returns": np.asarray(new[-1]["returns"])}
+            self._histograms.add(self.env_steps, histograms=self.watched | returns)
 
     def _publish(self, progress: dict[str, Any]) -> None:
         fill = progress["replay_size"] / self.config.replay.capacity

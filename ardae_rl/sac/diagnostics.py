@@ -15,8 +15,8 @@ WATCHED_STATES, WATCHED_SAMPLES = 64, 64
 
 @torch.no_grad()
 def action_std(policy: Sampler, obs: Tensor, noise: Tensor) -> Tensor:
-    """Standard deviation of x over the K >= 2 samples of a state, averaged over states and coordinates; a scalar."""
-    return policy.draw(obs, noise).std(1).mean()
+    """Standard deviation of x over the K >= 2 samples of a state, averaged over coordinates; (B,)."""
+    return policy.draw(obs, noise).std(1).mean(-1)
 
 
 def smallest_singular_values(policy: Sampler, obs: Tensor, noise: Tensor) -> Tensor:
@@ -33,10 +33,10 @@ def smallest_singular_values(policy: Sampler, obs: Tensor, noise: Tensor) -> Ten
     return torch.linalg.svdvals(torch.stack(rows, -2))[..., -1]
 
 
-def watch_policy(policy: Sampler, obs: Tensor, generator: torch.Generator) -> dict[str, float]:
-    """``action_std`` and the mean smallest singular value at these states (B, C), with noise of ``generator``."""
+def watch_policy(policy: Sampler, obs: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    """``action_std`` and ``jacobian_singular_value_min`` at each of these states (B, C), with noise of ``generator``; (B,) both."""
     noise = torch.randn(len(obs), WATCHED_SAMPLES, policy.noise_dim, generator=generator)
     return {
-        "action_std": float(action_std(policy, obs, noise)),
-        "jacobian_singular_value_min": float(smallest_singular_values(policy, obs, noise[:, :1]).mean()),
+        "action_std": action_std(policy, obs, noise),
+        "jacobian_singular_value_min": smallest_singular_values(policy, obs, noise[:, :1]).squeeze(1),
     }

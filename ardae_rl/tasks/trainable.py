@@ -6,18 +6,24 @@ run equals an uninterrupted one bit for bit (on the CPU, with the same number of
 
 import io
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ardae_rl.checkpoints import WholeCheckpoints
+from ardae_rl.disk import patiently, replace_file
+from ardae_rl.event_file import EventFile
 from ardae_rl.monitoring import Monitor
 from ardae_rl.plain import rebuild
 from ardae_rl.process import prepare_training_process, return_freed_memory
 from ardae_rl.records import RecordFile
 from ardae_rl.tasks.registry import TASKS
 from ardae_rl.tasks.task import Metrics, Task, TaskSettings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CHECKPOINT_FILE = "task.pt"
 EVALUATION_PREFIX = "evaluation/"
@@ -119,17 +125,13 @@ class TaskTrial(WholeCheckpoints):
         self._evaluation_file.append([{"seed": self._seed, "steps": self._steps, "seconds": self._seconds, **metrics}])
 
     def _draw(self) -> None:
-        """The task's figures as PNG files, and for TensorBoard, which does not go on reading a folder of two event files: in their own."""
-        figures = self._task.figures()
-        if not figures:
-            return
-        from torch.utils.tensorboard import SummaryWriter
-
+        """The task's figures as PNG files, and for TensorBoard."""
         folder = self._folder / "figures"
-        with SummaryWriter(str(folder)) as writer:
-            for name, figure in figures.items():
-                figure.savefig(folder / f"{name}.png")
-                writer.add_figure(name, figure, self._steps)
+        pictures = {name: _png(figure) for name, figure in self._task.figures().items()}
+        if pictures:
+            EventFile(folder).add(self._steps, pictures=pictures)
+        for name, content in pictures.items():
+            patiently(partial(replace_file, folder / f"{name}.png", content))
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         progress = {"steps": self._steps, "seconds": self._seconds, "report": self._report, "evaluation": self._evaluation}
@@ -148,6 +150,12 @@ class TaskTrial(WholeCheckpoints):
     def _cut_records(self) -> None:
         for file in (self._metrics_file, self._evaluation_file):
             file.cut_after(self._steps)
+
+
+def _png(figure: "Figure") -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
 
 
 def _means(history: list[Metrics]) -> Metrics:

@@ -48,11 +48,28 @@ def test_every_diagnostic_of_an_implicit_policy_is_recorded_and_in_tensorboard(l
         assert 0 <= row["learner/clamping_loss"] <= 0.5**2 and row["learner/clamping_weight"] > 1
         assert row["learner/score_loss"] > 0 and row["policy/action_std"] > 0 and row["learner/jacobian_stretch"] > 0
     assert rows[2]["learner/clamping_weight"] < rows[3]["learner/clamping_weight"]
-    events = EventAccumulator(str(next(tmp_path.rglob("events.out.tfevents.*")).parent))
-    events.Reload()
+    events = events_of(run_folder(tmp_path))
     for name in watched:
         drawn = [point.value for point in events.Scalars(f"ray/tune/{name}")]
         assert drawn[-2:] == pytest.approx([row[name] for row in rows[-2:]], rel=1e-5), name
+    spread = events_of(run_folder(tmp_path) / "histograms")
+    assert set(spread.Tags()["histograms"]) == {"policy/action_std", "policy/jacobian_singular_value_min", "evaluation_returns"}
+    for name in ("policy/action_std", "policy/jacobian_singular_value_min"):
+        shown = {event.step: event.histogram_value for event in spread.Histograms(name)}
+        assert {steps: (each.num, each.sum / each.num) for steps, each in shown.items()} == {
+            row["env_steps"]: (64, pytest.approx(row[name], rel=1e-5)) for row in rows[1::2]
+        }, name
+    assert [event.histogram_value.num for event in spread.Histograms("evaluation_returns")] == [2, 2]
+
+
+def run_folder(tmp_path: Path) -> Path:
+    return next(tmp_path.rglob("metrics.csv")).parent
+
+
+def events_of(folder: Path) -> EventAccumulator:
+    events = EventAccumulator(str(folder), size_guidance={"histograms": 0})
+    events.Reload()
+    return events
 
 
 def test_every_learner_metric_is_documented_with_what_a_bad_value_looks_like() -> None:

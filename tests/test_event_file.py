@@ -1,0 +1,71 @@
+"""Histograms and pictures arrive in TensorBoard's own reader, also after a disk that was full."""
+
+import errno
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import ardae_rl.event_file
+from ardae_rl.event_file import EventFile
+
+
+def read(folder: Path) -> EventAccumulator:
+    events = EventAccumulator(str(folder), size_guidance={"histograms": 0})
+    events.Reload()
+    return events
+
+
+def test_a_histogram_has_the_moments_of_its_numbers(tmp_path: Path) -> None:
+    file, values = EventFile(tmp_path / "histograms"), np.random.default_rng(0).normal(3.0, 2.0, (100, 7))
+    file.add(5, histograms={"a": values})
+    file.add(9, histograms={"a": values[:1], "b": np.array([1.0, np.nan, np.inf, 2.0]), "c": np.array([np.nan])})
+    events = read(tmp_path / "histograms")
+    first, second = events.Histograms("a")
+    assert (first.step, second.step) == (5, 9) and second.histogram_value.num == 7
+    shown = first.histogram_value
+    assert (shown.num, shown.min, shown.max) == (700, values.min(), values.max())
+    assert shown.sum == pytest.approx(values.sum()) and shown.sum_squares == pytest.approx(np.square(values).sum())
+    assert sum(shown.bucket) == 700
+    (other,) = events.Histograms("b")
+    assert (other.histogram_value.num, other.histogram_value.max) == (2, 2.0)
+    assert set(events.Tags()["histograms"]) == {"a", "b"}
+
+
+def test_a_picture_comes_back_as_it_was(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    Figure(figsize=(3, 2), dpi=100).savefig(content, format="png")
+    EventFile(tmp_path / "figures").add(7, pictures={"walk": content.getvalue()})
+    (image,) = read(tmp_path / "figures").Images("walk")
+    assert (image.step, image.width, image.height, image.encoded_image_string) == (7, 300, 200, content.getvalue())
+
+
+def test_a_second_attempt_goes_on_in_a_file_of_its_own(tmp_path: Path) -> None:
+    for steps in (1, 2):
+        EventFile(tmp_path / "histograms").add(steps, histograms={"a": np.ones(3)})
+    assert len(list((tmp_path / "histograms").iterdir())) == 2
+    assert [event.step for event in read(tmp_path / "histograms").Histograms("a")] == [1, 2]
+
+
+def test_it_waits_while_the_disk_is_full_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append, failures = ardae_rl.event_file.append_whole, [OSError(errno.ENOSPC, "full")]
+
+    def full_at_first(path: Path, content: bytes) -> None:
+        if failures:
+            raise failures.pop()
+        append(path, content)
+
+    monkeypatch.setattr("ardae_rl.event_file.append_whole", full_at_first)
+    monkeypatch.setattr("ardae_rl.disk.WAITS_S", (0.01,))
+    EventFile(tmp_path / "histograms").add(3, histograms={"a": np.ones(3)})
+    assert [event.step for event in read(tmp_path / "histograms").Histograms("a")] == [3]
+
+
+def test_nothing_is_written_where_the_trial_folder_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ardae_rl.disk.WAITS_S", (0.01,))
+    with pytest.raises(FileNotFoundError):
+        EventFile(tmp_path / "gone" / "histograms").add(3, histograms={"a": np.ones(3)})
+    assert not list(tmp_path.iterdir())
