@@ -13,6 +13,7 @@ from typing import Any
 PREFIX = "ardae_rl_"
 LABELS = ("experiment", "trial", "env", "method")
 GAUGES = {
+    "running": "1 while the trial trains, 0 once it has ended",
     "steps": "Environment steps sampled so far; of a task, gradient steps",
     "steps_per_s": "The same per second, since the last report",
     "updates_per_s": "Learner updates per second, since the last report",

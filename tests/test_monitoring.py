@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from ardae_rl.monitoring import COUNTERS, GAUGES, LABELS, Monitor
 from ardae_rl.score import log_partition
@@ -59,13 +61,25 @@ def test_the_dashboard_filters_by_labels_there_are_and_its_panels_do_not_overlap
 def test_the_alarm_of_log_z_can_ring_and_can_be_silent(count: int, dim: int, std: float, proposal_std: float, rings: bool) -> None:
     """A narrow Gaussian under the paper's proposal, off by tens of nats; whitened ones under this package's, few samples or many."""
     text = (ROOT / "docs" / "monitoring.md").read_text()
-    (threshold,) = re.findall(r"ray_ardae_rl_importance_ess\[30m\]\)\) < (\S+)", text)
+    (threshold,) = re.findall(r"ray_ardae_rl_importance_ess\[30m\]\)\) < (\S+)", (ROOT / "deploy" / "alerts.yaml").read_text())
     estimate = log_partition(lambda x: -0.5 * (x / std).square().sum(-1), torch.randn(500, count, dim), proposal_std)
     error = (estimate.log_z - dim * math.log(std * math.sqrt(2 * math.pi))).abs().mean()
     assert (float(estimate.effective_sample_size.mean()) < float(threshold)) == rings == bool(error > 2)
     assert f"below {threshold}, whatever the number of samples" in text
     assert f"below {threshold} for any n_Z" in (ROOT / "docs" / "metrics.md").read_text()
     assert any(f"Below {threshold} " in panel.get("description", "") for panel in DASHBOARD["panels"])
+
+
+def test_the_alerts_ask_for_what_is_exported() -> None:
+    rules = yaml.safe_load((ROOT / "deploy" / "alerts.yaml").read_text())["groups"][0]["rules"]
+    assert set(re.findall(r"\bray_\w+", " ".join(rule["expr"] for rule in rules))) <= EXPORTED
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool here; it comes with the Debian package prometheus")
+def test_each_alert_rings_for_its_trouble_and_for_nothing_else() -> None:
+    for arguments in (["check", "rules", "deploy/alerts.yaml"], ["test", "rules", "tests/deploy/alerts_test.yaml"]):
+        done = subprocess.run(["promtool", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_number_without_a_name_is_refused() -> None:
@@ -147,8 +161,9 @@ def test_trials_are_seen_at_the_prometheus_endpoint(
     )
     assert control["ray_ardae_rl_replay_fill"] <= control["ray_ardae_rl_steps"] / 1_000_000 + 0.01
     assert -2000 < control["ray_ardae_rl_episode_return"] < 0 and control["ray_ardae_rl_importance_ess"] >= 1
+    assert control["ray_ardae_rl_running"] == task["ray_ardae_rl_running"] == 1
     assert task["ray_ardae_rl_steps"] % 20 == 0 and task["ray_ardae_rl_evaluation"] > 0
-    assert task.keys() == {"ray_ardae_rl_steps", "ray_ardae_rl_steps_per_s", "ray_ardae_rl_evaluation"}
+    assert task.keys() == {"ray_ardae_rl_running", "ray_ardae_rl_steps", "ray_ardae_rl_steps_per_s", "ray_ardae_rl_evaluation"}
 
 
 _SKIPS = """

@@ -102,7 +102,8 @@ class SACARDAETrial(WholeCheckpoints, SACARDAE):
 
     def _publish(self, progress: dict[str, Any]) -> None:
         fill = progress["replay_size"] / self.config.replay.capacity
-        self._published.publish({name: progress.get(column) for name, column in _PUBLISHED.items()} | {"replay_fill": fill})
+        values = {name: progress.get(column) for name, column in _PUBLISHED.items()}
+        self._published.publish(values | {"replay_fill": fill, "running": 1.0})  # to the last: the process ends with the trial
 
     def __repr__(self) -> str:
         """What Ray's dashboard and logs call this process."""

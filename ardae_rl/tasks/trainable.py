@@ -107,6 +107,7 @@ class TaskTrial(WholeCheckpoints):
     def _publish(self, report: Metrics) -> None:
         self._published.publish(
             {
+                "running": float(self._steps < self._settings.steps),
                 "steps": report["steps"],
                 "steps_per_s": report["steps_per_s"],
                 "evaluation": self._evaluation.get(f"{EVALUATION_PREFIX}{self._task.headline}"),
