@@ -117,6 +117,52 @@ def soak(
     raise typer.Exit(bool(watched.left))
 
 
+@app.command()
+def scaling(
+    folder: Annotated[Path, typer.Argument(help="Where records, scaling.csv and scaling.png go; a new folder.", file_okay=False)],
+    trials: Annotated[str, typer.Option(help="How many at once, one sweep each.")] = "1,4,16,64",
+    reports: Annotated[int, typer.Option(min=2, help="Of each trial; a last sweep has five times as many.")] = 20,
+) -> None:
+    """CPU time and memory that trials cost driver and cluster besides their own work, on four Ray nodes of this machine (bench extra)."""
+    from ardae_rl.bench import scaling
+
+    counts = _counts(trials, "--trials")
+    longer = (sorted(counts)[len(counts) // 2], 5 * reports)
+    sweeps = scaling.run(folder, [*((count, reports) for count in counts), longer])
+    scaling.save(sweeps, folder)
+    for role in ("driver", "head", "nodes"):
+        cost = scaling.costs(sweeps, role)
+        each = f"{cost.sweep_s:8.2f} s a sweep, {1e3 * cost.trial_s:8.1f} ms a trial, {1e3 * cost.report_s:8.2f} ms a report"
+        rich.print(f"CPU of {role:<8}{each}")
+    rich.print(f"Curves: {folder}/scaling.png")
+
+
+@app.command()
+def runners(
+    json: JsonFile = None,
+    repeats: Repeats = 3,
+    counts: Annotated[str, typer.Option(help="Env runners; 0 samples in the collecting process.")] = "0,1,2,4,8",
+    vector_envs: Annotated[str, typer.Option(help="Environments of each.")] = "1,8,32",
+    env_steps: Annotated[int, typer.Option(min=100, help="To time, each.")] = 4000,
+) -> None:
+    """Environment steps per second on HalfCheetah-v5 against env runners and vectorised environments, with hardly an update."""
+    from ardae_rl.bench import runners
+
+    numbers = {"runners": _counts(counts, "--counts", least=0), "vector_envs": _counts(vector_envs, "--vector-envs")}
+    rows = runners.run(**numbers, repeats=repeats, env_steps=env_steps)
+    _finish("Sampling on HalfCheetah-v5", rows, json, seeds=range(repeats), threads=[CORES])
+
+
+def _counts(text: str, option: str, *, least: int = 1) -> list[int]:
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < least:
+        raise typer.BadParameter(f"must be whole numbers from {least} on with commas between them, got {text!r}", param_hint=option)
+    return counts
+
+
 def _finish(title: str, rows: Sequence[report.Row], json: Path | None, *, seeds: Sequence[int], threads: Sequence[int]) -> None:
     rich.print(report.table(title, rows))
     if json is not None:

@@ -1,0 +1,72 @@
+"""Environment steps per second against env runners and vectorised environments, and what one costs the process that collects them.
+
+HalfCheetah with SAC's policy and hardly an update, so that sampling, its transport and the replay buffer are all there is to pay for.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.progress import track
+
+from ardae_rl.bench.report import Row, in_fresh_process, row
+from ardae_rl.bench.rl import ENV
+
+SETTLE_ENV_STEPS = 500
+_NEVER = 1_000_000_000
+_HARDLY = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """``collector_cpu_s`` is CPU time of the process that holds replay buffer and learner; without env runners it samples, too."""
+
+    env_steps: int
+    seconds: float
+    collector_cpu_s: float
+
+
+def run(*, runners: Sequence[int], vector_envs: Sequence[int], repeats: int, env_steps: int) -> list[Row]:
+    """Every combination, ``repeats`` times round and round; 0 env runners: sampling happens in the collecting process."""
+    plan = [(count, envs, i) for i in range(repeats) for count in runners for envs in vector_envs]
+    measured: dict[tuple[int, int], list[Sampling]] = {}
+    for count, envs, seed in track(plan, "sampling", transient=True):
+        measured.setdefault((count, envs), []).append(in_fresh_process(time_sampling, count, envs, env_steps, seed))
+    return [each for (count, envs), found in measured.items() for each in _rows(f"{count} env runners of {envs} environments", found)]
+
+
+def _rows(name: str, found: Sequence[Sampling]) -> list[Row]:
+    rate = [each.env_steps / each.seconds for each in found]
+    cost = [1e6 * each.collector_cpu_s / each.env_steps for each in found]
+    return [row(name, rate, "env steps/s"), row(f"{name}, collecting process", cost, "CPU µs/env step")]
+
+
+def time_sampling(runners: int, vector_envs: int, env_steps: int, seed: int) -> Sampling:
+    import ray
+
+    from ardae_rl.rllib import SACARDAEConfig
+
+    ray.init(num_cpus=runners + 1, include_dashboard=False, log_to_driver=False)
+    algorithm = (
+        SACARDAEConfig()
+        .environment(ENV)
+        .env_runners(num_env_runners=runners, num_envs_per_env_runner=vector_envs)
+        .training(policy="gaussian", alpha=0.2, warmup_env_steps=100, updates_per_env_step=_HARDLY)
+        .training(every_env_steps=_NEVER, report_every_env_steps=SETTLE_ENV_STEPS)
+        .debugging(seed=seed, log_level="ERROR")
+        .build_algo()
+    )
+    try:
+        while algorithm.env_steps < SETTLE_ENV_STEPS:
+            algorithm.train()
+        first, cpu, started = algorithm.env_steps, time.process_time(), time.perf_counter()
+        while algorithm.env_steps < first + env_steps:
+            algorithm.train()
+        return Sampling(
+            env_steps=algorithm.env_steps - first,
+            seconds=time.perf_counter() - started,
+            collector_cpu_s=time.process_time() - cpu,
+        )
+    finally:
+        algorithm.stop()
+        ray.shutdown()
