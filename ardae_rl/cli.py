@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from ardae_rl.experiment.access import keep_to_this_machine
 from ardae_rl.experiment.display import console_of
 from ardae_rl.experiment.load import load_experiment
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
@@ -57,6 +58,8 @@ def tune(
 ) -> None:
     """Train the experiment described by CONFIG.yaml on Ray; several of them side by side, as one sweep."""
     try:
+        if not (address or os.environ.get("RAY_ADDRESS")):
+            keep_to_this_machine()
         if smoke and (resume or auto_resume):
             raise typer.BadParameter(
                 "a smoke run always starts anew; leave out --smoke to resume the experiment itself", param_hint="--resume"

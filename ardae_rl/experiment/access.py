@@ -1,4 +1,4 @@
-"""The token that a cluster on this machine asks for: whoever can read it can run code as its owner."""
+"""Who gets at a cluster on this machine: nobody from elsewhere, and here whoever can read its token, who can run code as its owner."""
 
 import os
 import secrets
@@ -6,6 +6,12 @@ from contextlib import suppress
 from pathlib import Path
 
 _OTHERWISE = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")  # where the token is, if not in the default file
+_SEVERAL_MACHINES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # Ray's switch, named for where it is off by default
+
+
+def keep_to_this_machine() -> None:
+    """Have a cluster that this process starts listen on the loopback interface alone. Ray must not be imported yet: it looks only then."""
+    os.environ.setdefault(_SEVERAL_MACHINES, "0")
 
 
 def make_token() -> None:
