@@ -60,12 +60,12 @@ class Run:
 class Cluster:
     """Ray nodes as ``ray start`` makes them, one after the other joining the first, on this machine; a token guards them."""
 
-    def __init__(self, folder: Path, cpus: Sequence[int], *head_options: str) -> None:
+    def __init__(self, folder: Path, cpus: Sequence[int], *head_options: str, **environment: str) -> None:
         self._folder, self.nodes = folder, list[subprocess.Popen[bytes]]()
         self._sessions = tempfile.mkdtemp(prefix="ray")  # short: it holds sockets, whose paths may have 107 bytes
-        self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **environment}
         port, client_port, dashboard_port = free_ports(3)
-        self.address = f"127.0.0.1:{port}"
+        self.address, self.dashboard = f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard_port}"
         head = ["--head", "--node-ip-address=127.0.0.1", f"--port={port}", f"--ray-client-server-port={client_port}"]
         head += [f"--dashboard-port={dashboard_port}", f"--temp-dir={self._sessions}"]
         try:
