@@ -58,7 +58,7 @@ def tune(
 ) -> None:
     """Train the experiment described by CONFIG.yaml on Ray; several of them side by side, as one sweep."""
     try:
-        if not (address or os.environ.get("RAY_ADDRESS")):
+        if (address or os.environ.get("RAY_ADDRESS") or "local") == "local":
             keep_to_this_machine()
         if smoke and (resume or auto_resume):
             raise typer.BadParameter(

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import histogram
 
@@ -28,7 +28,7 @@ class EventFile:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / f"events.out.tfevents.{time.time_ns():020d}"
+        self.path, self._begun = folder / f"events.out.tfevents.{time.time_ns():020d}", False
 
     def add(self, steps: int, *, histograms: Mapping[str, np.ndarray] | None = None, pictures: Mapping[str, bytes] | None = None) -> None:
         """Show the distribution of each array's numbers, and each picture (the content of a PNG file), at ``steps``.
@@ -37,18 +37,48 @@ class EventFile:
         stays so.
         """
         finite = {name: values[np.isfinite(values)] for name, values in (histograms or {}).items()}
-        shown = [histogram(name, values, BINS) for name, values in finite.items() if values.size]
+        shown = [_histogram(name, values) for name, values in finite.items() if values.size]
         shown += [_picture(name, content) for name, content in (pictures or {}).items()]
-        patiently(lambda: self._append([Event(wall_time=time.time(), step=steps, summary=each) for each in shown]))
+        events = [Event(wall_time=time.time(), step=steps, summary=each) for each in shown]
+        if not self._begun:  # a new attempt at these steps: what an earlier one showed of them is void
+            start = SessionLog(status=SessionLog.START)
+            events = [
+                Event(wall_time=time.time(), file_version="brain.Event:2"),
+                Event(wall_time=time.time(), step=steps, session_log=start),
+                *events,
+            ]
+        content = _records(events)  # once: a reader that saw half of a write that failed must find the same bytes
+        patiently(lambda: self._append(content))
+        self._begun = True
 
-    def _append(self, events: list[Event]) -> None:
+    def _append(self, content: bytes) -> None:
         self.path.parent.mkdir(exist_ok=True)
-        first = [] if self.path.exists() else [Event(wall_time=time.time(), file_version="brain.Event:2")]
-        content = io.BytesIO()
-        writer = RecordWriter(content)
-        for event in first + events:
-            writer.write(event.SerializeToString())
-        append_whole(self.path, content.getvalue())
+        append_whole(self.path, content)
+
+
+def _records(events: list[Event]) -> bytes:
+    content = io.BytesIO()
+    writer = RecordWriter(content)
+    for event in events:
+        writer.write(event.SerializeToString())
+    return content.getvalue()
+
+
+def _histogram(name: str, values: np.ndarray) -> Summary:
+    """In one bin where the numbers differ by so little, or so much, that float64 has no thirty between them."""
+    try:
+        return histogram(name, values, BINS)
+    except ValueError:
+        values = values.astype(np.float64)
+        ends = [np.nextafter(values.min(), -np.inf), values.max()]
+        moments = {
+            "min": values.min(),
+            "max": values.max(),
+            "num": values.size,
+            "sum": values.sum(),
+            "sum_squares": np.square(values).sum(),
+        }
+        return Summary(value=[Summary.Value(tag=name, histo=HistogramProto(**moments, bucket_limit=ends, bucket=[0, values.size]))])
 
 
 def _picture(name: str, content: bytes) -> Summary:

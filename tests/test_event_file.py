@@ -44,10 +44,23 @@ def test_a_picture_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_second_attempt_goes_on_in_a_file_of_its_own(tmp_path: Path) -> None:
-    for steps in (1, 2):
-        EventFile(tmp_path / "histograms").add(steps, histograms={"a": np.ones(3)})
+    """And what the first showed of steps that are made again is void."""
+    for attempt in ((10, 20, 30), (20, 30, 40)):
+        file = EventFile(tmp_path / "histograms")
+        for steps in attempt:
+            file.add(steps, histograms={"a": np.ones(3)})
     assert len(list((tmp_path / "histograms").iterdir())) == 2
-    assert [event.step for event in read(tmp_path / "histograms").Histograms("a")] == [1, 2]
+    assert [event.step for event in read(tmp_path / "histograms").Histograms("a")] == [10, 20, 30, 40]
+
+
+@pytest.mark.parametrize(
+    "values", [[0.3, 0.1 + 0.2], [-1000.0, np.nextafter(-1000.0, 0)], [1e17, 1e17], [1e20], [-1e308, 1e308], [5e-324, 0.0]]
+)
+def test_numbers_that_thirty_bins_cannot_tell_apart_are_shown_all_the_same(tmp_path: Path, values: list[float]) -> None:
+    EventFile(tmp_path / "histograms").add(1, histograms={"a": np.array(values)})
+    (event,) = read(tmp_path / "histograms").Histograms("a")
+    assert (event.histogram_value.num, sum(event.histogram_value.bucket)) == (len(values), len(values))
+    assert (event.histogram_value.min, event.histogram_value.max) == (min(values), max(values))
 
 
 def test_it_waits_while_the_disk_is_full_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def time_sampling(runners: int, vector_envs: int, env_steps: int, seed: int) -> 
 
     from ardae_rl.rllib import SACARDAEConfig
 
-    ray.init(num_cpus=runners + 1, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=runners + 1, include_dashboard=False, log_to_driver=False)
     algorithm = (
         SACARDAEConfig()
         .environment(ENV)

@@ -7,6 +7,8 @@ Memory: resident set minus what is shared with other processes.
 
 import csv
 import math
+import os
+import secrets
 import socket
 import statistics
 import subprocess
@@ -21,12 +23,15 @@ import numpy as np
 import psutil
 from matplotlib.figure import Figure
 
+from ardae_rl.experiment.access import keep_to_this_machine
+
 NODES = 4
 LOOK_PERIOD_S = 1.0
 STEPS_PER_REPORT = 20
 ROLES = {
     "gcs_server": "head",
     "dashboard/dashboard.py": "head",
+    "ray-dashboard-": "head",
     "raylet/raylet": "nodes",
     "DashboardAgent": "nodes",
     "RuntimeEnvAgent": "nodes",
@@ -100,7 +105,9 @@ def _sweep(folder: Path, trials: int, reports: int) -> Sweep:
 
 @contextmanager
 def _cluster(trials: int) -> Iterator[str]:
-    """The address of four nodes of this machine, with a CPU for each trial and one to spare for each node."""
+    """The address of four nodes of this machine, with a CPU for each trial and one to spare for each node; for this machine and a token."""
+    keep_to_this_machine()
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     from ray.cluster_utils import Cluster
 
     cpus = math.ceil(trials / NODES) + 1
@@ -123,13 +130,13 @@ def _watch(driver: psutil.Popen) -> tuple[dict[str, float], dict[str, list[float
     memory: dict[str, list[float]] = {}
     while driver.poll() is None:
         sizes: dict[str, list[float]] = {}
-        for process in [psutil.Process(driver.pid), *psutil.Process().children(recursive=True)]:
+        for process in psutil.Process().children(recursive=True):  # the driver among them
             try:
                 role = "driver" if process.pid == driver.pid else _role(" ".join(process.cmdline()))
                 if role:
                     times, size = process.cpu_times(), process.memory_info()
                     total = times.user + times.system
-                    first = before.setdefault(process.pid, 0.0 if role in ("driver", "trial") else total)  # nodes were there before
+                    first = before.setdefault(process.pid, 0.0 if role == "driver" else total)  # the others were there before
                     used[role, process.pid] = total - first
                     sizes.setdefault(role, []).append((size.rss - size.shared) / 2**20)
             except psutil.Error:  # it ended meanwhile

@@ -96,6 +96,8 @@ def cluster(address: str | None) -> Iterator[str | None]:
 def cluster_address(address: str | None) -> str | None:
     """The cluster to join: ``address``, else RAY_ADDRESS, else None. Raises InvalidExperimentError for a Ray Client address."""
     joined = address or os.environ.get("RAY_ADDRESS")
+    if joined == "local":  # Ray's own word for a new one on this machine
+        return None
     if joined and joined.startswith("ray://"):
         advice = "submit this command with 'ray job submit' or give the cluster's GCS address, HOST:6379"
         raise InvalidExperimentError([Problem(f"--address {joined}", "", f"a Ray Client connection cannot follow a run; {advice}")])

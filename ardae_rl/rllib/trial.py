@@ -96,9 +96,10 @@ class SACARDAETrial(WholeCheckpoints, SACARDAE):
         new = self.evaluations[self._recorded_evaluations :]
         self._evaluation_file.append([evaluation_row(seed, record) for record in new])
         self._recorded_evaluations = len(self.evaluations)
+        for record in new:
+            self._histograms.add(record["env_steps"], histograms={"evaluation_returns": np.asarray(record["returns"])})
         if new:
-            returns = {"evaluation_returns": np.asarray(new[-1]["returns"])}
-            self._histograms.add(self.env_steps, histograms=self.watched | returns)
+            self._histograms.add(self.env_steps, histograms=self.watched)
 
     def _publish(self, progress: dict[str, Any]) -> None:
         fill = progress["replay_size"] / self.config.replay.capacity

@@ -13,7 +13,7 @@ from tests.experiment.process import ROOT, Cluster
 from tests.faults.sweep import EXPERIMENT, assert_complete, checkpoints, column
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
-ENV_STEPS, LIMIT_S = 6000, 400.0
+ENV_STEPS, LIMIT_S = 20_000, 400.0
 RAY = str(Path(sys.executable).with_name("ray"))
 
 
@@ -54,11 +54,11 @@ def test_a_job_that_is_stopped_keeps_its_steps_and_the_same_command_goes_on(tmp_
     wait_for("checkpoint", lambda: checkpoints(folder), "first")
     ray_job("stop", "first")
     assert "STOPPED" in ray_job("status", "first")
-    reported = column(folder, "metrics.csv", "env_steps")
-    assert reported and reported[-1] < ENV_STEPS and "continue with" in ray_job("logs", "first")
+    reported = column(folder, "metrics.csv", "seconds")  # unlike steps, they differ where steps are made again
+    assert reported and column(folder, "metrics.csv", "env_steps")[-1] < ENV_STEPS and "continue with" in ray_job("logs", "first")
     submit("second", config)
     wait_for("end", lambda: any(state in ray_job("status", "second") for state in ("SUCCEEDED", "FAILED")), "second")
     log = ray_job("logs", "second")
     assert "SUCCEEDED" in ray_job("status", "second"), log
     assert_complete(folder, ENV_STEPS)
-    assert column(folder, "metrics.csv", "env_steps")[: len(reported)] == reported, "what was reported before the stop was done again"
+    assert column(folder, "metrics.csv", "seconds")[: len(reported)] == reported, "what was reported before the stop was done again"
