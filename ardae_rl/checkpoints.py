@@ -9,6 +9,7 @@ Not here: what a checkpoint holds (``save_checkpoint`` and ``load_from`` of each
 import logging
 import shutil
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from ardae_rl.notes import pass_warnings_on
 logger = logging.getLogger(__name__)
 
 
-class WholeCheckpoints(tune.Trainable):
+class WholeCheckpoints(tune.Trainable, ABC):
     """A Trainable that writes straight into Tune's storage, where that is a file system of this machine (elsewhere as Tune does)."""
 
     _unnoted: Sequence[Path] = ()
@@ -90,9 +91,9 @@ class WholeCheckpoints(tune.Trainable):
             return super().restore(checkpoint_path)
         self._iteration = checkpoint_path.metrics.get(TRAINING_ITERATION, 0)
 
+    @abstractmethod
     def load_from(self, folder: Path) -> None:
         """Take over everything from the checkpoint ``folder``, whatever an attempt that failed left behind. Each trial says how."""
-        raise NotImplementedError
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Tune's: continue from ``checkpoint_dir``, or from a later checkpoint of this trial that its driver did not live to note."""

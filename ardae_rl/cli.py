@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from ardae_rl.experiment.access import keep_to_this_machine
+from ardae_rl.experiment.access import cluster_to_join, keep_to_this_machine
 from ardae_rl.experiment.display import console_of
 from ardae_rl.experiment.load import load_experiment
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
@@ -58,7 +58,7 @@ def tune(
 ) -> None:
     """Train the experiment described by CONFIG.yaml on Ray; several of them side by side, as one sweep."""
     try:
-        if (address or os.environ.get("RAY_ADDRESS") or "local") == "local":
+        if cluster_to_join(address) is None:
             keep_to_this_machine()
         if smoke and (resume or auto_resume):
             raise typer.BadParameter(

@@ -127,6 +127,10 @@ def scaling(
     from ardae_rl.bench import scaling
 
     counts = _counts(trials, "--trials")
+    if len(set(counts)) < max(2, len(counts)):
+        raise typer.BadParameter(f"must be two or more different numbers, got {trials!r}: costs are slopes", param_hint="--trials")
+    if folder.exists():
+        raise typer.BadParameter(f"must be a new folder, and {folder} is there already", param_hint="FOLDER")
     longer = (sorted(counts)[len(counts) // 2], 5 * reports)
     sweeps = scaling.run(folder, [*((count, reports) for count in counts), longer])
     scaling.save(sweeps, folder)

@@ -36,7 +36,7 @@ ROLES = {
     "DashboardAgent": "nodes",
     "RuntimeEnvAgent": "nodes",
 }
-TRIAL = "ray::ResourceTrainable"
+TRIALS = ("ray::ResourceTrainable", "ray::TaskTrial")  # before and after it can say its name
 EXPERIMENT = """\
 name: scaling
 run: score_error
@@ -85,7 +85,12 @@ def _sweep(folder: Path, trials: int, reports: int) -> Sweep:
         started = time.monotonic()
         command = [sys.executable, "scripts/tune.py", str(config), "--address", address, "--storage-path", str(folder)]
         driver = psutil.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        cpu, memory = _watch(driver)
+        try:
+            cpu, memory = _watch(driver)
+        finally:
+            if driver.poll() is None:
+                driver.terminate()
+                driver.wait()
         seconds = time.monotonic() - started
     if driver.returncode:
         raise RuntimeError(f"{trials} trials at once did not finish (exit code {driver.returncode}): see {folder}/output.txt")
@@ -148,7 +153,7 @@ def _watch(driver: psutil.Popen) -> tuple[dict[str, float], dict[str, list[float
 
 
 def _role(title: str) -> str | None:
-    if TRIAL in title:
+    if any(name in title for name in TRIALS):
         return "trial"
     return next((role for name, role in ROLES.items() if name in title), None)
 

@@ -9,6 +9,12 @@ _OTHERWISE = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")  # where the token is, if
 _SEVERAL_MACHINES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # Ray's switch, named for where it is off by default
 
 
+def cluster_to_join(address: str | None) -> str | None:
+    """``address``, else RAY_ADDRESS; None where a cluster is to be started on this machine, which "local" asks for, too."""
+    given = address or os.environ.get("RAY_ADDRESS")
+    return None if given == "local" else given
+
+
 def keep_to_this_machine() -> None:
     """Have a cluster that this process starts listen on the loopback interface alone. Ray must not be imported yet: it looks only then."""
     os.environ.setdefault(_SEVERAL_MACHINES, "0")

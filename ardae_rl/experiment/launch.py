@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ardae_rl.disk import append_whole, replace_file
-from ardae_rl.experiment.access import make_token
+from ardae_rl.experiment.access import cluster_to_join, make_token
 from ardae_rl.experiment.display import Display, Row
 from ardae_rl.experiment.events import cause_of, restarts
 from ardae_rl.experiment.plan import (
@@ -95,9 +95,7 @@ def cluster(address: str | None) -> Iterator[str | None]:
 
 def cluster_address(address: str | None) -> str | None:
     """The cluster to join: ``address``, else RAY_ADDRESS, else None. Raises InvalidExperimentError for a Ray Client address."""
-    joined = address or os.environ.get("RAY_ADDRESS")
-    if joined == "local":  # Ray's own word for a new one on this machine
-        return None
+    joined = cluster_to_join(address)
     if joined and joined.startswith("ray://"):
         advice = "submit this command with 'ray job submit' or give the cluster's GCS address, HOST:6379"
         raise InvalidExperimentError([Problem(f"--address {joined}", "", f"a Ray Client connection cannot follow a run; {advice}")])

@@ -35,11 +35,17 @@ def test_a_sweep_is_watched_to_its_end(tmp_path: Path) -> None:
     scaling.save(sweeps, tmp_path / "scaling")
     assert [(each.trials, each.reports) for each in sweeps] == [(2, 2), (1, 2), (2, 4)]
     for each in sweeps:
-        assert each.driver_cpu_s > 1 and each.head_cpu_s > 0 and each.nodes_cpu_s > 0 and min(each.driver_mb, each.trial_mb) > 50
+        assert (
+            each.driver_cpu_s > 1
+            and each.head_cpu_s > 0
+            and each.nodes_cpu_s > 0
+            and 50 < each.trial_mb < 800
+            and 50 < each.driver_mb < 450
+        )
     assert len((tmp_path / "scaling" / "scaling.csv").read_text().splitlines()) == 4
     assert (tmp_path / "scaling" / "scaling.png").stat().st_size > 1000
 
 
-def test_sampling_is_timed_and_hardly_learns() -> None:
+def test_sampling_is_timed() -> None:
     measured = in_fresh_process(runners.time_sampling, 1, 4, 300, 0)
     assert 300 <= measured.env_steps < 1000 and measured.seconds > 0 and 0 < measured.collector_cpu_s < 10 * measured.seconds

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ardae_rl.experiment.access import cluster_to_join
 from tests.experiment.process import Run
 
 TASK = """\
@@ -51,6 +52,24 @@ def listeners(home: Path) -> Iterator[Listeners]:
         yield found
     finally:
         run.end()
+
+
+@pytest.mark.parametrize(
+    ("address", "variable", "joined"),
+    [
+        (None, None, None),
+        ("local", None, None),
+        ("local", "head:6379", None),
+        (None, "local", None),
+        (None, "head:6379", "head:6379"),
+        ("auto", None, "auto"),
+    ],
+)
+def test_local_is_this_machine(monkeypatch: pytest.MonkeyPatch, address: str | None, variable: str | None, joined: str | None) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if variable:
+        monkeypatch.setenv("RAY_ADDRESS", variable)
+    assert cluster_to_join(address) == joined
 
 
 @pytest.mark.timeout(300)
