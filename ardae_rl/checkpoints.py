@@ -27,7 +27,7 @@ from ardae_rl.notes import pass_warnings_on
 logger = logging.getLogger(__name__)
 
 
-class WholeCheckpoints(tune.Trainable, ABC):
+class WholeCheckpoints(ABC, tune.Trainable):
     """A Trainable that writes straight into Tune's storage, where that is a file system of this machine (elsewhere as Tune does)."""
 
     _unnoted: Sequence[Path] = ()

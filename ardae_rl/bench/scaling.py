@@ -74,6 +74,8 @@ class Costs:
 def run(folder: Path, plan: Sequence[tuple[int, int]]) -> list[Sweep]:
     """A sweep for each (trials, reports of a trial), with records in ``folder``. Raises RuntimeError for one that does not finish."""
     folder.mkdir(parents=True, exist_ok=True)
+    keep_to_this_machine()
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # one for all: Ray keeps the first that it reads
     return [_sweep(folder / f"trials={trials}_reports={reports}", trials, reports) for trials, reports in plan]
 
 
@@ -110,9 +112,7 @@ def _sweep(folder: Path, trials: int, reports: int) -> Sweep:
 
 @contextmanager
 def _cluster(trials: int) -> Iterator[str]:
-    """The address of four nodes of this machine, with a CPU for each trial and one to spare for each node; for this machine and a token."""
-    keep_to_this_machine()
-    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    """The address of four nodes of this machine, with a CPU for each trial and one to spare for each node."""
     from ray.cluster_utils import Cluster
 
     cpus = math.ceil(trials / NODES) + 1
