@@ -111,10 +111,13 @@ def soak(
 
     watched = soak.run(folder, minutes=minutes)
     soak.save(watched, folder)
-    for role, slope in watched.slopes_mb_per_hour().items():
-        rich.print(f"{role:<12}{slope:+8.1f} MB/hour after the warm-up")
-    rich.print(f"Processes left: {', '.join(watched.left) or 'none'}. Curves: {folder}/soak.png")
-    raise typer.Exit(bool(watched.left))
+    files = watched.file_slopes()
+    for role, slope in watched.memory_slopes().items():
+        rich.print(f"{role:<12}{slope:+8.1f} MB and {files[role]:+6.1f} open files per hour after the warm-up")
+    rich.print(f"Env steps per second, last quarter over second: {watched.throughput_ratio():.2f}. Curves: {folder}/soak.png")
+    for miss in watched.misses():
+        print(f"Missed: {miss}")
+    raise typer.Exit(bool(watched.misses()))
 
 
 @app.command()

@@ -1,13 +1,15 @@
 """A small training run watched from outside: memory, open files and throughput over time, and what is left of it at the end.
 
 The run is ``scripts/tune.py`` as a user starts it, with an env runner and a learner in processes of their own; SIGTERM ends it.
-Memory: resident set minus what is shared with other processes, so that Ray's object store does not count for each of them.
+Memory: resident set minus what is shared with other processes, so that Ray's object store does not count for each of them. The limits
+are for the project's own processes; Ray's are watched beside them.
 """
 
 import csv
 import signal
 import statistics
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,12 +23,16 @@ from matplotlib.figure import Figure
 LOOK_PERIOD_S = 5.0
 WARM_UP_SHARE = 0.25  # of the time: imports, the first calls, the replay buffer's first pages
 STOP_LIMIT_S = 240.0
-ROLES = {
+MEMORY_LIMIT_MB_PER_HOUR = 5.0
+FILES_LIMIT_PER_HOUR = 5.0
+THROUGHPUT_LIMIT = 0.9
+OWN = {
     "ray::SACARDAETrial": "trial",
     "ray::_WrappedExecutable": "learner",  # what RLlib runs it in
     "ray::SeededEnvRunner": "env runner",
-    "raylet/raylet": "raylet",
 }
+OF_RAY = {"raylet/raylet": "raylet", "gcs/gcs_server": "GCS", "dashboard/dashboard.py": "dashboard"}
+ROLES = OWN | OF_RAY
 EXPERIMENT = """\
 name: soak
 run: SAC-AR-DAE
@@ -58,18 +64,47 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class Soak:
-    """``looks`` in the order of time; ``progress`` as (seconds of training, env steps); ``left`` the processes that outlived the run."""
+    """``looks`` in the order of time; ``progress`` as (seconds of training, env steps); processes and temporary files that outlived it."""
 
     looks: list[Look]
     progress: list[tuple[float, float]]
-    left: list[str]
+    processes_left: list[str]
+    files_left: list[str]
 
-    def slopes_mb_per_hour(self) -> dict[str, float]:
-        """Least squares per role, after the warm-up."""
+    def memory_slopes(self) -> dict[str, float]:
+        """MB per hour of each role after the warm-up, by least squares."""
+        return self._slopes("memory_mb")
+
+    def file_slopes(self) -> dict[str, float]:
+        """Open files per hour of each role after the warm-up."""
+        return self._slopes("open_files")
+
+    def throughput_ratio(self) -> float:
+        """Env steps per second in the last quarter of the time over those in the second, the first after the warm-up."""
+        seconds, steps = np.array(self.progress).T
+        quarters = np.interp(np.linspace(seconds[0], seconds[-1], 5), seconds, steps)
+        return float((quarters[4] - quarters[3]) / (quarters[2] - quarters[1]))
+
+    def misses(self) -> list[str]:
+        """Every limit that was not kept, in words; empty if the run is fit to go on for days."""
+        own = {"driver", *OWN.values()}
+        found = [f"no {role} was seen for long enough" for role in sorted(own - self.memory_slopes().keys())]
+        for slopes, limit, unit in (
+            (self.memory_slopes(), MEMORY_LIMIT_MB_PER_HOUR, "MB"),
+            (self.file_slopes(), FILES_LIMIT_PER_HOUR, "open files"),
+        ):
+            found += [
+                f"{role}: {slope:+.1f} {unit} per hour, limit {limit:g}" for role, slope in slopes.items() if role in own and slope > limit
+            ]
+        if self.throughput_ratio() < THROUGHPUT_LIMIT:
+            found.append(f"env steps per second: {self.throughput_ratio():.2f} times those at first, limit {THROUGHPUT_LIMIT:g}")
+        return found + [f"left behind: {what}" for what in self.processes_left + self.files_left]
+
+    def _slopes(self, quantity: str) -> dict[str, float]:
         curves: dict[str, list[tuple[float, float]]] = defaultdict(list)
         for look in self.looks:
             if look.seconds > WARM_UP_SHARE * self.looks[-1].seconds:
-                curves[look.role].append((look.seconds / 3600, look.memory_mb))
+                curves[look.role].append((look.seconds / 3600, getattr(look, quantity)))
         return {role: statistics.linear_regression(*zip(*curve, strict=True)).slope for role, curve in curves.items() if len(curve) > 2}
 
 
@@ -79,6 +114,7 @@ def run(folder: Path, *, minutes: float) -> Soak:
     config = folder / "soak.yaml"
     config.write_text(EXPERIMENT)
     command = [sys.executable, "scripts/tune.py", str(config), "--storage-path", str(folder)]
+    files = _temporary_files()
     with (folder / "output.txt").open("w") as output:
         driver = psutil.Popen(command, stdout=output, stderr=output, start_new_session=True)
     trial = folder / "soak" / "seed=0"
@@ -90,7 +126,19 @@ def run(folder: Path, *, minutes: float) -> Soak:
         if driver.is_running():
             driver.kill()
     _, left = psutil.wait_procs(family, timeout=30)
-    return Soak(looks=looks, progress=_progress(trial / "metrics.csv"), left=[" ".join(process.cmdline()) for process in left])
+    return Soak(
+        looks=looks,
+        progress=_progress(trial / "metrics.csv"),
+        processes_left=[" ".join(process.cmdline()) for process in left],
+        files_left=sorted(str(path) for path in _temporary_files() - files),
+    )
+
+
+def _temporary_files() -> set[Path]:
+    """Shared memory and temporary files, except Ray's folder of logs, which it keeps on purpose."""
+    temporary = Path(tempfile.gettempdir())
+    found = {path for folder in (temporary, Path("/dev/shm")) if folder.is_dir() for path in folder.iterdir()}
+    return found - {temporary / "ray"}
 
 
 def _watch(driver: psutil.Popen, records: Path, seconds: float) -> tuple[list[Look], list[psutil.Process]]:
