@@ -102,17 +102,18 @@ def test_the_lines_in_the_docs_read_a_policy_with_torch_alone(kind: str, tmp_pat
     """Where neither this package nor safetensors can be imported."""
     policy = policy_of(kind)
     save_policy(policy, tmp_path / "policy.safetensors")
-    lines = (ROOT / "docs/using-a-policy.md").read_text().split("```python\n")[1].split("```")[0]
+    shown, gaussian = [block.split("```")[0] for block in (ROOT / "docs/using-a-policy.md").read_text().split("```python\n")[1:]]
+    lines = shown if kind == "implicit" else shown.replace("\nweights, facts = load", f"{gaussian}\nweights, facts = load")
     script = f"""
 import sys
 sys.modules |= dict.fromkeys(["ardae_rl", "safetensors", "ray", "gymnasium"])  # importing them is an error
 {lines}
-print(json.dumps(act(weights, facts, torch.ones(2, 3), torch.full((2, facts["noise_dim"]), 0.5)).tolist()))
+print(json.dumps(act(torch.ones(2, 3), torch.full((2, facts["noise_dim"]), 0.5)).tolist()))
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
-    shown, actions = done.stdout.splitlines()
-    assert shown.startswith("Hopper-v5 tensor(")
+    printed, actions = done.stdout.splitlines()
+    assert printed.startswith("Hopper-v5 tensor(")
     expected = policy(torch.ones(2, 3), torch.full((2, policy.noise_dim), 0.5))
     torch.testing.assert_close(torch.tensor(json.loads(actions)), expected)
 
