@@ -27,6 +27,18 @@ from ardae_rl.notes import pass_warnings_on
 logger = logging.getLogger(__name__)
 
 
+def check_storage(experiment: Path) -> None:
+    """Raise FileNotFoundError unless ``experiment`` is the folder that the driver marked as the experiment's.
+
+    Where a mount is missing or has gone, Tune makes folders of the same names on the machine's own disk. Whatever is written there is lost.
+    """
+    if not (experiment / _VALIDATE_STORAGE_MARKER_FILENAME).is_file():
+        raise FileNotFoundError(
+            f"{experiment} as the driver sees it is not on machine {socket.gethostname()} ({get_node_ip_address()}): "
+            f"mount the storage path there, too, or name a folder that every machine mounts with --storage-path DIR"
+        )
+
+
 class WholeCheckpoints(ABC, tune.Trainable):
     """A Trainable that writes straight into Tune's storage, where that is a file system of this machine (elsewhere as Tune does)."""
 
@@ -44,7 +56,7 @@ class WholeCheckpoints(ABC, tune.Trainable):
         return _TrainingResult(checkpoint=checkpoint, metrics=dict(self._last_result or {}))
 
     def _write_checkpoint(self, folder: Path) -> None:
-        self._check_storage()
+        self.check_storage()
         write_whole(folder, lambda partial: self.save_checkpoint(str(partial)))
 
     def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -59,20 +71,16 @@ class WholeCheckpoints(ABC, tune.Trainable):
         """
         if not self.stores_locally():
             return Path(self.logdir)
-        self._check_storage()
+        self.check_storage()
         folder = Path(self._storage.trial_fs_path)
         folder.mkdir(exist_ok=True)
         pass_warnings_on(folder)
         return folder
 
-    def _check_storage(self) -> None:
-        """Without this a trial on a machine that lacks the mount would train on, onto that machine's own disk, and all of it be lost."""
-        experiment = Path(self._storage.experiment_fs_path)
-        if not (experiment / _VALIDATE_STORAGE_MARKER_FILENAME).is_file():  # the driver leaves it there
-            raise FileNotFoundError(
-                f"{experiment} as the driver sees it is not on machine {socket.gethostname()} ({get_node_ip_address()}): "
-                f"mount the storage path there, too, or name a folder that every machine mounts with --storage-path DIR"
-            )
+    def check_storage(self) -> None:
+        """Raise FileNotFoundError while this machine does not have the storage path that the driver has; write no record before."""
+        if self.stores_locally():
+            check_storage(Path(self._storage.experiment_fs_path))
 
     def stores_locally(self) -> bool:
         """Whether this trial's folder is on a file system of this machine."""
@@ -85,7 +93,7 @@ class WholeCheckpoints(ABC, tune.Trainable):
         away: what is missing then is not gone.
         """
         if self.stores_locally():
-            patiently(self._check_storage, what="reading")
+            patiently(self.check_storage, what="reading")
         gone = isinstance(checkpoint_path, _TrainingResult) and self.stores_locally() and not Path(checkpoint_path.checkpoint.path).exists()
         if not (gone and self.take_over()):
             return super().restore(checkpoint_path)
@@ -130,7 +138,7 @@ class WholeCheckpoints(ABC, tune.Trainable):
         try:
             return self.load_from(folder)
         except OSError:
-            patiently(self._check_storage, what="reading")
+            patiently(self.check_storage, what="reading")
         self.load_from(folder)
 
     def _own_checkpoints(self) -> list[Path]:
@@ -138,7 +146,7 @@ class WholeCheckpoints(ABC, tune.Trainable):
         return patiently(self._listed, what="reading") if self.stores_locally() else []
 
     def _listed(self) -> list[Path]:
-        self._check_storage()
+        self.check_storage()
         folder = Path(self._storage.trial_fs_path).resolve()
         return sorted(path for path in folder.iterdir() if path.match("checkpoint_[0-9]*"))  # glob would find nothing where it cannot look
 

@@ -6,7 +6,7 @@ Not here: what is shown (``sac/diagnostics.py``, a task's ``figures``).
 import io
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +24,12 @@ _RGBA = 4  # TensorBoard's number for it
 class EventFile:
     """A file of events in ``folder``, which must not be that of another: TensorBoard stops reading one of two that grow side by side.
 
-    Each object begins a file of its own; TensorBoard reads those of earlier attempts first.
+    Each object begins a file of its own; TensorBoard reads those of earlier attempts first. ``check`` as in
+    :class:`~ardae_rl.records.RecordFile`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path, self._begun = folder / f"events.out.tfevents.{time.time_ns():020d}", False
+    def __init__(self, folder: Path, check: Callable[[], object] = lambda: None) -> None:
+        self.path, self._begun, self._check_folder = folder / f"events.out.tfevents.{time.time_ns():020d}", False, check
 
     def add(self, steps: int, *, histograms: Mapping[str, np.ndarray] | None = None, pictures: Mapping[str, bytes] | None = None) -> None:
         """Show the distribution of each array's numbers, and each picture (the content of a PNG file), at ``steps``.
@@ -52,6 +53,7 @@ class EventFile:
         self._begun = True
 
     def _append(self, content: bytes) -> None:
+        self._check_folder()
         self.path.parent.mkdir(exist_ok=True)
         append_whole(self.path, content)
 

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from ardae_rl.disk import append_whole, patiently, replace_file
 class RecordFile:
     """A CSV file that grows by rows and can be cut back to a checkpoint, so a resumed run neither repeats nor loses a row.
 
-    ``steps`` names the column that counts training steps. Without ``columns`` they are those of the first row.
+    ``steps`` names the column that counts training steps. Without ``columns`` they are those of the first row. ``check`` raises OSError
+    while the file must not be touched, because its folder is not the real one; that is waited for.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str] = (), *, steps: str) -> None:
-        self.path, self.columns, self._steps = path, tuple(columns), steps
+    def __init__(self, path: Path, columns: Sequence[str] = (), *, steps: str, check: Callable[[], object] = lambda: None) -> None:
+        self.path, self.columns, self._steps, self._check_folder = path, tuple(columns), steps, check
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows; a value left out stays empty. Waits while the disk is full or away.
@@ -29,6 +30,7 @@ class RecordFile:
             patiently(lambda: self._append(rows))
 
     def _append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._check_folder()
         new = self._is_empty()
         self.columns = self.columns or (tuple(rows[0]) if new else self._header())
         self._check(rows)
@@ -47,6 +49,7 @@ class RecordFile:
         patiently(lambda: self._cut_after(steps))
 
     def _cut_after(self, steps: int) -> None:
+        self._check_folder()
         if self._is_empty():
             return
         whole_lines = self.path.read_bytes().rpartition(b"\n")

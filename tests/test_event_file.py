@@ -77,6 +77,14 @@ def test_it_waits_while_the_disk_is_full_and_loses_nothing(tmp_path: Path, monke
     assert [event.step for event in read(tmp_path / "histograms").Histograms("a")] == [3]
 
 
+def test_nothing_is_written_while_the_folder_is_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ardae_rl.disk.WAITS_S", (0.01,))
+    file = EventFile(tmp_path / "histograms", check=(tmp_path / "mark").stat)
+    with pytest.raises(FileNotFoundError, match="mark"):
+        file.add(3, histograms={"a": np.ones(3)})
+    assert not list(tmp_path.iterdir())
+
+
 def test_nothing_is_written_where_the_trial_folder_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ardae_rl.disk.WAITS_S", (0.01,))
     with pytest.raises(FileNotFoundError):

@@ -100,6 +100,16 @@ def test_a_storage_path_that_is_away_is_waited_for_and_the_file_has_one_header(
     assert file.path.read_text().splitlines() == ["steps,loss", "1,0.5"]
 
 
+def test_a_folder_of_the_same_name_is_not_written_to(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ardae_rl.disk.WAITS_S", (0.01,))
+    file = RecordFile(path, steps="steps", check=path.with_name("mark").stat)
+    with pytest.raises(FileNotFoundError, match="mark"):
+        file.append([{"steps": 1, "loss": 0.5}])
+    with pytest.raises(FileNotFoundError, match="mark"):
+        file.cut_after(1)
+    assert not path.exists()
+
+
 def test_cutting_drops_what_is_no_row(path: Path) -> None:
     path.write_text("steps,loss\n1,0.5\nsteps,loss\n2,0.25\n\0\0,\n3,0.125\n")
     RecordFile(path, steps="steps").cut_after(2)

@@ -6,6 +6,7 @@ Keys: ``time`` (UTC), ``trial``, ``event`` (``crashed``: starts again; ``failed`
 import datetime
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,26 @@ CRASHED, FAILED, WARNING = "crashed", "failed", "warning"
 
 
 class EventLog:
-    """Adds to the events in ``folder``. What a full disk does not take now is written with the next event."""
+    """Adds to the events in ``folder``. What a disk that is full or away does not take now is written later: :meth:`flush`.
 
-    def __init__(self, folder: Path) -> None:
-        self._path, self._unwritten = folder / EVENTS, b""
+    ``check`` raises OSError while ``folder`` is not the real one.
+    """
+
+    def __init__(self, folder: Path, check: Callable[[], object] = lambda: None) -> None:
+        self._path, self._unwritten, self._check_folder = folder / EVENTS, b"", check
 
     def add(self, trial: str, event: str, *, steps: int, cause: str) -> None:
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         line = json.dumps({"time": now, "trial": trial, "event": event, "steps": steps, "cause": cause})
         self._unwritten += f"{line}\n".encode()
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what was not written yet, if the disk takes it now."""
+        if not self._unwritten:
+            return
         try:
+            self._check_folder()
             append_whole(self._path, self._unwritten)
         except OSError:
             return

@@ -8,7 +8,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 
+from ardae_rl.checkpoints import check_storage
 from ardae_rl.experiment.display import Display, Row
 from ardae_rl.experiment.events import CRASHED, FAILED, WARNING, EventLog, cause_of
 from ardae_rl.experiment.launch import cluster_nodes, obstacle
@@ -43,7 +44,7 @@ class Watcher(Callback):
     def attach(self, experiment: Experiment, display: Display) -> None:
         self._experiment, self._display, self._reporting = experiment, display, experiment.reporting
         self._total_steps = total_steps(experiment)
-        self._events = EventLog(experiment.folder)
+        self._events = EventLog(experiment.folder, partial(check_storage, experiment.folder))
         self._idle_since, self._has_told = time.monotonic(), False
 
     def request_stop(self) -> None:
@@ -90,6 +91,7 @@ class Watcher(Callback):
         now = time.monotonic()
         if now - self._collected >= NOTES_PERIOD_S:
             self._collected = now
+            self._events.flush()
             for trial, text in collect_notes(self._experiment.folder):
                 self._display.note(f"{trial}: {text}")
                 self._events.add(trial, WARNING, steps=steps.get(trial, 0), cause=text)

@@ -73,9 +73,9 @@ class SACARDAETrial(WholeCheckpoints, SACARDAE):
         super().setup(config)
         self._recorded_evaluations = 0
         folder = self.own_folder()
-        self._evaluation_file = RecordFile(folder / "evaluations.csv", EVALUATION_COLUMNS, steps="env_steps")
-        self._metrics_file = RecordFile(folder / "metrics.csv", METRICS_COLUMNS, steps="env_steps")
-        self._histograms = EventFile(folder / "histograms")
+        self._evaluation_file = RecordFile(folder / "evaluations.csv", EVALUATION_COLUMNS, steps="env_steps", check=self.check_storage)
+        self._metrics_file = RecordFile(folder / "metrics.csv", METRICS_COLUMNS, steps="env_steps", check=self.check_storage)
+        self._histograms = EventFile(folder / "histograms", check=self.check_storage)
         self._published = Monitor(experiment=folder.parent.name, trial=folder.name, env=str(config.env), method=config.sac.policy)
 
     def step(self) -> dict[str, Any]:

@@ -59,8 +59,8 @@ class TaskTrial(WholeCheckpoints):
         self._report: dict[str, float] = {}
         self._evaluation: dict[str, float] = {}
         self._folder = self.own_folder()
-        self._metrics_file = RecordFile(self._folder / "metrics.csv", steps="steps")
-        self._evaluation_file = RecordFile(self._folder / "evaluations.csv", steps="steps")
+        self._metrics_file = RecordFile(self._folder / "metrics.csv", steps="steps", check=self.check_storage)
+        self._evaluation_file = RecordFile(self._folder / "evaluations.csv", steps="steps", check=self.check_storage)
         method = str(getattr(self._settings, kind.method_field)) if kind.method_field else self._run
         self._published = Monitor(experiment=self._folder.parent.name, trial=self._folder.name, env=self._run, method=method)
 
@@ -130,9 +130,13 @@ class TaskTrial(WholeCheckpoints):
         folder = self._folder / "figures"
         pictures = {name: _png(figure) for name, figure in self._task.figures().items()}
         if pictures:
-            EventFile(folder).add(self._steps, pictures=pictures)
+            EventFile(folder, check=self.check_storage).add(self._steps, pictures=pictures)
         for name, content in pictures.items():
-            patiently(partial(replace_file, folder / f"{name}.png", content))
+            patiently(partial(self._write, folder / f"{name}.png", content))
+
+    def _write(self, path: Path, content: bytes) -> None:
+        self.check_storage()
+        replace_file(path, content)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         progress = {"steps": self._steps, "seconds": self._seconds, "report": self._report, "evaluation": self._evaluation}

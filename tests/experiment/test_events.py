@@ -17,6 +17,18 @@ def test_restarts_are_counted_for_each_trial_over_all_starts(tmp_path: Path) -> 
     assert restarts(tmp_path) == {"a": 2, "b": 1}
 
 
+def test_an_event_of_a_folder_that_is_away_is_written_once_it_is_back(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    log = EventLog(tmp_path, mark.stat)
+    log.add("a", CRASHED, steps=10, cause="the share is gone")
+    log.flush()
+    assert not (tmp_path / EVENTS).exists()
+    mark.touch()
+    log.flush()
+    log.flush()
+    assert restarts(tmp_path) == {"a": 1}
+
+
 def test_an_event_that_finds_no_room_is_written_with_the_next(tmp_path: Path) -> None:
     log = EventLog(tmp_path)
     with room_for(20):

@@ -33,11 +33,26 @@ ENV_STEPS, LIMIT_S, FULL_S = 1600, 300.0, 6.0
 def disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"no right to mount a small disk: {done.stderr.strip()}")
+    mount("-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder))
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def share(tmp_path: Path) -> Iterator[Path]:
+    """A folder that is mounted, as one of a file server is."""
+    served, folder = tmp_path / "served", tmp_path / "share"
+    served.mkdir()
+    folder.mkdir()
+    mount("--bind", str(served), str(folder))
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def mount(*arguments: str) -> None:
+    done = subprocess.run(["mount", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no right to mount a folder: {done.stderr.strip()}")
 
 
 def fill(disk: Path) -> Path:
@@ -95,3 +110,22 @@ def test_a_full_disk_is_waited_out_and_a_run_killed_meanwhile_is_resumed(launch:
     assert_complete(folder, ENV_STEPS)
     fault = "the disk is full and the driver is killed; --resume"
     record(fault, recovery_s=recovery_s, lost_env_steps=lost, checkpoint_every=CHECKPOINT_EVERY)
+
+
+def test_a_share_that_is_gone_for_a_while_is_waited_for(launch: Launch, share: Path, record: Record) -> None:
+    folder = share / "tiny" / "seed=0"
+    run = launch(EXPERIMENT % ("Pendulum-v1", 1, ENV_STEPS), "--storage-path", str(share))
+    run.wait_until(lambda: len(checkpoints(folder)) >= 2, LIMIT_S)
+    subprocess.run(["umount", "--lazy", str(share)], check=True)
+    run.wait_until(lambda: "trying again" in run.output, LIMIT_S)
+    time.sleep(FULL_S)
+    assert run.process.poll() is None, run.output
+    mount("--bind", str(share.with_name("served")), str(share))
+    back = time.monotonic()
+    wait_for_report(run, LIMIT_S)
+    recovery_s = time.monotonic() - back
+    assert run.finish(LIMIT_S) == 0, run.output
+    assert_whole(folder)
+    assert_complete(folder, ENV_STEPS)
+    assert "crashed" not in run.output and lost_steps(shown(run, 0)) == 0
+    record(f"the storage path is away for {FULL_S:g} s", recovery_s=recovery_s, lost_env_steps=0, checkpoint_every=CHECKPOINT_EVERY)
