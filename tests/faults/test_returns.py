@@ -1,0 +1,45 @@
+"""A run that is killed and resumed learns what one that was let alone learns."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.experiment.conftest import Launch
+from tests.faults.sweep import assert_gone, checkpoints, column, family
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3000)]
+KILLED_AFTER, ENV_STEPS, LIMIT_S = 8000, 10_000, 1200.0  # what is left then is too little to learn it anew
+SEEDS = ("seed=0", "seed=1")
+
+
+def final_returns(folder: Path) -> list[float]:
+    """The best of the last three evaluations of each seed: single ones fall by hundreds now and then, whatever happened."""
+    return [max(column(folder / "quickstart" / seed, "evaluations.csv", "return_mean")[-3:]) for seed in SEEDS]
+
+
+def arguments(folder: Path, *options: str) -> list[str]:
+    return ["scripts/tune.py", "tune_configs/quickstart.yaml", "--storage-path", str(folder), *options]
+
+
+def test_a_run_that_is_killed_and_resumed_reaches_the_return_of_one_that_was_not(launch: Launch, tmp_path: Path) -> None:
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    run = launch(arguments=arguments(killed))
+    folders = [killed / "quickstart" / seed for seed in SEEDS]
+    run.wait_until(lambda: all(len(checkpoints(folder)) > 0 and steps(folder) > KILLED_AFTER for folder in folders), LIMIT_S)
+    processes = family(run)
+    run.process.kill()
+    assert run.finish() == -9
+    assert_gone(processes)
+    before = [steps(folder) for folder in folders]
+    assert max(before) < ENV_STEPS
+    resumed = launch(arguments=arguments(killed, "--resume"))
+    assert resumed.finish(LIMIT_S) == 0, resumed.output
+    undisturbed = launch(arguments=arguments(alone))
+    assert undisturbed.finish(LIMIT_S) == 0, undisturbed.output
+    returns = {"killed": final_returns(killed), "alone": final_returns(alone)}
+    print(f"best of the last three evaluations, two seeds each: {returns}; killed at {before} env steps")
+    assert all(-300 < value < 0 for values in returns.values() for value in values), returns
+
+
+def steps(folder: Path) -> float:
+    return max(column(folder, "metrics.csv", "env_steps"), default=0) if (folder / "metrics.csv").exists() else 0
