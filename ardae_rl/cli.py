@@ -3,6 +3,7 @@
 import logging
 import os
 import shlex
+import shutil
 import statistics
 import sys
 from collections.abc import Sequence
@@ -137,7 +138,7 @@ def _sweep(
         drivers.append(sweep.Driver(experiment, [sys.executable, sys.argv[0], str(config), *options, *again]))
     code = sweep.run(drivers, address=address, may_grow=may_grow, command=_resume_command(), console=console)
     folders = [os.path.relpath(experiment.folder) for experiment in experiments.values()]
-    typer.echo(f"Report:      {shlex.join(['python', 'scripts/report.py', *folders])}")
+    typer.echo(f"Report:      {shlex.join([_python(), 'scripts/report.py', *folders])}")
     return code
 
 
@@ -169,7 +170,8 @@ def _print_plan(experiment: Experiment, address: str | None, console: Console) -
             nodes = cluster_nodes()
     at_once = concurrent_trials(asked, nodes, experiment.resources.max_concurrent_trials)
     cpus, gpus = (sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU"))
-    typer.echo(f"{len(asked)} trials, {at_once} at a time on {cpus:g} CPU, {gpus:g} GPU of {len(nodes)} machine{'s' * (len(nodes) != 1)}")
+    trials, machines = (f"{count} {what}{'s' * (count != 1)}" for count, what in ((len(asked), "trial"), (len(nodes), "machine")))
+    typer.echo(f"{trials}, {at_once} at a time on {cpus:g} CPU, {gpus:g} GPU of {machines}")
     reason = obstacle(experiment, nodes)
     if reason:
         typer.echo(f"A trial can never start there: {reason}")
@@ -177,7 +179,13 @@ def _print_plan(experiment: Experiment, address: str | None, console: Console) -
 
 def _resume_command() -> str:
     arguments = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--auto-resume")]
-    return shlex.join([Path(sys.executable).name, os.path.relpath(sys.argv[0]), *arguments, "--resume"])
+    return shlex.join([_python(), os.path.relpath(sys.argv[0]), *arguments, "--resume"])
+
+
+def _python() -> str:
+    """What to type for the interpreter that runs this: its name where a shell finds it by that, else its path from here."""
+    name = Path(sys.executable).name
+    return name if shutil.which(name) == sys.executable else os.path.relpath(sys.executable)
 
 
 def report(

@@ -100,7 +100,7 @@ def test_a_dry_run_of_a_task_prints_its_settings_and_every_trial_and_writes_noth
 def test_auto_resume_starts_what_is_not_there_and_continues_what_is(write: Write, tmp_path: Path) -> None:
     path, options = write(), ["--storage-path", tmp_path, "--auto-resume", "--dry-run"]
     begun = tune(path, *options)
-    assert begun.returncode == 0 and "1 trials" in begun.stdout, begun.stderr
+    assert begun.returncode == 0 and "1 trial, " in begun.stdout, begun.stderr
     started(tmp_path / "tiny")
     (tmp_path / "tiny" / RECORD).write_text(begun.stdout.partition("\n\n")[0])
     assert tune(path, *options).returncode == 0

@@ -141,4 +141,4 @@ def test_a_sweep_runs_its_experiments_side_by_side_stops_together_and_resumes(la
     for name in ("first", "second"):
         assert f"{name}  finished  {STEPS:,} steps  1/1 seeds  " in again.output
         assert "Curves:" in (results / name / "output.txt").read_text()
-    assert "python scripts/report.py " in again.output
+    assert "scripts/report.py " in again.output
