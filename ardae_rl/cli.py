@@ -250,7 +250,7 @@ def evaluate(
     seeds: Annotated[str, typer.Option(help="how many seeds (5), or which (0,3,7)")] = "1",
     stochastic: Annotated[bool, typer.Option("--stochastic", help="draw the policy's noise instead of setting it to 0")] = False,
     max_episode_steps: Annotated[int, typer.Option(min=1, help="of an episode in an environment without a time limit of its own")] = 1000,
-    video: Annotated[Path | None, typer.Option(help="film the first episode", metavar="FILE.mp4|FILE.gif")] = None,
+    video: Annotated[Path | None, typer.Option(help="record the first episode", metavar="FILE.mp4|FILE.gif")] = None,
     export: Annotated[
         Path | None, typer.Option(help="write the policy's weights, and a description beside them", metavar="POLICY.safetensors")
     ] = None,
@@ -319,7 +319,7 @@ def _evaluate(
     if len(returns) > 1:
         typer.echo(f"all:    {_mean_and_std([value for values in returns.values() for value in values])}")
     if video:
-        typer.echo(f"Film:   {video}")
+        typer.echo(f"Video:  {video}")
 
 
 def _mean_and_std(values: list[float]) -> str:

@@ -1,4 +1,4 @@
-"""Tables and figures of a finished (or running) experiment: ``python scripts/report.py runs/score_error``."""
+"""Tables and figures of experiments: ``python scripts/report.py runs/score_error``."""
 
 import typer
 

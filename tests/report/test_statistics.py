@@ -11,7 +11,7 @@ from scipy import signal
 from ardae_rl.report import statistics
 from ardae_rl.report.statistics import interquartile_mean, performance_profile, probability_of_improvement, smoothed
 
-DOCS = Path(__file__).parents[2] / "docs" / "results.md"
+DOCS = Path(__file__).parents[2] / "docs" / "evaluating-and-reporting.md"
 
 
 def array(*values: float) -> np.ndarray:
@@ -71,7 +71,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(monkeypatch: pytest.Monke
 
 
 def documented(after: str) -> dict[int, float]:
-    """Shares of cases by number of runs, from the sentence of docs/results.md that begins so."""
+    """Shares of cases by number of runs, from the sentence of docs/evaluating-and-reporting.md that begins so."""
     found = re.search(rf"{after}((?:[^.]|\.\d)*)", " ".join(DOCS.read_text().split()))
     assert found
     sentence = found.group(1)
