@@ -1,6 +1,6 @@
 """``SACARDAE``: SAC, with or without AR-DAE, as an RLlib Algorithm.
 
-The way of the data: env runners -> episode chunks -> replay (a ring of arrays) -> K mini-batches per ``learner_group.update`` call ->
+The data path: env runners -> episode chunks -> replay (a ring of arrays) -> K mini-batches per ``learner_group.update`` call ->
 weights back to the env runners. No step back, no episode objects in the replay buffer, no learner connectors.
 """
 
@@ -21,7 +21,6 @@ from ray.rllib.algorithms.utils import _get_env_runner_bundles, _get_learner_bun
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
-from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN, LEARNER_RESULTS
@@ -31,6 +30,7 @@ from ardae_rl.process import prepare_training_process
 from ardae_rl.rllib.config import SACARDAEConfig
 from ardae_rl.rllib.env_runner import ENVIRONMENT, SeededEnvRunner, evaluate_returns
 from ardae_rl.rllib.replay import ReplayBuffer
+from ardae_rl.rllib.sampling import Sampling
 from ardae_rl.sac.diagnostics import WATCHED_STATES, watch_policy
 from ardae_rl.sac.update import METRIC_NAMES, NonFiniteError
 
@@ -88,6 +88,7 @@ class SACARDAE(Algorithm):
         self.seconds = 0.0
         self.watched: dict[str, np.ndarray] = {}
         self._warmed_up = False
+        self._sampling = Sampling(self.env_runner_group, timeout_s=self.config.sample_timeout_s)
         self.dropped_transitions = 0
         self._dropped_in_a_row: Counter[tuple[int, int]] = Counter()
         self._episode_return_mean = math.nan
@@ -109,13 +110,7 @@ class SACARDAE(Algorithm):
 
     def _sample(self) -> None:
         self._set_exploration()
-        episodes, results = synchronous_parallel_sample(
-            worker_set=self.env_runner_group,
-            concat=True,
-            sample_timeout_s=self.config.sample_timeout_s,
-            _uses_new_env_runners=True,
-            _return_metrics=True,
-        )
+        episodes, results = self._sampling.collect(ahead=self._warmed_up)
         self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
         if episodes:
             self._keep(episodes)
@@ -240,6 +235,7 @@ class SACARDAE(Algorithm):
         if kwargs.get("component"):
             return  # a part of a checkpoint, such as a module's weights, not its training state
         self._warmed_up = False
+        self._sampling.discard()
         self.env_runner_group.foreach_env_runner(partial(_reseed, salt=self.env_steps))
         replay = Path(path) / REPLAY_DIRECTORY
         if replay.is_dir():

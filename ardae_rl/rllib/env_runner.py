@@ -1,5 +1,6 @@
 """RLlib's single-agent env runner with random streams that never coincide, and evaluation that does not favour short episodes."""
 
+import traceback
 from typing import Any
 
 import gymnasium as gym
@@ -25,6 +26,7 @@ class SeededEnvRunner(SingleAgentEnvRunner):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.reseed(0)
+        self._failures = 0
 
     def __repr__(self) -> str:
         """What Ray's dashboard and logs call this process."""
@@ -41,6 +43,19 @@ class SeededEnvRunner(SingleAgentEnvRunner):
         noise, *environments = (np.random.SeedSequence(entropy).generate_state(1 + self.num_envs) >> 1).tolist()
         torch.manual_seed(noise)
         self._seed = environments
+
+    def try_sample(self) -> tuple[list[SingleAgentEpisode], dict[str, Any]] | str:
+        """The next chunk and the metrics so far; where an environment raised instead, the traceback, and all of them begin anew."""
+        try:
+            return self.sample(), self.get_metrics()
+        except Exception as raised:  # whatever a simulator raises
+            error: BaseException = raised
+            while error.__cause__:  # RLlib raises one of its own, without a word, from it
+                error = error.__cause__
+            self._failures += 1
+            self.reseed(self._failures)  # the same seeds again could lead to the same failure
+            self._needs_initial_reset = True
+            return "".join(traceback.format_exception(error))
 
     def _new_episode(self, env_index: int, episodes: list[SingleAgentEpisode] | None = None) -> None:
         super()._new_episode(env_index, episodes)

@@ -11,11 +11,15 @@ from ardae_rl.sac import CriticConfig, FlowPolicyConfig, GaussianPolicyConfig, I
 
 
 class LineEnv(gym.Env):
-    """Obs (position, time); action in [-limit, limit] moves; reward is the action taken. Ends as told: by termination or truncation."""
+    """Obs (position, time); action in [-limit, limit] moves; reward is the action taken.
+
+    Episodes end as told, by termination or truncation; it raises at its steps in the range ``fails``.
+    """
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
-        settings: dict[str, Any] = {"limit": 0.4, "length": 7, "ending": "truncate", "nan_from": None} | dict(config or {})
+        settings: dict[str, Any] = {"limit": 0.4, "length": 7, "ending": "truncate", "nan_from": None, "fails": ()} | dict(config or {})
         self.limit, self.length, self.ending, self.nan_from = (settings[k] for k in ("limit", "length", "ending", "nan_from"))
+        self.fails = range(*settings["fails"]) if settings["fails"] else ()
         self.action_space = gym.spaces.Box(-self.limit, self.limit, (2,), np.float32)
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)
         self.steps_taken = 0
@@ -27,6 +31,8 @@ class LineEnv(gym.Env):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         self.position, self.time, self.steps_taken = self.position + float(action[0]), self.time + 1, self.steps_taken + 1
+        if self.steps_taken in self.fails:
+            raise ArithmeticError(f"unstable at step {self.steps_taken}")
         over = self.time >= self.length
         reward = float(action[0]) if self.nan_from is None or self.steps_taken < self.nan_from else float("nan")
         return self._obs(), reward, over and self.ending == "terminate", over and self.ending == "truncate", {}

@@ -304,7 +304,7 @@ def test_every_step_is_counted_for_the_environment_that_made_it() -> None:
     algorithm.stop()
 
 
-def test_a_killed_env_runner_is_replaced_while_training_goes_on() -> None:
+def test_a_killed_env_runner_is_replaced_while_training_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     config = small_config("gaussian").env_runners(num_env_runners=2, num_envs_per_env_runner=2)
     algorithm = config.build_algo()
     algorithm.train()
@@ -318,3 +318,5 @@ def test_a_killed_env_runner_is_replaced_while_training_goes_on() -> None:
     algorithm.stop()
     assert len(pids) == 2 and victim not in pids and survivor in pids
     assert ratio_kept
+    deaths = [message for message in caplog.messages if "env runners are there" in message]
+    assert deaths[0].startswith("1 of 2 env runners are there, 2 were before") and deaths[-1].startswith("2 of 2")

@@ -1,0 +1,89 @@
+"""Episode chunks from all env runners; those in processes of their own sample the next ones while the learner learns.
+
+Actions of a chunk sampled ahead are those of the policy before the latest updates, which off-policy learning does not mind. Chunks come in
+the order of the runners, so a seed still gives the same numbers.
+Not here: what becomes of them, and bringing back runners that died, which is RLlib's (``algorithm.py``).
+"""
+
+import logging
+import time
+from collections import Counter
+from operator import itemgetter
+from typing import Any
+
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+
+from ardae_rl.rllib.env_runner import SeededEnvRunner
+
+logger = logging.getLogger(__name__)
+_TAG = "sample"
+_MAX_FAILURES = 3  # of one runner in a row: a single one may be an accident of the simulator
+_MAX_SECONDS_WITHOUT_STEPS = 900.0  # a machine that takes the place of a lost one may need minutes to come up
+
+
+class EnvRunnerError(RuntimeError):
+    """An environment that fails again and again, or env runners of which none comes back."""
+
+
+class Sampling:
+    """The training env runners of one algorithm. ``timeout_s``: how long :meth:`collect` waits for the slowest."""
+
+    def __init__(self, group: EnvRunnerGroup, *, timeout_s: float) -> None:
+        self._group, self._timeout_s = group, timeout_s
+        self._alive = group.num_remote_workers()
+        self._failures: Counter[int] = Counter()
+        self._last_steps = time.monotonic()
+
+    def collect(self, *, ahead: bool) -> tuple[list[SingleAgentEpisode], list[dict[str, Any]]]:
+        """Chunks, and metrics by runner. With ``ahead`` the runners then go on at once. Nothing comes where all are down at the moment.
+
+        Raises EnvRunnerError where an environment failed three times in a row, with what it raised, or if no step was made for 15 minutes.
+        """
+        if not self._group.num_remote_workers():
+            runner = self._group.local_env_runner
+            return runner.sample(), [runner.get_metrics()]
+        self._request()
+        results = self._fetch()
+        if ahead:
+            self._request()
+        self._tell_of_deaths()
+        sampled = [result for runner, result in results if self._is_sampled(runner, result)]
+        self._check_time(bool(sampled))
+        return [episode for episodes, _ in sampled for episode in episodes], [metrics for _, metrics in sampled]
+
+    def discard(self) -> None:
+        """Forget what was sampled ahead."""
+        self._fetch()
+
+    def _request(self) -> None:
+        """From every runner that is there and not at it already."""
+        self._group.foreach_env_runner_async(SeededEnvRunner.try_sample, tag=_TAG)
+
+    def _fetch(self) -> list[tuple[int, Any]]:
+        return sorted(self._group.fetch_ready_async_reqs(tags=_TAG, timeout_seconds=self._timeout_s), key=itemgetter(0))
+
+    def _is_sampled(self, runner: int, result: Any) -> bool:
+        if not isinstance(result, str):
+            self._failures[runner] = 0
+            return True
+        self._failures[runner] += 1
+        logger.warning("env runner %d: the environment failed (%s) and was reset", runner, result.strip().rpartition("\n")[2])
+        if self._failures[runner] >= _MAX_FAILURES:
+            raise EnvRunnerError(f"the environment of env runner {runner} failed {_MAX_FAILURES} times in a row, at last with:\n{result}")
+        return False
+
+    def _tell_of_deaths(self) -> None:
+        before, self._alive = self._alive, self._group.num_healthy_remote_workers()
+        if self._alive != before:
+            count = self._group.num_remote_workers()
+            logger.warning("%d of %d env runners are there, %d were before: Ray restarts those that died", self._alive, count, before)
+
+    def _check_time(self, made_steps: bool) -> None:
+        now = time.monotonic()
+        self._last_steps = now if made_steps else self._last_steps
+        if now - self._last_steps > _MAX_SECONDS_WITHOUT_STEPS:
+            raise EnvRunnerError(
+                f"none of {self._group.num_remote_workers()} env runners has made a step for {_MAX_SECONDS_WITHOUT_STEPS / 60:g} minutes, "
+                f"and {self._group.num_healthy_remote_workers()} are there. Have their processes enough memory, and machines to run on?"
+            )

@@ -1,0 +1,77 @@
+"""Env runners in processes of their own: they sample ahead, their environments fail, they are lost."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from ardae_rl.rllib.algorithm import SACARDAE
+from ardae_rl.rllib.sampling import EnvRunnerError
+from tests.rllib.small import LineEnv, small_config
+
+
+def built(*, fails: tuple[int, int] | None = None, runners: int = 2, **training: object) -> SACARDAE:
+    config = small_config("gaussian", env=LineEnv, **training).environment(LineEnv, env_config={"fails": fails} if fails else {})
+    algorithm = config.env_runners(num_env_runners=runners, num_envs_per_env_runner=2).build_algo()
+    assert isinstance(algorithm, SACARDAE)
+    return algorithm
+
+
+def steps_made(algorithm: SACARDAE) -> int:
+    """By all environments, also those that are not collected yet."""
+    counts = algorithm.env_runner_group.foreach_env_runner(
+        lambda runner: sum(env.unwrapped.steps_taken for env in runner.env.unwrapped.envs), local_env_runner=False
+    )
+    return sum(counts)
+
+
+def test_runners_sample_ahead_once_the_policy_acts() -> None:
+    algorithm = built()
+    algorithm._sample()
+    assert steps_made(algorithm) == algorithm.env_steps == 4, "during the warm-up nothing is sampled before it is wanted"
+    for _ in range(12):
+        algorithm._sample()
+        algorithm._learn()
+    assert steps_made(algorithm) == algorithm.env_steps + 4
+    assert algorithm.num_updates == algorithm.env_steps - 40
+    algorithm.stop()
+
+
+def test_what_was_sampled_ahead_does_not_outlive_a_restore(tmp_path: Path) -> None:
+    algorithm = built()
+    algorithm.train()
+    algorithm.train()
+    saved = algorithm.save_to_path(tmp_path)
+    replayed = len(algorithm.replay)
+    algorithm.restore_from_path(saved)
+    algorithm._sample()
+    assert len(algorithm.replay) == algorithm.env_steps == replayed + 4, "one chunk, not two"
+    algorithm.stop()
+
+
+def test_an_environment_that_fails_now_and_then_is_reset(caplog: pytest.LogCaptureFixture) -> None:
+    algorithm = built(fails=(15, 17))
+    with caplog.at_level(logging.WARNING, "ardae_rl.rllib.sampling"):
+        for _ in range(3):
+            progress = algorithm.train()["progress"]
+    assert progress["env_steps"] >= 120 and progress["updates"] == progress["env_steps"] - 40
+    assert "env runner 1: the environment failed (ArithmeticError: unstable at step 15) and was reset" in caplog.messages
+    algorithm.stop()
+
+
+def test_an_environment_that_fails_again_and_again_ends_the_run_with_its_reason() -> None:
+    algorithm = built(fails=(15, 1000))
+    with pytest.raises(EnvRunnerError, match=r"env runner 1 failed 3 times in a row(.|\n)*ArithmeticError: unstable at step 1"):
+        for _ in range(3):
+            algorithm.train()
+    algorithm.stop()
+
+
+def test_env_runners_that_make_no_step_for_too_long_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm = built(fails=(15, 1000), runners=1)
+    monkeypatch.setattr("ardae_rl.rllib.sampling._MAX_FAILURES", 1000)
+    monkeypatch.setattr("ardae_rl.rllib.sampling._MAX_SECONDS_WITHOUT_STEPS", 3.0)
+    with pytest.raises(EnvRunnerError, match=r"none of 1 env runners has made a step for 0\.05 minutes, and 1 are there"):
+        for _ in range(3):
+            algorithm.train()
+    algorithm.stop()
