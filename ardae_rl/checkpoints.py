@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from pyarrow.fs import LocalFileSystem
 from ray import get_runtime_context, tune
 from ray.train._internal.session import _TrainingResult
@@ -127,6 +128,8 @@ class WholeCheckpoints(ABC, tune.Trainable):
         for folder in reversed(own):
             try:
                 return self._load_patiently(folder)
+            except (MemoryError, torch.OutOfMemoryError):
+                raise  # of this machine, not of the checkpoint
             except Exception as error:  # of pickle, torch, safetensors, RLlib: damage has many names
                 errors.append(error)
                 cause = str(error).strip().partition("\n")[0]

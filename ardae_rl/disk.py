@@ -74,12 +74,13 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def append_whole(path: Path, content: bytes) -> None:
-    """Add ``content`` to the end of a file. Raises OSError if the disk fails; then none of it was added."""
+    """Add ``content`` to the end of a file, on disk once it returns. Raises OSError if the disk fails; then none of it was added."""
     with path.open("ab", buffering=0) as file:
         size = file.tell()
         try:
             if file.write(content) < len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(file.fileno())  # a checkpoint written after it, and surely on disk, takes it for written
         except OSError:
             file.truncate(size)
             raise

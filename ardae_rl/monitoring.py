@@ -39,6 +39,10 @@ class Monitor:
         self._labels = dict(zip(LABELS, (experiment, trial, env, method), strict=True))
         self._counted = dict.fromkeys(COUNTERS, 0.0)
 
+    def resume(self, totals: Mapping[str, float | None]) -> None:
+        """Say what the counters of an earlier process, which published it, had got to: only what comes on top is new."""
+        self._counted |= {name: value for name, value in totals.items() if value is not None and not math.isnan(value)}
+
     def publish(self, values: Mapping[str, float | None]) -> None:
         """``values`` by names of ``GAUGES`` and ``COUNTERS``, totals of counters so far; None and NaN mean that there is none to publish.
 

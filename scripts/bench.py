@@ -92,12 +92,15 @@ def settings(
     import torch
 
     from ardae_rl.bench import settings
+    from ardae_rl.experiment.problems import InvalidExperimentError
 
     if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
         raise typer.BadParameter(f"must be cpu, or cuda where torch finds a GPU, got {device!r}", param_hint="--device")
-    rows = settings.run(
-        configs, names=settings.NAMES, updates=updates, device=device, compiled=compiled, seed=0, threads=1 if device != "cpu" else CORES
-    )
+    threads = 1 if device != "cpu" else CORES
+    try:
+        rows = settings.run(configs, names=settings.NAMES, updates=updates, device=device, compiled=compiled, seed=0, threads=threads)
+    except InvalidExperimentError as error:
+        raise typer.BadParameter(str(error), param_hint="--configs") from None
     _finish(f"SAC-AR-DAE at the paper's settings on {device}", rows, json, seeds=[0], threads=[CORES])
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from ardae_rl.monitoring import COUNTERS, GAUGES, LABELS, Monitor
+from ardae_rl.monitoring import COUNTERS, GAUGES, LABELS, Monitor, _instruments
 from ardae_rl.score import log_partition
 from tests.experiment.process import ROOT, Cluster, Run, free_ports
 from tests.experiment.test_faults import EXPERIMENT
@@ -80,6 +80,17 @@ def test_each_alert_rings_for_its_trouble_and_for_nothing_else() -> None:
     for arguments in (["check", "rules", "deploy/alerts.yaml"], ["test", "rules", "tests/deploy/alerts_test.yaml"]):
         done = subprocess.run(["promtool", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_an_earlier_process_counted_is_not_counted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    grown: list[float] = []
+    monkeypatch.setattr(_instruments()["non_finite_skips"], "inc", lambda value, tags: grown.append(value))
+    monitor = Monitor(experiment="e", trial="t", env="v", method="m")
+    monitor.resume({"non_finite_skips": 5.0})
+    for total in (5.0, 5.0, 7.0):
+        monitor.publish({"non_finite_skips": total})
+    Monitor(experiment="e", trial="t", env="v", method="m").publish({"non_finite_skips": 3.0})
+    assert grown == [2.0, 3.0]
 
 
 def test_a_number_without_a_name_is_refused() -> None:

@@ -121,15 +121,16 @@ def run(folder: Path, *, minutes: float) -> Soak:
     try:
         looks, family = _watch(driver, trial / "metrics.csv", minutes * 60)
         driver.send_signal(signal.SIGTERM)
-        driver.wait(STOP_LIMIT_S)
+        psutil.wait_procs([driver], timeout=STOP_LIMIT_S)
+        deaf = [f"the driver, {STOP_LIMIT_S:g} s after SIGTERM"] if driver.poll() is None else []
     finally:
-        if driver.is_running():
+        if driver.poll() is None:
             driver.kill()
     _, left = psutil.wait_procs(family, timeout=30)
     return Soak(
         looks=looks,
         progress=_progress(trial / "metrics.csv"),
-        processes_left=[" ".join(process.cmdline()) for process in left],
+        processes_left=deaf + [" ".join(process.cmdline()) for process in left],
         files_left=sorted(str(path) for path in _temporary_files() - files),
     )
 

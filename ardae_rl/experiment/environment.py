@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.spaces import Box
 
 import ardae_rl.envs
@@ -65,6 +66,8 @@ def _space_problems(observations: Any, actions: Any, settings: TrainingSettings,
         problems.append(Problem(source, "env", f"{env} observes {observations}; expected a vector (a one-dimensional Box)"))
     if not (isinstance(actions, Box) and len(actions.shape) == 1 and actions.is_bounded()):
         problems.append(Problem(source, "env", f"{env} acts in {actions}; SAC needs continuous actions: a bounded one-dimensional Box"))
+    elif actions.dtype not in (np.float32, np.float64):
+        problems.append(Problem(source, "env", f"{env} acts in {actions}; its dtype must be float32 or float64, got {actions.dtype}"))
     elif settings.sac.policy == "implicit" and settings.sac.implicit.noise_dim < actions.shape[0]:
         message = f"must be at least the {actions.shape[0]} action dimensions of {env}, got {settings.sac.implicit.noise_dim}"
         problems.append(Problem(source, "config.sac.implicit.noise_dim", f"{message} (fewer cannot reach every action)"))

@@ -5,6 +5,7 @@ Keys: ``time`` (UTC), ``trial``, ``event`` (``crashed``: starts again; ``failed`
 
 import datetime
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +38,7 @@ class EventLog:
             return
         try:
             self._check_folder()
-            append_whole(self._path, self._unwritten)
+            append_whole(self._path, self._unwritten if _ends_a_line(self._path) else b"\n" + self._unwritten)
         except OSError:
             return
         self._unwritten = b""
@@ -55,12 +56,23 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
     return [event for line in lines if (event := _parsed(line)) is not None]
 
 
+def _ends_a_line(path: Path) -> bool:
+    """False behind a line that a kill left half written."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return True
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
+
+
 def _parsed(line: str) -> dict[str, Any] | None:
     try:
         event = json.loads(line)
     except ValueError:
         return None
-    return event if isinstance(event, dict) and event.keys() >= {"time", "trial", "event", "steps", "cause"} else None
+    kinds = {"time": str, "trial": str, "event": str, "steps": int, "cause": str}
+    is_whole = isinstance(event, dict) and all(isinstance(event.get(key), kind) for key, kind in kinds.items())
+    return event if is_whole else None
 
 
 def cause_of(error: str) -> str:

@@ -82,15 +82,21 @@ def cluster(address: str | None) -> Iterator[str | None]:
     try:
         _knock(joined)
         context = ray.init(address=joined or "local", configure_logging=False, log_to_driver=False)
-    except OSError as error:  # Ray's ConnectionError is one, too
-        if not joined:
-            raise
-        advice = "is it running, and RAY_AUTH_MODE=token set if it asks for a token? Leave the address out to start one on this machine"
-        raise InvalidExperimentError([Problem(f"--address {joined}", "", f"no Ray cluster can be joined there; {advice}")]) from error
+    except (OSError, ValueError, ray.exceptions.AuthenticationError) as error:  # Ray's ConnectionError is an OSError, too
+        raise InvalidExperimentError([_no_cluster(joined, error)]) from error
     try:
         yield context.dashboard_url
     finally:
         ray.shutdown()
+
+
+def _no_cluster(address: str | None, error: Exception) -> Problem:
+    cause = " ".join(str(error).split())[:300].rstrip(".")
+    if address:
+        advice = "is it running, and RAY_AUTH_MODE=token set if it asks for a token? Leave the address out to start one on this machine"
+        return Problem(f"--address {address}", "", f"no Ray cluster can be joined there ({cause}); {advice}")
+    advice = "a home directory that cannot be written to needs a token of yours in RAY_AUTH_TOKEN"
+    return Problem("Ray", "", f"cannot be started on this machine: {cause}; {advice}")
 
 
 def cluster_address(address: str | None) -> str | None:

@@ -2,13 +2,13 @@
 
 import copy
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
 from ardae_rl.experiment.kinds import parse
+from ardae_rl.experiment.preflight import OUTPUT
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.schema import Experiment, put
 from ardae_rl.experiment.yaml_file import Document, parse_value, read_document
@@ -47,9 +47,17 @@ def shortened(experiment: Experiment) -> Experiment:
 
 def _unused_name(folder: Path, stem: str) -> str:
     number = 1
-    while os.path.exists(folder / f"{stem}-{number}"):  # unlike Path.exists, False where it may not look
+    while _is_run(folder / f"{stem}-{number}"):
         number += 1
     return f"{stem}-{number}"
+
+
+def _is_run(folder: Path) -> bool:
+    """More than the output file that a sweep puts into the folder of an experiment it is about to start; False where it may not look."""
+    try:
+        return any(path.name != OUTPUT for path in folder.iterdir())
+    except OSError:
+        return False
 
 
 def _assign(document: Document, assignment: str) -> list[Problem]:

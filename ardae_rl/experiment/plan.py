@@ -110,12 +110,17 @@ def _too_large(bundle: Resources, nodes: Sequence[Resources]) -> str:
 
 
 def _placed(footprint: Footprint, nodes: Sequence[Resources]) -> list[Resources] | None:
-    """What is left of ``nodes`` once a trial runs; None if it has no room. GPUs first, largest first, as Ray itself packs bundles."""
+    """What is left of ``nodes`` once a trial runs; None if it has no room. GPUs first, largest first, each where least is left over.
+
+    That is not the best packing there is, but finds one wherever the bundles are of two sizes, one of them a multiple of the other, and
+    nearly always else.
+    """
     left = [dict(node) for node in nodes]
     for bundle in sorted(footprint.bundles, key=lambda bundle: (bundle.get("GPU", 0.0), bundle.get("CPU", 0.0)), reverse=True):
-        node = next((node for node in left if _fits(bundle, node)), None)
-        if node is None:
+        room = [node for node in left if _fits(bundle, node)]
+        if not room:
             return None
+        node = min(room, key=lambda node: (node.get("GPU", 0.0), node.get("CPU", 0.0)))
         node.update({name: node.get(name, 0.0) - amount for name, amount in bundle.items()})
     return list(left)
 

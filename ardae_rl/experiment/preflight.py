@@ -14,6 +14,7 @@ from ardae_rl.experiment.validation import shown
 
 RECORD = "experiment.yaml"
 PROVENANCE = "provenance.jsonl"
+OUTPUT = "output.txt"  # of an experiment that runs as part of a sweep
 
 
 def check_folder(experiment: Experiment, *, resume: bool, source: str) -> None:
@@ -88,7 +89,12 @@ def _check_unchanged(experiment: Experiment, folder: Path) -> None:
     record = folder / RECORD
     if not record.is_file():
         return
-    before, now = (_flat(yaml.safe_load(text)) for text in (record.read_text(encoding="utf-8"), to_yaml(experiment)))
+    try:
+        before = _flat(yaml.safe_load(record.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        advice = "put it back from a copy, or delete it to continue without this check"
+        raise InvalidExperimentError([Problem("--resume", "", f"{record}, which says what was started, is damaged; {advice}")]) from None
+    now = _flat(yaml.safe_load(to_yaml(experiment)))
     changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key) and key != "storage_path"]
     problems = []
     for key in changed:

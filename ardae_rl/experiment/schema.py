@@ -113,10 +113,14 @@ class Experiment(ABC):
     def __post_init__(self) -> None:
         count = self.seeds if isinstance(self.seeds, int) else len(self.seeds)
         trials = min(count, MAX_SEEDS) * math.prod(map(len, self.grid_search.values()))
-        named = re.fullmatch(r"[\w.][\w.-]*", self.name) is not None and self.name.strip(".") != ""
         fits = len(self.name.encode(errors="replace")) <= MAX_NAME_BYTES
         require(
-            (named, "name", "made of letters, digits, '.', '_' and, not at its beginning, '-' (it names a folder)", self.name),
+            (
+                is_folder_name(self.name),
+                "name",
+                "made of letters, digits, '.', '_' and, not at its beginning, '-' (it names a folder)",
+                self.name,
+            ),
             (fits, "name", f"no longer than {MAX_NAME_BYTES} bytes", self.name),
             (0 < count <= MAX_SEEDS, "seeds", f"between 1 and {MAX_SEEDS} of them", self.seeds),
             (isinstance(self.seeds, int) or all(seed >= 0 for seed in self.seeds), "seeds", "0 or greater", self.seeds),
@@ -194,6 +198,11 @@ class Experiment(ABC):
         if settings is None:
             raise ValueError("\n".join(f"{problem.key}: {problem.message}" for problem in problems))
         return settings
+
+
+def is_folder_name(text: str) -> bool:
+    """Whether it names one folder, not a path that leads elsewhere."""
+    return re.fullmatch(r"[\w.][\w.-]*", text) is not None and text.strip(".") != ""
 
 
 def _can_be_folder(text: str) -> bool:

@@ -11,7 +11,7 @@ import signal
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +22,12 @@ from rich.table import Table
 
 from ardae_rl.experiment.launch import check_resources, cluster, cluster_nodes, footprints, say
 from ardae_rl.experiment.plan import concurrent_trials, trial_assignments, trial_name
-from ardae_rl.experiment.preflight import check_folder, has_run
+from ardae_rl.experiment.preflight import OUTPUT, check_folder, has_run
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.schema import Experiment
 from ardae_rl.experiment.summary import Evaluation, read_evaluations
 
 LOOK_PERIOD_S = 2.0
-OUTPUT = "output.txt"
 
 
 @dataclass(frozen=True)
@@ -105,6 +104,11 @@ class Driver:
             command = [*self.command, "--address", address]
             self.process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True, preexec_fn=_end_with_parent)
 
+    def stop(self, signum: int) -> None:
+        """Pass a signal on, if there is still someone to hear it."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signum)
+
 
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # Linux: the signal a process gets when its parent dies
@@ -144,12 +148,15 @@ def run(drivers: Sequence[Driver], *, address: str | None, may_grow: bool, comma
         for driver in drivers:
             check_resources(driver.experiment, may_grow=may_grow, console=console)
         asked = [footprint for driver in drivers for footprint in footprints(driver.experiment)]
-        at_once = max(1, concurrent_trials(asked, cluster_nodes(), None))
-        say(console, "Sweep", f"{len(drivers)} experiments, {len(asked)} trials, {at_once} at a time")
+
+        def room() -> int:
+            return max(1, concurrent_trials(asked, cluster_nodes(), None))
+
+        say(console, "Sweep", f"{len(drivers)} experiments, {len(asked)} trials, {room()} at a time")
         say(console, "Dashboard", f"http://{dashboard}" if dashboard else "not available (pip install 'ray[default]')")
         for storage in dict.fromkeys(driver.experiment.storage_folder for driver in drivers):
             say(console, "Results", str(storage))
-        _drive(drivers, ray.get_runtime_context().gcs_address, at_once, received, console)
+        _drive(drivers, ray.get_runtime_context().gcs_address, room, received, console)
     for driver in drivers:
         say(console, driver.experiment.name, f" {driver.status}; its output: {driver.output}")
     if received:
@@ -158,21 +165,29 @@ def run(drivers: Sequence[Driver], *, address: str | None, may_grow: bool, comma
     return int(any(driver.status != "finished" for driver in drivers))
 
 
-def _drive(drivers: Sequence[Driver], address: str, at_once: int, received: Sequence[int], console: Console) -> None:
-    """Keep ``at_once`` drivers alive until all have ended, or, once a signal was received, those that were started."""
+def _drive(drivers: Sequence[Driver], address: str, room: Callable[[], int], received: Sequence[int], console: Console) -> None:
+    """Keep as many drivers alive as trials have ``room`` until all have ended, or, once a signal was received, those that were started."""
     with _Show(console) as show:
         while True:
-            alive = sum(driver.status == "running" for driver in drivers)
-            waiting = [] if received else [driver for driver in drivers if driver.process is None]
-            for driver in waiting[: at_once - alive]:
+            waiting = [driver for driver in drivers if driver.process is None]
+            for driver in waiting[: room() - _alive(drivers)] if waiting else []:  # a cluster may have grown
+                if received:
+                    break
                 try:
                     driver.start(address)
                 except OSError as error:
                     show.trouble(driver, f"cannot be started ({error})")
+                else:
+                    for signum in received:  # while it was starting, when no handler could know of it
+                        driver.stop(signum)
             show(drivers)
-            if not alive and not waiting:
+            if not _alive(drivers) and (received or not waiting):
                 return
             time.sleep(LOOK_PERIOD_S)
+
+
+def _alive(drivers: Sequence[Driver]) -> int:
+    return sum(driver.status == "running" for driver in drivers)
 
 
 @contextmanager
@@ -183,16 +198,14 @@ def _forwarded(drivers: Sequence[Driver]) -> Iterator[list[int]]:
     def handle(signum: int, frame: object) -> None:
         received.append(signum)
         for driver in drivers:
-            if driver.process and driver.process.poll() is None:
-                driver.process.send_signal(signum)
+            driver.stop(signum)
 
     before = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield received
     finally:
         for driver in drivers:
-            if driver.process and driver.process.poll() is None:
-                driver.process.terminate()
+            driver.stop(signal.SIGTERM)
         for signum, handler in before.items():
             signal.signal(signum, handler)
 

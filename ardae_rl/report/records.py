@@ -10,6 +10,7 @@ import yaml
 
 from ardae_rl.experiment.preflight import RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
+from ardae_rl.experiment.schema import is_folder_name
 
 EVALUATIONS, METRICS, PARAMS = "evaluations.csv", "metrics.csv", "params.json"
 
@@ -24,30 +25,55 @@ def read_experiment(folder: Path) -> dict[str, Any]:
         experiment = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
         experiment = None
-    if not isinstance(experiment, dict) or not {"name", "run"} <= experiment.keys():
+    if not (isinstance(experiment, dict) and _says_which(experiment)):
         raise InvalidExperimentError([Problem(str(path), "", "is damaged: it does not say which experiment this is")])
     return experiment
+
+
+def _says_which(experiment: dict[Any, Any]) -> bool:
+    """Its name must be one of a folder: reports are written into a folder of that name."""
+    name, run, grid = (experiment.get(key, {}) for key in ("name", "run", "grid_search"))
+    return isinstance(name, str) and is_folder_name(name) and isinstance(run, str) and isinstance(grid, dict)
 
 
 def read_evaluations(folder: Path, grid: dict[str, list[Any]]) -> pd.DataFrame:
     """One row per evaluation of each trial: its grid values, ``seed``, ``steps``, ``seconds`` of training by then, and its metrics.
 
-    In the order of ``grid`` (path: values), as the experiment file has it. Raises InvalidExperimentError where no trial has evaluated yet.
+    In the order of ``grid`` (path: values), as the experiment file has it, without the trials that :func:`damaged_trials` names. Raises
+    InvalidExperimentError where no trial has evaluated yet.
     """
-    trials = [_trial(path.parent, list(grid)) for path in sorted(folder.glob(f"*/{EVALUATIONS}"))]
+    trials, problems = _trials(folder, grid)
     if not trials:
-        raise InvalidExperimentError([Problem(str(folder), "", "none of its trials has been evaluated yet")])
+        raise InvalidExperimentError(problems or [Problem(str(folder), "", "none of its trials has been evaluated yet")])
     rows = pd.concat(trials, ignore_index=True)
     return _in_order(rows, grid, ["seed", "steps"])
+
+
+def damaged_trials(folder: Path, grid: dict[str, list[Any]]) -> list[Problem]:
+    """The trials of an experiment of a task whose records cannot be used, and why."""
+    return _trials(folder, grid)[1]
+
+
+def _trials(folder: Path, grid: dict[str, list[Any]]) -> tuple[list[pd.DataFrame], list[Problem]]:
+    trials, problems = [], []
+    for path in sorted(folder.glob(f"*/{EVALUATIONS}")):
+        try:
+            trials.append(_trial(path.parent, grid))
+        except (KeyError, TypeError, ValueError) as error:  # of pandas and json as well
+            what = f"there is no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+            problems.append(Problem(str(path.parent), "", f"its records are damaged, {what}: left out"))
+    return trials, problems
 
 
 def read_figures(folder: Path, grid: dict[str, list[Any]], name: str) -> pd.DataFrame:
     """One row per trial that has drawn its figure ``name``: its grid values, ``seed``, and the ``path`` of the PNG; ordered by ``grid``."""
     rows = []
     for path in sorted(folder.glob(f"*/figures/{name}.png")):
-        params = json.loads((path.parents[1] / PARAMS).read_text(encoding="utf-8"))
-        values = {key: _plain(_at(params["settings"], key)) for key in grid}
-        rows.append({**values, "seed": params["seed"], "path": path})
+        try:
+            first = _trial(path.parents[1], grid).iloc[0]
+        except (IndexError, KeyError, TypeError, ValueError):  # damaged_trials says so
+            continue
+        rows.append({**first[list(grid)], "seed": first["seed"], "path": path})
     return _in_order(pd.DataFrame(rows, columns=[*grid, "seed", "path"]), grid, ["seed"])
 
 
@@ -83,11 +109,16 @@ def _in_order(rows: pd.DataFrame, grid: dict[str, list[Any]], then: list[str]) -
     return rows.loc[order.join(rows[then]).sort_values([*grid, *then]).index].reset_index(drop=True)
 
 
-def _trial(folder: Path, grid_paths: list[str]) -> pd.DataFrame:
+def _trial(folder: Path, grid: dict[str, list[Any]]) -> pd.DataFrame:
+    """Raises KeyError, TypeError or ValueError where the files of a trial say less than they should, or other."""
     evaluations = pd.read_csv(folder / EVALUATIONS).copy()  # in one piece: hundreds of columns are slow to add to otherwise
+    evaluations = evaluations.astype({"seed": int, "steps": int, "seconds": float})
     params = json.loads((folder / PARAMS).read_text(encoding="utf-8"))
-    for path in reversed(grid_paths):
-        evaluations.insert(0, path, [_plain(_at(params["settings"], path))] * len(evaluations))
+    for path, values in reversed(grid.items()):
+        value = _plain(_at(params["settings"], path))
+        if value not in [_plain(each) for each in values]:
+            raise ValueError(f"{path} is {value}, which the experiment does not have")
+        evaluations.insert(0, path, [value] * len(evaluations))
     return evaluations
 
 

@@ -147,7 +147,7 @@ def _is_sound(row: Any) -> bool:
     try:
         returns = [float(value) for value in str(row.returns).split()]
         steps, mean = int(row.env_steps), float(row.return_mean)
-    except ValueError:
+    except (OverflowError, ValueError):
         return False
     scale = float(np.abs(returns).max(initial=1.0))
     return steps > 0 and bool(returns) and bool(abs(np.mean(returns) - mean) <= _PRECISION * scale)

@@ -179,7 +179,12 @@ class SACARDAE(Algorithm):
         self.eval_env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
         protocol = self.config.evaluation_protocol
         returns = evaluate_returns(self.eval_env_runner, protocol.episodes, max_episode_steps=protocol.max_episode_steps)
-        self.evaluations.append({"env_steps": self.env_steps, "num_updates": self.num_updates, "returns": returns})
+        finite = [value for value in returns if math.isfinite(value)]
+        if len(finite) < len(returns):
+            lost = len(returns) - len(finite)
+            logger.warning("%d of %d evaluation episodes returned NaN or infinity: left out", lost, len(returns))
+        if finite:
+            self.evaluations.append({"env_steps": self.env_steps, "num_updates": self.num_updates, "returns": finite})
 
     def step(self) -> dict[str, Any]:
         steps, updates, seconds = self.env_steps, self.num_updates, self.seconds

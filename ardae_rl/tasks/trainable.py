@@ -150,6 +150,7 @@ class TaskTrial(WholeCheckpoints):
         _set_random_state(state["random"])
         self._steps, self._seconds = state["steps"], state["seconds"]
         self._report, self._evaluation = state["report"], state["evaluation"]
+        self._published.resume({"non_finite_skips": self._report.get(SKIPPED_STEPS)})
         self._cut_records()
 
     def _cut_records(self) -> None:

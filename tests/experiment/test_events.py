@@ -29,6 +29,16 @@ def test_an_event_of_a_folder_that_is_away_is_written_once_it_is_back(tmp_path: 
     assert restarts(tmp_path) == {"a": 1}
 
 
+def test_an_event_after_a_half_written_line_is_on_a_line_of_its_own(tmp_path: Path) -> None:
+    EventLog(tmp_path).add("a", CRASHED, steps=10, cause="the actor died")
+    (tmp_path / EVENTS).write_text((tmp_path / EVENTS).read_text() + '{"time": "2026')
+    EventLog(tmp_path).add("a", CRASHED, steps=20, cause="the actor died")
+    (tmp_path / EVENTS).write_text(
+        (tmp_path / EVENTS).read_text() + '{"time": "", "trial": "a", "event": "crashed", "steps": "x", "cause": ""}'
+    )
+    assert restarts(tmp_path) == {"a": 2}
+
+
 def test_an_event_that_finds_no_room_is_written_with_the_next(tmp_path: Path) -> None:
     log = EventLog(tmp_path)
     with room_for(20):

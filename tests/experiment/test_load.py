@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ardae_rl.experiment.load import load_experiment, shortened
+from ardae_rl.experiment.preflight import OUTPUT, RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError
 from ardae_rl.experiment.schema import to_yaml
 from ardae_rl.rllib.settings import TrainingSettings
@@ -234,4 +235,7 @@ def test_a_smoke_run_keeps_every_network_and_reaches_updates_evaluation_and_chec
     assert smoke.config.evaluation.every_env_steps <= smoke.total_steps({})
     assert smoke.seed_list == [0]
     smoke.folder.mkdir()
-    assert (smoke.name, shortened(full).name) == ("humanoid-smoke-1", "humanoid-smoke-2")
+    (smoke.folder / OUTPUT).touch()
+    assert (smoke.name, shortened(full).name) == ("humanoid-smoke-1", "humanoid-smoke-1"), "a sweep has made room for its output"
+    (smoke.folder / RECORD).touch()
+    assert shortened(full).name == "humanoid-smoke-2"

@@ -83,6 +83,8 @@ def test_as_many_trials_run_at_once_as_fit_and_as_are_allowed() -> None:
 def test_what_can_never_start_is_told_from_what_must_wait() -> None:
     nodes = [{"CPU": 4.0}, {"CPU": 2.0, "GPU": 1.0}]
     assert shortfall(Footprint(({"CPU": 4.0}, {"CPU": 1.0, "GPU": 1.0})), nodes) is None
+    for unlike in ([{"CPU": 6.0}, {"CPU": 5.0}], [{"CPU": 5.0}, {"CPU": 6.0}]):
+        assert shortfall(Footprint(tuple({"CPU": count} for count in (1.0, 3.0, 3.0, 4.0))), unlike) is None
     assert shortfall(Footprint(({"CPU": 5.0},)), nodes) == "one of its processes needs 5 CPU on one machine, the largest has 4 CPU"
     assert shortfall(Footprint(({"CPU": 3.0},) * 3), nodes) == "it needs 9 CPU in all, the cluster has 6 CPU"
     assert shortfall(Footprint(({"GPU": 2.0},)), nodes) == "one of its processes needs 2 GPU on one machine, the largest has 1 GPU"

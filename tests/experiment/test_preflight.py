@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
-from ardae_rl.experiment.launch import _record
+from ardae_rl.experiment.launch import _record, cluster
 from ardae_rl.experiment.load import load_experiment
 from ardae_rl.experiment.preflight import RECORD, check_folder, has_run, knows_trials, set_damaged_aside
 from ardae_rl.experiment.problems import InvalidExperimentError
@@ -47,14 +48,21 @@ def test_an_environment_sac_cannot_act_in_is_refused(write: Write, assignments: 
         experiment.check("tiny.yaml")
 
 
-def test_unbounded_actions_are_refused(write: Write) -> None:
+@pytest.mark.parametrize(
+    ("actions", "message"),
+    [
+        (gym.spaces.Box(-float("inf"), float("inf"), (2,)), "bounded one-dimensional Box"),
+        (gym.spaces.Box(-3, 3, (2,), np.int64), "its dtype must be float32 or float64, got int64"),
+    ],
+)
+def test_unbounded_and_integer_actions_are_refused(write: Write, actions: gym.Space, message: str) -> None:
     class Unbounded(gym.Env):  # type: ignore[type-arg]
         observation_space = gym.spaces.Box(-1, 1, (3,))
-        action_space = gym.spaces.Box(-float("inf"), float("inf"), (2,))
+        action_space = actions
 
     gym.register("Unbounded-v0", lambda **kwargs: Unbounded())
     try:
-        with pytest.raises(InvalidExperimentError, match="bounded one-dimensional Box"):
+        with pytest.raises(InvalidExperimentError, match=message):
             load_experiment(write(), assignments=["env=Unbounded-v0"]).check("tiny.yaml")
     finally:
         del gym.registry["Unbounded-v0"]
@@ -105,6 +113,20 @@ def test_resuming_what_was_started_otherwise_names_each_difference(write: Write,
         ("config.sac.alpha", "was 0.05"),
         ("seeds", "was 2"),
     ]
+
+
+def test_a_damaged_record_of_what_was_started_is_named(write: Write, tmp_path: Path) -> None:
+    experiment = load_experiment(write(), storage_path=tmp_path)
+    started(experiment.folder)
+    (experiment.folder / RECORD).write_text("name: [tiny")
+    with pytest.raises(InvalidExperimentError, match=r"experiment\.yaml, which says what was started, is damaged; put it back from a copy"):
+        check_folder(experiment, resume=True, source="tiny.yaml")
+
+
+@pytest.mark.parametrize("address", ["headnode", "a..b:6379", "127.0.0.1:1"])
+def test_an_address_that_is_none_is_explained(address: str) -> None:
+    with pytest.raises(InvalidExperimentError, match=rf"--address {address}: no Ray cluster can be joined there \("), cluster(address):
+        pass
 
 
 def test_a_full_disk_is_named_and_leaves_the_record_of_the_run_as_it_was(

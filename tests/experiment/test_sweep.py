@@ -6,6 +6,7 @@ import math
 import signal
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,11 +75,46 @@ def test_a_disk_that_is_away_delays_its_experiment_alone_and_is_named_once(tmp_p
     blocked.touch()
     console = Console(file=io.StringIO(), width=200)
     threading.Timer(0.5, blocked.unlink).start()
-    sweep._drive([first, second], "nowhere", 2, [], console)
+    sweep._drive([first, second], "nowhere", lambda: 2, [], console)
     assert (first.status, second.status) == ("finished", "finished")
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert text.count("first: cannot be started (") == 1 and f"Not a directory: '{first.experiment.folder}'): trying again" in text
     assert "second  finished" in text and text.index("second  ") < text.index("first  finished")
+
+
+def test_a_signal_that_comes_while_drivers_start_reaches_the_one_and_keeps_the_others_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ardae_rl.experiment.sweep.LOOK_PERIOD_S", 0.05)
+    received: list[int] = []
+    waits = [sys.executable, "-c", "import time; time.sleep(60)"]
+    first, second = (replace(driver, command=waits) for driver in drivers(tmp_path, "first", "second"))
+    start = Driver.start
+
+    def interrupted(driver: Driver, address: str) -> None:
+        start(driver, address)
+        received.append(signal.SIGTERM)
+
+    monkeypatch.setattr(Driver, "start", interrupted)
+    sweep._drive([first, second], "nowhere", lambda: 2, received, Console(file=io.StringIO()))
+    assert (first.status, second.status) == ("ended with code -15", "waiting")
+
+
+def test_a_sweep_makes_use_of_a_cluster_that_has_grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ardae_rl.experiment.sweep.LOOK_PERIOD_S", 0.05)
+    both = drivers(tmp_path, "first", "second")
+    seen: list[int] = []
+
+    def room() -> int:
+        seen.append(sum(driver.status == "running" for driver in both))
+        return 1 if len(seen) < 3 else 2
+
+    waits = [sys.executable, "-c", "import time; time.sleep(3)"]
+    for driver in both:
+        driver.command[:] = waits
+    sweep._drive(both, "nowhere", room, [], Console(file=io.StringIO()))
+    assert len(seen) == 3 and seen[-1] == 1, "the second started beside the first, as soon as there was room"
+    assert [driver.status for driver in both] == ["finished"] * 2
 
 
 def test_records_that_the_disk_cannot_read_are_named_once_and_end_nothing(tmp_path: Path) -> None:

@@ -84,12 +84,13 @@ def damaged(path: Path, how: str) -> None:
         "empty": "",
         "binary": "\0\x01" * 40,
         "another table": "a,b\n1,2\n",
+        "an infinite step": text.replace(f",{lines[2].split(',')[1]},", ",inf,"),
         "a wrong mean": text.replace(lines[2].split(",")[3], "77.0"),
     }
     path.write_text(changed[how])
 
 
-@pytest.mark.parametrize("how", ["cut in a number", "empty", "binary", "another table", "a wrong mean"])
+@pytest.mark.parametrize("how", ["cut in a number", "empty", "binary", "another table", "an infinite step", "a wrong mean"])
 def test_a_damaged_record_is_named_and_the_rest_is_read(tmp_path: Path, how: str) -> None:
     folder = write_experiment(tmp_path, "a", "Hopper-v5", SAC, {0: RISING, 1: RISING})
     damaged(folder / "seed=1" / "evaluations.csv", how)

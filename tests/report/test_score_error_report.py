@@ -115,10 +115,34 @@ def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("evaluations.csv", ""),
+        ("evaluations.csv", "\0\1" * 40),
+        ("evaluations.csv", "seed,steps,seconds,error\n1,x,0.1,0.2\n"),
+        ("params.json", "{"),
+        ("params.json", '{"settings": {"estimator": "guess"}, "seed": 1}'),
+        ("params.json", '{"settings": {}, "seed": 1}'),
+    ],
+)
+def test_a_damaged_trial_is_named_and_the_rest_reported(folder: Path, tmp_path: Path, file: str, content: str) -> None:
+    damaged = folder / "estimator=ardae_seed=1"
+    (damaged / file).write_text(content)
+    assert len(read_evaluations(folder, GRID)) == 6
+    app = typer.Typer()
+    app.command()(report)
+    result = CliRunner().invoke(app, [str(folder), "--output", str(tmp_path / "out")])
+    assert result.exit_code == 1 and f"Warning: {damaged}: its records are damaged, " in result.output, result.output
+    assert (tmp_path / "out" / "table.md").exists()
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         (None, "there is no experiment.yaml in it; give the folder of an experiment, such as runs/score_error"),
         ({"name": "x"}, "experiment.yaml: is damaged: it does not say which experiment this is"),
+        ({"name": "../x", "run": "score_error"}, "experiment.yaml: is damaged: it does not say which experiment this is"),
+        ({"name": 7, "run": ["score_error"]}, "experiment.yaml: is damaged: it does not say which experiment this is"),
         ({"name": "x", "run": "cooking"}, "its run is 'cooking'; reports are made of: SAC-AR-DAE, energy, maxent, score_error, vae"),
         ({"name": "x", "run": "score_error", "grid_search": {}, "config": {}}, "none of its trials has been evaluated yet"),
     ],

@@ -275,6 +275,21 @@ def test_a_burst_of_nan_never_reaches_the_replay_buffer_and_a_flood_stops_the_ru
     algorithm.stop()
 
 
+def test_evaluation_episodes_that_return_nan_are_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    config = small_config("gaussian", env=LineEnv, every_env_steps=40, episodes=3).environment(LineEnv, env_config={"nan_from": 1000})
+    algorithm = config.build_algo()
+    environments = algorithm.eval_env_runner.env.unwrapped.envs
+    environments[0].unwrapped.nan_from = 1
+    algorithm.train()
+    assert "1 of 3 evaluation episodes returned NaN or infinity: left out" in caplog.messages
+    assert len(algorithm.evaluations) == 1 and len(algorithm.evaluations[0]["returns"]) == 2
+    for environment in environments:
+        environment.unwrapped.nan_from = 1
+    algorithm.train()
+    assert len(algorithm.evaluations) == 1 and algorithm.env_steps >= 80
+    algorithm.stop()
+
+
 def chunk(environment: int, rewards: list[float]) -> SingleAgentEpisode:
     zeros = [np.zeros(2)] * (len(rewards) + 1)
     episode = SingleAgentEpisode(observations=zeros, actions=zeros[1:], rewards=rewards, len_lookback_buffer=0)

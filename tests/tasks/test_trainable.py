@@ -256,6 +256,18 @@ def test_a_task_that_reports_otherwise_than_it_declared_is_stopped_with_the_reas
         trial.train()
 
 
+def test_a_checkpoint_that_this_machine_has_no_memory_for_is_not_taken_for_damaged(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = make("a")
+    first.train(), first.save()
+
+    def full(*arguments: object, **options: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("ardae_rl.tasks.trainable.torch.load", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        make("a").train()
+
+
 @pytest.mark.parametrize("known_to_tune", [True, False])
 def test_a_checkpoint_that_the_disk_spoilt_costs_one_interval_and_a_note(make: Make, tmp_path: Path, known_to_tune: bool) -> None:
     whole = make("whole")
