@@ -8,7 +8,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ardae_rl.sac.export import TrainedPolicy
 
 INVALID = 2
+PICKLE_NOTE = "Checkpoints are read by pickle, which can run code: go on only with checkpoints you trust (docs/security.md)"
 
 
 def tune(
@@ -234,6 +235,7 @@ def _report(folders: list[Path], output: Path | None) -> tuple[list[Path], list[
         except OSError as error:
             problems.append(Problem(str(folder), "", str(error)))
     if control_experiments:
+        _warn_of_pickles(control_experiments)
         names = [experiment["name"] for _, experiment in control_experiments]
         try:
             files, left_out = control.write(control_experiments, output or Path("results") / (names[0] if len(names) == 1 else "study"))
@@ -241,6 +243,14 @@ def _report(folders: list[Path], output: Path | None) -> tuple[list[Path], list[
         except InvalidExperimentError as error:
             problems += error.problems
     return written, problems
+
+
+def _warn_of_pickles(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> None:
+    from ardae_rl.report.multi_goal import ENV
+
+    folders = ", ".join(str(folder) for folder, experiment in experiments if experiment.get("env") == ENV)
+    if folders:
+        typer.echo(f"Note: the goals are those of checkpoints in {folders}. {PICKLE_NOTE}", err=True)
 
 
 def evaluate(
@@ -298,7 +308,7 @@ def _trained_policy(path: Path) -> "TrainedPolicy":
         return load_policy(path)
     from ardae_rl.rllib.checkpoint import read_policy
 
-    typer.echo(f"Note: {path} is read by pickle, which can run code: go on only with checkpoints you trust (docs/security.md)", err=True)
+    typer.echo(f"Note: {path} is a checkpoint. {PICKLE_NOTE}", err=True)
     logging.getLogger("ray").setLevel(logging.ERROR)  # RLlib warns of its own deprecations
     return read_policy(path)
 

@@ -166,6 +166,21 @@ def test_every_pod_has_the_same_image_the_shared_volume_and_options_there_are() 
     assert len(images) == 1
 
 
+def test_the_head_pod_is_given_longer_to_end_than_a_stopped_run() -> None:
+    (_, head), *_ = pods()
+    (wait,) = [variable["value"] for variable in head["containers"][0]["env"] if variable["name"] == WAIT]
+    assert head["terminationGracePeriodSeconds"] > int(wait)
+
+
+def test_the_image_holds_what_a_run_needs() -> None:
+    text = (ROOT / "deploy" / "Dockerfile").read_text()
+    (workdir,) = re.findall(r"^WORKDIR (\S+)$", text, re.MULTILINE)
+    assert f"cd {workdir} " in manifest("kuberay-rayjob.yaml")["spec"]["entrypoint"]
+    copied = [name for line in re.findall(r"^COPY (.+)$", text, re.MULTILINE) for name in line.split()[:-1]]
+    assert {"ardae_rl", "scripts", "tune_configs", "constraints.txt", "pyproject.toml"} <= set(copied)
+    assert all((ROOT / name).exists() for name in copied)
+
+
 def test_the_kubernetes_job_runs_an_experiment_there_is_with_the_version_that_is_pinned() -> None:
     spec = manifest("kuberay-rayjob.yaml")["spec"]
     (config,) = re.findall(r"tune_configs/\S+\.yaml", spec["entrypoint"])

@@ -1,7 +1,6 @@
 """A machine of a cluster that is taken away."""
 
 import json
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,14 +18,13 @@ from tests.faults.sweep import (
     assert_complete,
     assert_gone,
     checkpoints,
-    column,
     lost_steps,
     named,
     shown,
 )
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
-ENV_STEPS, SEEDS, LIMIT_S = 20_000, 2, 400.0  # more than a trial makes until it is stopped
+ENV_STEPS, SEEDS, LIMIT_S = 4000, 2, 400.0
 
 
 @pytest.fixture
@@ -62,11 +60,10 @@ def test_the_trials_of_a_lost_node_go_on_elsewhere(launch: Launch, tmp_path: Pat
     reports = [len(shown(run, seed)) for seed in seeds]
     run.wait_until(lambda: all(len(shown(run, seed)) > before for seed, before in zip(seeds, reports, strict=True)), LIMIT_S)
     recovery_s = time.monotonic() - killed
-    run.process.send_signal(signal.SIGINT)
-    assert run.finish(LIMIT_S) == 130, run.output
+    assert run.finish(LIMIT_S) == 0, run.output
     lost = max(lost_steps(shown(run, seed)) for seed in range(SEEDS))
     assert lost <= MOST_LOST
     for folder in folders:
-        assert_complete(folder, int(column(folder, "metrics.csv", "env_steps")[-1]))
+        assert_complete(folder, ENV_STEPS)
     assert_gone(lost_processes)
     record("a node of three is killed", recovery_s=recovery_s, lost_env_steps=lost, checkpoint_every=CHECKPOINT_EVERY)
