@@ -173,6 +173,14 @@ def test_the_command_reports_a_complete_study_with_code_0_and_nothing_with_code_
     assert done.exit_code == 2 and "2 of 2 trials have not started" in done.stderr and not (tmp_path / "none").exists()
 
 
+def test_who_reports_on_checkpoints_is_told_that_they_are_pickles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli._warn_of_pickles([(tmp_path / "a", {"env": "ardae_rl/MultiGoal-v0"}), (tmp_path / "b", {"env": "Hopper-v5"})])
+    told = capsys.readouterr().err
+    assert f"those of checkpoints in {tmp_path / 'a'}. Checkpoints are read by pickle" in told and str(tmp_path / "b") not in told
+    cli._warn_of_pickles([(tmp_path / "b", {"env": "Hopper-v5"})])
+    assert capsys.readouterr().err == ""
+
+
 def test_a_browser_shows_the_page_without_a_complaint(study: list[Path], tmp_path: Path) -> None:
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
