@@ -112,7 +112,11 @@ def soak(
     """Memory, open files and throughput of a small training run over time, and what is left of it after SIGTERM (bench extra)."""
     from ardae_rl.bench import soak
 
-    watched = soak.run(folder, minutes=minutes)
+    try:
+        watched = soak.run(folder, minutes=minutes)
+    except RuntimeError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from None
     soak.save(watched, folder)
     files = watched.file_slopes()
     for role, slope in watched.memory_slopes().items():

@@ -148,7 +148,7 @@ def _watch(driver: psutil.Popen, records: Path, seconds: float) -> tuple[list[Lo
     started: float | None = None
     while started is None or time.monotonic() - started < seconds:
         if driver.poll() is not None:
-            raise RuntimeError(f"the run ended early, with exit code {driver.returncode}; see its output.txt")
+            raise RuntimeError(f"the run ended early, with exit code {driver.returncode}; see {records.parents[2] / 'output.txt'}")
         started = started or (time.monotonic() if records.exists() else None)
         processes = [psutil.Process(driver.pid), *driver.children(recursive=True)]
         family |= {process.pid: process for process in processes}

@@ -82,7 +82,7 @@ def cluster(address: str | None) -> Iterator[str | None]:
     try:
         _knock(joined)
         context = ray.init(address=joined or "local", configure_logging=False, log_to_driver=False)
-    except (OSError, ValueError, ray.exceptions.AuthenticationError) as error:  # Ray's ConnectionError is an OSError, too
+    except Exception as error:  # Ray raises many kinds, of a node that is slow to start a bare Exception
         raise InvalidExperimentError([_no_cluster(joined, error)]) from error
     try:
         yield context.dashboard_url
@@ -95,7 +95,9 @@ def _no_cluster(address: str | None, error: Exception) -> Problem:
     if address:
         advice = "is it running, and RAY_AUTH_MODE=token set if it asks for a token? Leave the address out to start one on this machine"
         return Problem(f"--address {address}", "", f"no Ray cluster can be joined there ({cause}); {advice}")
-    advice = "a home directory that cannot be written to needs a token of yours in RAY_AUTH_TOKEN"
+    advice = (
+        "try again when the machine is less busy; where the home directory cannot be written to, set RAY_AUTH_TOKEN to a token of yours"
+    )
     return Problem("Ray", "", f"cannot be started on this machine: {cause}; {advice}")
 
 
