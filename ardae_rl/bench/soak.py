@@ -98,7 +98,7 @@ class Soak:
             ]
         if self.throughput_ratio() < THROUGHPUT_LIMIT:
             found.append(f"env steps per second: {self.throughput_ratio():.2f} times those at first, limit {THROUGHPUT_LIMIT:g}")
-        return found + [f"left behind: {what}" for what in self.processes_left + self.files_left]
+        return found + [f"left behind, by this run or another program: {what}" for what in self.processes_left + self.files_left]
 
     def _slopes(self, quantity: str) -> dict[str, float]:
         curves: dict[str, list[tuple[float, float]]] = defaultdict(list)

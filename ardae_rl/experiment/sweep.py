@@ -170,16 +170,18 @@ def _drive(drivers: Sequence[Driver], address: str, room: Callable[[], int], rec
     with _Show(console) as show:
         while True:
             waiting = [driver for driver in drivers if driver.process is None]
-            for driver in waiting[: room() - _alive(drivers)] if waiting else []:  # a cluster may have grown
-                if received:
+            free = room() - _alive(drivers) if waiting else 0  # a cluster may have grown, or lost a machine
+            for driver in waiting:
+                if received or free <= 0:
                     break
                 try:
                     driver.start(address)
                 except OSError as error:
                     show.trouble(driver, f"cannot be started ({error})")
-                else:
-                    for signum in received:  # while it was starting, when no handler could know of it
-                        driver.stop(signum)
+                    continue
+                free -= 1
+                for signum in received:  # while it was starting, when no handler could know of it
+                    driver.stop(signum)
             show(drivers)
             if not _alive(drivers) and (received or not waiting):
                 return

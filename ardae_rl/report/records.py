@@ -59,7 +59,7 @@ def _trials(folder: Path, grid: dict[str, list[Any]]) -> tuple[list[pd.DataFrame
     for path in sorted(folder.glob(f"*/{EVALUATIONS}")):
         try:
             trials.append(_trial(path.parent, grid))
-        except (KeyError, TypeError, ValueError) as error:  # of pandas and json as well
+        except (KeyError, OSError, TypeError, ValueError) as error:  # of pandas and json as well
             what = f"there is no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
             problems.append(Problem(str(path.parent), "", f"its records are damaged, {what}: left out"))
     return trials, problems
@@ -70,10 +70,10 @@ def read_figures(folder: Path, grid: dict[str, list[Any]], name: str) -> pd.Data
     rows = []
     for path in sorted(folder.glob(f"*/figures/{name}.png")):
         try:
-            first = _trial(path.parents[1], grid).iloc[0]
-        except (IndexError, KeyError, TypeError, ValueError):  # damaged_trials says so
+            trial = _trial(path.parents[1], grid)
+        except (KeyError, OSError, TypeError, ValueError):  # damaged_trials says so
             continue
-        rows.append({**first[list(grid)], "seed": first["seed"], "path": path})
+        rows += [{**{key: trial[key].iloc[0] for key in [*grid, "seed"]}, "path": path}] if len(trial) else []
     return _in_order(pd.DataFrame(rows, columns=[*grid, "seed", "path"]), grid, ["seed"])
 
 
@@ -115,11 +115,19 @@ def _trial(folder: Path, grid: dict[str, list[Any]]) -> pd.DataFrame:
     evaluations = evaluations.astype({"seed": int, "steps": int, "seconds": float})
     params = json.loads((folder / PARAMS).read_text(encoding="utf-8"))
     for path, values in reversed(grid.items()):
-        value = _plain(_at(params["settings"], path))
-        if value not in [_plain(each) for each in values]:
-            raise ValueError(f"{path} is {value}, which the experiment does not have")
-        evaluations.insert(0, path, [value] * len(evaluations))
+        stored = _at(params["settings"], path)
+        given = [each for each in values if _is(stored, each)]
+        if not given:
+            raise ValueError(f"{path} is {stored}, which the experiment does not have")
+        evaluations.insert(0, path, [_plain(given[0])] * len(evaluations))
     return evaluations
+
+
+def _is(stored: Any, given: Any) -> bool:
+    """Whether settings hold what a grid gives: a section there need not name what keeps its default."""
+    if isinstance(stored, dict) and isinstance(given, dict):
+        return all(name in stored and _is(stored[name], value) for name, value in given.items())
+    return bool(stored == given)
 
 
 def _plain(value: Any) -> Any:

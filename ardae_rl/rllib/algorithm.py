@@ -37,6 +37,7 @@ from ardae_rl.sac.update import METRIC_NAMES, NonFiniteError
 logger = logging.getLogger(__name__)
 _MAX_UPDATES_PER_CALL = 32  # bounds the memory of one learner call, whatever the number of environments
 _MAX_SECONDS_PER_ITERATION = 20.0  # a progress report, and a chance to stop, comes at least this often
+_MAX_SECONDS_TO_SYNC = 10.0  # until the weights before these have arrived: RLlib leaves out new ones where they are still on their way
 _REPLAY_SEED = 7  # tells the replay buffer's random stream from those of the env runners
 PROGRESS = "ardae_rl_progress"
 _PROGRESS_ATTRIBUTES = (
@@ -162,7 +163,9 @@ class SACARDAE(Algorithm):
             self.metrics.aggregate(results, key=LEARNER_RESULTS)
             self.num_updates += count
             due -= count
-        self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
+        self.env_runner_group.sync_weights(
+            from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=_MAX_SECONDS_TO_SYNC
+        )
 
     def _mini_batches(self, count: int) -> MultiAgentBatch:
         """``count`` mini-batches in one batch, laid out learner by learner: RLlib gives each learner a contiguous part."""

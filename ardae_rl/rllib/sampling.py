@@ -23,7 +23,7 @@ _MAX_SECONDS_WITHOUT_STEPS = 900.0  # a machine that takes the place of a lost o
 
 
 class EnvRunnerError(RuntimeError):
-    """An environment that fails again and again, or env runners of which none comes back."""
+    """An env runner that fails again and again, or env runners of which none comes back."""
 
 
 class Sampling:
@@ -32,25 +32,28 @@ class Sampling:
     def __init__(self, group: EnvRunnerGroup, *, timeout_s: float) -> None:
         self._group, self._timeout_s = group, timeout_s
         self._alive = group.num_remote_workers()
-        self._failures: Counter[int] = Counter()
-        self._last_steps = time.monotonic()
+        self._failures_in_a_row: Counter[int] = Counter()
+        self._failures = self._timeouts = 0
+        self._empty_since: float | None = None
 
     def collect(self, *, ahead: bool) -> tuple[list[SingleAgentEpisode], list[dict[str, Any]]]:
         """Chunks, and metrics by runner. With ``ahead`` the runners then go on at once. Nothing comes where all are down at the moment.
 
-        Raises EnvRunnerError where an environment failed three times in a row, with what it raised, or if no step was made for 15 minutes.
+        Raises EnvRunnerError where a runner failed three times in a row, with what was raised, or if nothing came for 15 minutes.
         """
-        if not self._group.num_remote_workers():
-            runner = self._group.local_env_runner
-            return runner.sample(), [runner.get_metrics()]
-        self._request()
-        results = self._fetch()
-        if ahead:
-            self._request()
-        self._tell_of_deaths()
+        results = self._from_others(ahead) if self._group.num_remote_workers() else [(0, self._group.local_env_runner.try_sample())]
         sampled = [result for runner, result in results if self._is_sampled(runner, result)]
         self._check_time(bool(sampled))
         return [episode for episodes, _ in sampled for episode in episodes], [metrics for _, metrics in sampled]
+
+    def _from_others(self, ahead: bool) -> list[tuple[int, Any]]:
+        self._request()
+        results = self._fetch()
+        self._tell_of_silence()
+        if ahead:
+            self._request()
+        self._tell_of_deaths()
+        return results
 
     def discard(self) -> None:
         """Forget what was sampled ahead."""
@@ -65,13 +68,22 @@ class Sampling:
 
     def _is_sampled(self, runner: int, result: Any) -> bool:
         if not isinstance(result, str):
-            self._failures[runner] = 0
+            self._failures_in_a_row[runner] = 0
             return True
-        self._failures[runner] += 1
-        logger.warning("env runner %d: the environment failed (%s) and was reset", runner, result.strip().rpartition("\n")[2])
-        if self._failures[runner] >= _MAX_FAILURES:
-            raise EnvRunnerError(f"the environment of env runner {runner} failed {_MAX_FAILURES} times in a row, at last with:\n{result}")
+        self._failures_in_a_row[runner] += 1
+        self._failures += 1
+        if self._failures.bit_count() == 1:  # the first, the second, the fourth, the eighth, ...
+            cause = result.strip().rpartition("\n")[2]
+            logger.warning("env runner %d failed (%s) and its environments were reset: failure %d", runner, cause, self._failures)
+        if self._failures_in_a_row[runner] >= _MAX_FAILURES:
+            raise EnvRunnerError(f"env runner {runner} failed {_MAX_FAILURES} times in a row, at last with:\n{result}")
         return False
+
+    def _tell_of_silence(self) -> None:
+        silent = self._group.num_in_flight_async_reqs(_TAG)
+        self._timeouts += bool(silent)
+        if silent and self._timeouts.bit_count() == 1:
+            logger.warning("%d env runners have not made a step within %g s: waiting for them", silent, self._timeout_s)
 
     def _tell_of_deaths(self) -> None:
         before, self._alive = self._alive, self._group.num_healthy_remote_workers()
@@ -80,9 +92,10 @@ class Sampling:
             logger.warning("%d of %d env runners are there, %d were before: Ray restarts those that died", self._alive, count, before)
 
     def _check_time(self, made_steps: bool) -> None:
+        """Since the first time that nothing came: in between, the learner may have been at it, or the disk away, for long."""
         now = time.monotonic()
-        self._last_steps = now if made_steps else self._last_steps
-        if now - self._last_steps > _MAX_SECONDS_WITHOUT_STEPS:
+        self._empty_since = None if made_steps else self._empty_since or now
+        if self._empty_since is not None and now - self._empty_since > _MAX_SECONDS_WITHOUT_STEPS:
             raise EnvRunnerError(
                 f"none of {self._group.num_remote_workers()} env runners has made a step for {_MAX_SECONDS_WITHOUT_STEPS / 60:g} minutes, "
                 f"and {self._group.num_healthy_remote_workers()} are there. Have their processes enough memory, and machines to run on?"

@@ -52,7 +52,7 @@ def test_a_run_that_slows_down_is_named() -> None:
 
 def test_what_is_left_or_was_never_there_is_named() -> None:
     run = replace(steady(), processes_left=["ray::IDLE"], files_left=["/dev/shm/plasma"])
-    assert run.misses() == ["left behind: ray::IDLE", "left behind: /dev/shm/plasma"]
+    assert run.misses() == [f"left behind, by this run or another program: {what}" for what in ("ray::IDLE", "/dev/shm/plasma")]
     without = replace(steady(), looks=[look for look in steady().looks if look.role != "learner"])
     assert without.misses() == ["no learner was seen for long enough"]
 

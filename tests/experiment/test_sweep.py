@@ -117,6 +117,20 @@ def test_a_sweep_makes_use_of_a_cluster_that_has_grown(tmp_path: Path, monkeypat
     assert [driver.status for driver in both] == ["finished"] * 2
 
 
+def test_a_sweep_starts_nothing_more_on_a_cluster_that_has_lost_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ardae_rl.experiment.sweep.LOOK_PERIOD_S", 0.05)
+    all_of_them, alive, looks = drivers(tmp_path, *"abcd"), list[int](), iter([3, *[1] * 1000])
+    for driver in all_of_them:
+        driver.command[:] = [sys.executable, "-c", "import time; time.sleep(2)"]
+
+    def room() -> int:
+        alive.append(sum(driver.status == "running" for driver in all_of_them))
+        return next(looks)
+
+    sweep._drive(all_of_them, "nowhere", room, [], Console(file=io.StringIO()))
+    assert max(alive) == 3 and all_of_them[3].status == "finished"
+
+
 def test_records_that_the_disk_cannot_read_are_named_once_and_end_nothing(tmp_path: Path) -> None:
     unreadable, sound = drivers(tmp_path, "unreadable", "sound")
     evaluate(sound.experiment.folder / "seed=0", 1.0)

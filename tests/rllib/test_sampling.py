@@ -9,6 +9,8 @@ from ardae_rl.rllib.algorithm import SACARDAE
 from ardae_rl.rllib.sampling import EnvRunnerError
 from tests.rllib.small import LineEnv, small_config
 
+pytestmark = pytest.mark.usefixtures("local_ray")
+
 
 def built(*, fails: tuple[int, int] | None = None, runners: int = 2) -> SACARDAE:
     config = small_config("gaussian", env=LineEnv).environment(LineEnv, env_config={"fails": fails} if fails else {})
@@ -37,15 +39,27 @@ def test_runners_sample_ahead_once_the_policy_acts() -> None:
     algorithm.stop()
 
 
+def test_a_seed_gives_the_same_numbers_also_with_runners_of_their_own() -> None:
+    seen = []
+    for _ in range(2):
+        algorithm = built()
+        progress = [algorithm.train()["progress"] for _ in range(3)][-1]
+        seen.append((progress["env_steps"], progress["learner/q_mean"], algorithm.replay.sample(50)["obs"].sum()))
+        algorithm.stop()
+    assert seen[0] == seen[1]
+
+
 def test_what_was_sampled_ahead_does_not_outlive_a_restore(tmp_path: Path) -> None:
     algorithm = built()
     algorithm.train()
     algorithm.train()
     saved = algorithm.save_to_path(tmp_path)
     replayed = len(algorithm.replay)
+    assert algorithm.env_runner_group.num_in_flight_async_reqs("sample") == 2
     algorithm.restore_from_path(saved)
+    assert algorithm.env_runner_group.num_in_flight_async_reqs("sample") == 0
     algorithm._sample()
-    assert len(algorithm.replay) == algorithm.env_steps == replayed + 4, "one chunk, not two"
+    assert len(algorithm.replay) == algorithm.env_steps == replayed + 4
     algorithm.stop()
 
 
@@ -55,13 +69,16 @@ def test_an_environment_that_fails_now_and_then_is_reset(caplog: pytest.LogCaptu
         for _ in range(3):
             progress = algorithm.train()["progress"]
     assert progress["env_steps"] >= 120 and progress["updates"] == progress["env_steps"] - 40
-    assert "env runner 1: the environment failed (ArithmeticError: unstable at step 15) and was reset" in caplog.messages
+    assert next(text for text in caplog.messages if text.startswith("env runner")) == (
+        "env runner 1 failed (ArithmeticError: unstable at step 15) and its environments were reset: failure 1"
+    )
     algorithm.stop()
 
 
-def test_an_environment_that_fails_again_and_again_ends_the_run_with_its_reason() -> None:
-    algorithm = built(fails=(15, 1000))
-    with pytest.raises(EnvRunnerError, match=r"env runner 1 failed 3 times in a row(.|\n)*ArithmeticError: unstable at step 1"):
+@pytest.mark.parametrize("runners", [0, 2])
+def test_an_environment_that_fails_again_and_again_ends_the_run_with_its_reason(runners: int) -> None:
+    algorithm = built(fails=(15, 1000), runners=runners)
+    with pytest.raises(EnvRunnerError, match=r"env runner [01] failed 3 times in a row(.|\n)*ArithmeticError: unstable at step 1"):
         for _ in range(3):
             algorithm.train()
     algorithm.stop()
