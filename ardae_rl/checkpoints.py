@@ -18,7 +18,7 @@ import torch
 from pyarrow.fs import LocalFileSystem
 from ray import get_runtime_context, tune
 from ray.train._internal.session import _TrainingResult
-from ray.train._internal.storage import _VALIDATE_STORAGE_MARKER_FILENAME
+from ray.train._internal.storage import _VALIDATE_STORAGE_MARKER_FILENAME as STORAGE_MARKER
 from ray.tune.result import TRAINING_ITERATION
 from ray.util import get_node_ip_address
 
@@ -33,7 +33,7 @@ def check_storage(experiment: Path) -> None:
 
     Where a mount is missing or has gone, Tune makes folders of the same names on the machine's own disk. Whatever is written there is lost.
     """
-    if not (experiment / _VALIDATE_STORAGE_MARKER_FILENAME).is_file():
+    if not (experiment / STORAGE_MARKER).is_file():
         raise FileNotFoundError(
             f"{experiment} as the driver sees it is not on machine {socket.gethostname()} ({get_node_ip_address()}): "
             f"mount the storage path there, too, or name a folder that every machine mounts with --storage-path DIR"

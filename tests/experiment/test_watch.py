@@ -9,6 +9,7 @@ import pytest
 from ray.tune.experiment import Trial
 from rich.console import Console
 
+from ardae_rl.checkpoints import STORAGE_MARKER
 from ardae_rl.experiment.display import Display
 from ardae_rl.experiment.events import EVENTS
 from ardae_rl.experiment.load import load_experiment
@@ -27,6 +28,7 @@ def test_a_trial_that_no_machine_can_hold_any_more_is_told_of_once_each_time(
     text = f"name: tiny\nrun: score_error\nstorage_path: {tmp_path}\nresources: {{cpus_per_trial: {cpus}}}\n"
     experiment = load_experiment(write(text, base=""))
     experiment.folder.mkdir()
+    (experiment.folder / STORAGE_MARKER).touch()  # as Tune does
     console, watcher = Console(file=io.StringIO(), width=300), Watcher()
     watcher.attach(experiment, Display(console, experiment.reporting))
     trial = Trial("stub", stub=True, trial_name_creator=lambda trial: "seed=0")
