@@ -25,10 +25,9 @@ METRICS = [
     "test_modes_covered",
     "test_share_on_modes",
     "best_validation_nll",
-    "best_step",
     "seconds",
 ]
-DECIMALS = {"test_nll": 2, "test_negative_elbo": 2, "best_validation_nll": 2, "best_step": 0, "seconds": 0}
+DECIMALS = {"test_nll": 2, "test_negative_elbo": 2, "best_validation_nll": 2, "seconds": 0}
 SETTINGS = (
     "steps",
     "batch_size",
@@ -88,13 +87,15 @@ def named(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def table(rows: pd.DataFrame, grid_paths: list[str], config: dict[str, Any]) -> str:
-    """What was run, every metric at the end, which runs have none, and differences of the test figure between grid points.
+    """What was run, every metric at the end, steps that did best, which runs have none, and differences between grid points in test_nll.
 
     ``rows``: one per trial asked for; its metrics are NaN where it did not get to the end.
     """
-    parts = [_head(rows, grid_paths, config)]
-    kept = [name for name in METRICS if name in rows and not (config["train_on_validation"] and name.startswith("best_"))]
+    parts, chose = [_head(rows, grid_paths, config)], not config["train_on_validation"]
+    kept = [name for name in METRICS if name in rows and (chose or not name.startswith("best_"))]
     parts.append(markdown(rows, grid_paths, [name for name in kept if rows[name].notna().any()], DECIMALS))
+    if chose and "best_step" in rows:
+        parts.append(best_steps(rows, grid_paths))
     parts += _failures(rows, grid_paths)
     if grid_paths and rows["test_nll"].notna().any():
         parts.append(differences(rows, grid_paths))
@@ -106,9 +107,10 @@ def _head(rows: pd.DataFrame, grid_paths: list[str], config: dict[str, Any]) -> 
     data = ", ".join(DATA[name] for name in (rows["data"].unique() if "data" in grid_paths else [config["data"]]))
     shared = ", ".join(f"{path} {_setting(config, path)}" for path in SETTINGS if path not in grid_paths)
     weights = "the last weights, validation images being trained on" if config["train_on_validation"] else "the weights best on validation"
+    precision = " Seconds: AR-DAE's network computes in bfloat16, AVB's in float32." if config["score"]["autocast"] else ""
     return (
         f"{data}. {shared}.\n\nMean ± standard error over seeds. test_* are of test images, by {weights}; "
-        "test_nll is -log p(x) and test_negative_elbo the bound above it, in nats."
+        f"test_nll is -log p(x) and test_negative_elbo the bound above it, in nats.{precision}"
     )
 
 
@@ -117,6 +119,15 @@ def _setting(config: dict[str, Any], path: str) -> str:
     for name in path.split("."):
         value = value[name]
     return "all" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def best_steps(rows: pd.DataFrame, grid_paths: list[str]) -> str:
+    """The ``best_step`` of every run: a mean over seeds would be that of none."""
+    lines = ["Steps that did best on validation, seed by seed:", "", "| | best_step |", "|---|---|"]
+    for label, members in by(rows, grid_paths):
+        steps = ", ".join("-" if pd.isna(step) else f"{step:.0f}" for step in members["best_step"])
+        lines.append(f"| {label} | {steps} |")
+    return "\n".join(lines)
 
 
 def _failures(rows: pd.DataFrame, grid_paths: list[str]) -> list[str]:

@@ -24,7 +24,7 @@ def _elu_slope(z: Tensor, h: Tensor) -> Tensor:
 
 
 def _softplus_slope(z: Tensor, h: Tensor) -> Tensor:
-    return -torch.expm1(-h)
+    return torch.sigmoid(z)
 
 
 def _tanh_slope(z: Tensor, h: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
     text = (tmp_path / "out" / "table.md").read_text()
     assert ("25 Gaussians" in text) == ("modes_covered" in text) == (experiment["config"]["data"] == "toy")
     assert "steps 4, batch_size 128, lr 0.001, score.samples_per_image 4," in text and "evaluation.test_samples 10" in text
-    assert "by the weights best on validation" in text and text.count("| gaussian |") == 1 and "diverged" not in text
+    assert "by the weights best on validation" in text and text.count("| gaussian |") == 2 and "diverged" not in text
     for name in pictures:
         height, width = imread(tmp_path / "out" / name).shape[:2]
         assert 0.1 < height / width < 2
@@ -76,7 +76,9 @@ def test_a_trial_that_left_nothing_is_missed(folder: Path, tmp_path: Path) -> No
     write(experiment, folder, tmp_path / "out")
     text = (tmp_path / "out" / "table.md").read_text()
     assert "there is no mean: gaussian seed 0; gaussian seed 1; ivi_ardae seed 1." in text
-    assert [line.split(" | ")[1] for line in text.splitlines() if line.startswith(("| gaussian", "| ivi_ardae"))] == ["-"] * 3
+    lines = [line for line in text.splitlines() if line.startswith(("| gaussian", "| ivi_ardae"))]
+    assert [line.split(" | ")[1] for line in lines if "|  |" not in line][:2] == ["-"] * 2
+    assert "| gaussian | -, - |" in lines
 
 
 def rows(values: dict[str, list[float]]) -> pd.DataFrame:
@@ -99,6 +101,20 @@ def test_a_diverged_seed_flatters_nobody() -> None:
     assert "| b | - | 2 |" in text and "| gaussian | 80.50 ± 0.50 | 2 |" in text
     assert "there is no mean: b seed 0." in text and "| b | - | - to - | 2 |" in text
     assert "- to -" in differences(rows({"gaussian": [np.nan, 81.0], "b": [78.0, 79.0]}), ["posterior"])
+
+
+def test_the_best_step_is_that_of_each_seed() -> None:
+    ends = rows({"gaussian": [80.0, 81.0, 82.0], "b": [80.0, np.nan, 82.0]}).assign(best_step=[4200.0, 3900, 4100, 500, np.nan, 700])
+    text = table(ends, ["posterior"], dataclasses.asdict(TINY))
+    assert "| gaussian | 4200, 3900, 4100 |" in text and "| b | 500, -, 700 |" in text
+    assert "best_step" not in text.splitlines()[4] and "4067" not in text, "no mean of them"
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_table_says_whose_seconds_are_of_bfloat16(autocast: bool) -> None:
+    config = dataclasses.asdict(dataclasses.replace(TINY, score=dataclasses.replace(TINY.score, autocast=autocast)))
+    text = table(rows({"gaussian": [80.0, 81.0]}), ["posterior"], config)
+    assert ("AR-DAE's network computes in bfloat16, AVB's in float32" in text) == autocast
 
 
 def test_a_run_that_diverged_after_its_best_is_named() -> None:

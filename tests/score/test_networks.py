@@ -80,6 +80,15 @@ def test_slope_is_the_derivative_of_the_activation_far_out_too(activation: str) 
     torch.testing.assert_close(slope(z, h), torch.autograd.grad(h.sum(), z)[0], rtol=1e-12, atol=1e-8)
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_slopes_have_the_derivatives_that_training_and_a_second_order_need(activation: str) -> None:
+    """First and second, against finite differences: through z and through h = act(z), away from the corner of ELU's slope at 0."""
+    function, slope = activation_pair(activation)
+    z = torch.linspace(-6, 6, 24, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda z: slope(z, function(z)), z)
+    assert torch.autograd.gradgradcheck(lambda z: slope(z, function(z)), z)
+
+
 def dense(layers: nn.ModuleList) -> list[nn.Linear]:
     return [layer for layer in layers if isinstance(layer, nn.Linear)]
 

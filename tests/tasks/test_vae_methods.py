@@ -45,7 +45,7 @@ def method_of(posterior: str, vae: VAE, x: Tensor) -> BoundMethod | ScoreMethod:
     """The closed-form bound of a Gaussian posterior, the exact score of the others."""
     if posterior == "gaussian":
         return GaussianMethod(vae, None, normal)
-    return ScoreMethod(vae, ExactScore(vae, x), ScoreSettings(samples_per_image=2), normal)
+    return ScoreMethod(vae, ExactScore(vae, x), ScoreSettings(samples_per_image=2, context="centre"), normal)
 
 
 def gradient(loss: Tensor, vae: VAE) -> Tensor:
@@ -133,7 +133,7 @@ def test_the_estimator_learns_a_mean_that_is_not_the_point_at_zero_noise(estimat
 def test_a_trained_estimator_gives_the_gradient_of_the_encoder(posterior: str, estimator: type, context: str) -> None:
     """A few hundred steps of the estimator at a fixed encoder: the averaged gradient points where the exact one does."""
     vae, x = linear_vae(posterior), torch.randn(16, PIXELS)
-    sizes = {"centre": DIM, "hidden": PIXELS, "data": PIXELS}
+    sizes = {"centre": DIM, "hidden": vae.posterior.hidden_dim, "data": PIXELS}
     settings = ScoreSettings(samples_per_image=32, context=context, lr=3e-3)  # type: ignore[arg-type]
     method = ScoreMethod(vae, estimator(DIM, sizes[context], width=16, layers=1, whitener_width=32), settings, normal)
     for _ in range(400):

@@ -1,6 +1,8 @@
 """Layer shapes are Table 5's, for every architecture and posterior but one; noise joins as if it had been concatenated."""
 
+import dataclasses
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,12 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ardae_rl.experiment.load import load_experiment
 from ardae_rl.tasks.vae.build import build_method
 from ardae_rl.tasks.vae.config import NetworkSettings, ScoreSettings, VAESettings
-from ardae_rl.tasks.vae.data import Data, Images, Toy
+from ardae_rl.tasks.vae.data import Data, Images, Toy, load_data
 from ardae_rl.tasks.vae.networks import ARCHITECTURES, Joint, Mixer, ResidualLinear, ResidualMixer
 from ardae_rl.tasks.vae.posteriors import AuxiliaryModel, GaussianOut, HierarchicalPosterior, Posterior
 
+CONFIGS = Path(__file__).parents[2] / "tune_configs"
 MLP = NetworkSettings(architecture="mlp", width=300)
 CONV = NetworkSettings(architecture="conv", width=800)
 RESCONV = NetworkSettings(architecture="resconv", width=450, activation="elu")
@@ -69,14 +73,14 @@ def normal(*shape: int) -> Tensor:
     return torch.randn(shape)
 
 
-def built(network: str, posterior: str) -> Any:
+def built(network: str, posterior: str, **changes: Any) -> Any:
     settings = VAESettings(
         data="dbmnist",
         posterior=posterior,  # type: ignore[arg-type]
         latent_dim=32,
         noise_dim=100,
-        network=NETWORKS[network],
-        score=ScoreSettings(width=8, layers=1),
+        network=dataclasses.replace(NETWORKS[network], **changes),
+        score=ScoreSettings(width=8, layers=1, samples_per_image=2),
     )
     return build_method(settings, images(), normal, "cpu")
 
@@ -100,6 +104,74 @@ def test_methods_differ_in_nothing_but_what_they_are_trained_by(network: str) ->
     assert shapes(auxiliary.auxiliary) == Counter(AUXILIARY[network])
     assert shapes(auxiliary.vae) == shapes(built(network, "hvi_ardae").vae)
     assert shapes(built(network, "ivi_avb").vae) == shapes(built(network, "ivi_ardae").vae)
+
+
+# What equal_depth adds to ENCODERS: a hidden layer before the outputs of a law of x alone, where conv has one anyway
+EQUAL_DEPTH: dict[str, Shapes] = {"mlp": [(300, 300)], "conv": [], "resconv": [(450, 450)]}
+
+
+@pytest.mark.parametrize(("network", "posterior"), ENCODERS)
+def test_with_equal_depth_a_law_of_x_alone_is_as_deep_as_one_of_noise_too(network: str, posterior: str) -> None:
+    vae = built(network, posterior, equal_depth=True).vae
+    added = [] if posterior == "ivi_ardae" else EQUAL_DEPTH[network]
+    assert shapes(vae.posterior) == Counter(ENCODERS[network, posterior] + added)
+    assert shapes(vae.decoder) == Counter(DECODERS[network])
+
+
+def test_the_digits_posteriors_are_equally_deep() -> None:
+    """Of vae_digits.yaml: three hidden layers between x and every output, two of them of x alone."""
+    experiment = load_experiment(CONFIGS / "vae_digits.yaml")
+    trunk, joined, alone = [(200, 64), (200, 200)], (200, 232), (200, 200)
+    implicit = Counter([*trunk, joined, (4, 200)])
+    hierarchical = Counter([*trunk, alone, (32, 200), (32, 200), joined, (4, 200), (4, 200)])
+    expected = {
+        "gaussian": Counter([*trunk, alone, (4, 200), (4, 200)]),
+        "ivi_ardae": implicit,
+        "ivi_avb": implicit,
+        "hvi_ardae": hierarchical,
+        "hvi_auxiliary": hierarchical,
+    }
+    for point in experiment.grid_points():
+        settings = experiment.settings(point)
+        method: Any = build_method(settings, load_data(settings, "cpu"), normal, "cpu")
+        assert shapes(method.vae.posterior) == expected.pop(settings.posterior), settings.posterior
+    assert not expected
+
+
+def test_the_released_networks_are_deeper() -> None:
+    """Of vae_dbmnist_mlp_released.yaml: four layers see x, then one with noise; three in the decoder."""
+    experiment = load_experiment(CONFIGS / "vae_dbmnist_mlp_released.yaml")
+    (point,) = experiment.grid_points()
+    vae = build_method(experiment.settings(point), images(), normal, "cpu").vae
+    assert shapes(vae.posterior) == Counter([(300, 784), *3 * [(300, 300)], (300, 400), (32, 300)])
+    assert shapes(vae.decoder) == Counter([(300, 32), *2 * [(300, 300)], (784, 300)])
+
+
+# (architecture, posterior): how many numbers an estimator is told of x where the settings leave it to the posterior
+CONTEXTS = {("mlp", "hvi_ardae"): 600, ("conv", "hvi_ardae"): 1600, ("resconv", "hvi_ardae"): 450} | {
+    (network, posterior): 32 for network in NETWORKS for posterior in ("ivi_ardae", "ivi_avb")
+}
+
+
+@pytest.mark.parametrize(("network", "posterior"), CONTEXTS)
+def test_an_estimator_is_told_hidden_layers_of_a_hierarchy_and_else_the_centre(network: str, posterior: str) -> None:
+    method, x = built(network, posterior), torch.rand(3, 784).round()
+    features = method.vae.posterior.encode(x).detach()
+    context, centre, _, _ = method.fit(x, features)
+    told = method.vae.posterior.hidden(features) if posterior == "hvi_ardae" else centre
+    assert torch.equal(context, told) and method.estimator.context_dim == context.shape[1] == CONTEXTS[network, posterior]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_hidden_layers_of_a_hierarchy_are_those_at_zero_noise(network: str) -> None:
+    """What the outputs of q(z0 | x) and of q(z | z0, x) are made of when b(x) is; of resconv the second alone."""
+    q, seen = built(network, "hvi_ardae").vae.posterior, list[Tensor]()
+    features = q.encode(torch.rand(3, 784).round())
+    for out in (q.first_out, q.out):
+        out.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].squeeze(1)))
+    q.centre_of(features)
+    first, second = seen
+    torch.testing.assert_close(q.hidden(features), second if network == "resconv" else torch.cat([first, second], 1))
 
 
 def test_the_toy_has_the_layers_of_appendix_f() -> None:

@@ -213,6 +213,36 @@ def test_validation_images_are_trained_on_only_if_asked_for(asked: bool, monkeyp
     assert bool(torch.cat(seen).any()) == asked
 
 
+def begin(posterior: PosteriorName, data: str, seed: int) -> tuple[Tensor, list[Tensor]]:
+    """The first three mini-batches of a run, and the weights that decoder and trunk start with."""
+    task, seen = VAETask(settings(posterior=posterior, data=data), seed=seed), list[Tensor]()
+    weights = [value.detach().clone() for part in (task.method.vae.decoder, task.method.vae.posterior.trunk) for value in part.parameters()]
+    batch = task.data.batch
+
+    def watched(*arguments: Any, **options: Any) -> Tensor:
+        seen.append(batch(*arguments, **options))
+        return seen[-1]
+
+    task.data.batch = watched  # type: ignore[method-assign]
+    for _ in range(3):
+        task.step()
+    return torch.stack(seen), weights
+
+
+@pytest.mark.parametrize("data", ["toy", "digits"])
+def test_one_seed_gives_every_posterior_the_same_batches_and_decoder(data: str) -> None:
+    """Differences of one seed are then differences of posteriors. Another seed gives other batches and another decoder."""
+    batches, weights = begin(POSTERIORS[0], data, 0)
+    assert not torch.equal(batches[0], batches[1])
+    for posterior in POSTERIORS[1:]:
+        same_batches, same_weights = begin(posterior, data, 0)
+        assert torch.equal(same_batches, batches), posterior
+        assert all(torch.equal(a, b) for a, b in zip(same_weights, weights, strict=True)), posterior
+    other_batches, other_weights = begin(POSTERIORS[0], data, 1)
+    assert not torch.equal(other_batches, batches)
+    assert not any(torch.equal(a, b) for a, b in zip(other_weights, weights, strict=True))
+
+
 @pytest.mark.parametrize("posterior", POSTERIORS)
 def test_a_restored_task_goes_on_bit_for_bit(posterior: str) -> None:
     """In the middle of annealing and of averaging, after an evaluation that chose weights."""

@@ -15,7 +15,8 @@ from ardae_rl.tasks.vae.posteriors import AuxiliaryModel, GaussianPosterior, Hie
 def build_method(settings: VAESettings, data: Data, normal: Normal, device: str) -> Method:
     """The model, what it is trained by, and all their weights on ``device``; weights come from torch's global generator."""
     parts = ARCHITECTURES[settings.network.architecture](settings.network, data.pixels, centred=data.side is not None)
-    vae = VAE(_posterior(settings, parts), _decoder(settings, parts, data)).to(device)
+    decoder = _decoder(settings, parts, data)  # before the posterior: one seed starts it the same whatever the posterior
+    vae = VAE(_posterior(settings, parts), decoder).to(device)
     match settings.posterior:
         case "gaussian":
             return GaussianMethod(vae, None, normal)
@@ -49,7 +50,7 @@ def _decoder(settings: VAESettings, parts: Architecture, data: Data) -> Bernoull
 def build_estimator(settings: VAESettings, posterior: Posterior, pixels: int) -> ScoreEstimator:
     """The estimator of the posterior's score that the settings name."""
     score, dim = settings.score, posterior.dim
-    context_dim = {"centre": posterior.dim, "hidden": posterior.hidden_dim, "data": pixels}[score.context]
+    context_dim = {"centre": posterior.dim, "hidden": posterior.hidden_dim, "data": pixels}[score.context or posterior.context]
     sizes = ("layers", "context_layers", "input_layers", "width", "activation", "whitener_width")
     body: dict[str, Any] = {name: getattr(score, name) for name in sizes}
     if settings.posterior == "ivi_avb":

@@ -10,6 +10,7 @@ from ardae_rl.tasks.settings import at_least, positive
 
 DataName = Literal["toy", "digits", "dbmnist", "sbmnist", "sbmnist_seeded"]
 PosteriorName = Literal["gaussian", "hvi_auxiliary", "hvi_ardae", "ivi_ardae", "ivi_avb"]
+ContextName = Literal["centre", "hidden", "data"]
 IMPLICIT = ("ivi_ardae", "ivi_avb")
 MNIST = ("dbmnist", "sbmnist", "sbmnist_seeded")
 
@@ -18,9 +19,11 @@ MNIST = ("dbmnist", "sbmnist", "sbmnist_seeded")
 class NetworkSettings:
     """Encoder and decoder, as alike over posteriors as Table 5 has them.
 
-    ``mlp``: ``encoder_layers`` hidden layers see x; ``head_layers`` more where noise or another latent joins (one fewer where nothing
-    joins); ``decoder_layers`` hidden layers; all of ``width`` and with ``activation``. ``conv`` and ``resconv``: the 28 x 28 networks of
-    Table 5, of which only ``width`` (800 and 450 in the paper) and ``head_layers`` are free.
+    ``mlp``: ``encoder_layers`` hidden layers see x; ``head_layers`` more where noise or another latent joins; ``decoder_layers`` hidden
+    layers; all of ``width`` and with ``activation``. ``conv`` and ``resconv``: the 28 x 28 networks of Table 5, of which only ``width``
+    (800 and 450 in the paper), ``head_layers`` and ``equal_depth`` are free.
+    ``equal_depth``: ``head_layers`` where nothing joins, too: of a Gaussian and of q(z0 | x). In Table 5 that is one fewer (but of
+    ``conv``, where it is as many), so that a Gaussian's mean is a shallower network of x than an implicit posterior's.
     ``log_variance_floor``: K of the soft floor softplus(l + K) - K, at -K, under the log-variances l of posteriors; null: none.
     ``log_variance_ceiling``: C of the soft ceiling C - softplus(C - l) over them and those of h(z0 | z, x), a standard deviation of 7
     where the prior has 1 by default; null: none.
@@ -30,6 +33,7 @@ class NetworkSettings:
     width: int = 300
     encoder_layers: int = 1
     head_layers: int = 1
+    equal_depth: bool = False
     decoder_layers: int = 1
     activation: Literal["relu", "softplus", "elu"] = "softplus"
     log_variance_floor: float | None = None
@@ -43,7 +47,8 @@ class NetworkSettings:
 class ScoreSettings:
     """The estimate of the posterior's score; network and coordinates as in :class:`ardae_rl.score.ARDAE`.
 
-    ``context``: what f is told of x: ``centre`` b(x) = g(0, x), ``hidden``: the last hidden layer there, or ``data``: x.
+    ``context``: what f is told of x: ``centre`` b(x) = g(0, x), ``hidden``: the last hidden layer there (hierarchical: of both levels;
+    of ``resconv`` the second), or ``data``: x. null: as the authors have it, ``hidden`` for ``hvi_ardae`` and ``centre`` for the implicit.
     ``fits_per_step`` (N_d) steps of f, each on ``samples_per_image`` (n_z) fresh latents, before every step of the model.
     ``fixed_sigma``: a number trains an ordinary residual denoising autoencoder at that one noise level, in units of z and whatever the
     posterior's width, in the place of AR-DAE (Figure 5).
@@ -53,7 +58,7 @@ class ScoreSettings:
     and ``autocast``, all of AR-DAE, are not read. ``momentum`` is of ``rmsprop``, the paper's optimiser, only.
     """
 
-    context: Literal["centre", "hidden", "data"] = "centre"
+    context: ContextName | None = None
     samples_per_image: int = 32
     fits_per_step: int = 1
     form: Literal["gradient", "residual"] = "gradient"

@@ -187,15 +187,19 @@ class Architecture:
     """The parts of an encoder and a decoder for x of ``pixels`` numbers, as multilayer perceptrons; every call makes fresh weights.
 
     ``trunk()``: x -> features (B, ``features``), shared by all networks of an encoder; with ``centred``, pixels in [0, 1] go to [-1, 1]
-    first. ``head()``: features -> hidden layer (B, ``width``).
+    first. ``head()``: features -> hidden layer (B, ``width``). ``hidden_of_both``: whether what a hierarchical posterior says about x is
+    the hidden layer of q(z0 | x) and that of q(z | z0, x), or the second alone, as the released code has it for each architecture.
     ``mixer(E)``: the same where E numbers join, (B, K, ``width``). ``implicit(E, D)``: mixer and last layer of an implicit posterior.
     ``decoder(D, P)``: z (N, D) -> (N, P).
     """
 
+    hidden_of_both = True
+
     def __init__(self, settings: NetworkSettings, pixels: int, *, centred: bool) -> None:
         self.settings, self.pixels, self.centred = settings, pixels, centred
         self.width, self.activation = settings.width, settings.activation
-        self.features, self.head_layers = self.width, settings.head_layers - 1
+        self.features = self.width
+        self.head_layers = settings.head_layers if settings.equal_depth else settings.head_layers - 1
 
     def trunk(self) -> nn.Module:
         return Centred(self._trunk()) if self.centred else self._trunk()
@@ -232,6 +236,8 @@ class ConvArchitecture(Architecture):
 
 class ResConvArchitecture(Architecture):
     """Residual blocks with normalised weights, in an implicit posterior to the very end."""
+
+    hidden_of_both = False
 
     def _trunk(self) -> nn.Module:
         return ResConvTrunk(self.width, self.activation)

@@ -10,9 +10,11 @@ import math
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ardae_rl.tasks.vae.config import ContextName
 from ardae_rl.tasks.vae.networks import Architecture, Linear
 
 
@@ -60,8 +62,12 @@ class GaussianOut(nn.Module):
 
 
 class Posterior(nn.Module, ABC):
-    """Base of the posteriors. ``hidden_dim``: size of what :meth:`hidden` says about x."""
+    """Base of the posteriors. ``hidden_dim``: size of what :meth:`hidden` says about x.
 
+    ``context``: what an estimator of the score is told of x where the settings do not say.
+    """
+
+    context: ContextName = "centre"
     dim: int
     noise_dim: int
     hidden_dim: int
@@ -81,7 +87,7 @@ class Posterior(nn.Module, ABC):
 
     @abstractmethod
     def hidden(self, features: Tensor) -> Tensor:
-        """The last hidden layer at zero noise, (B, W)."""
+        """The last hidden layer at zero noise, (B, ``hidden_dim``)."""
 
     def draw(self, context: Tensor, noise: Tensor) -> Tensor:
         """(B, K, D)."""
@@ -130,6 +136,8 @@ class HierarchicalPosterior(Posterior):
     Noise is [eps0, eps], ``auxiliary_dim`` + ``dim`` numbers.
     """
 
+    context = "hidden"
+
     def __init__(
         self, parts: Architecture, dim: int, auxiliary_dim: int, *, floor: float | None = None, ceiling: float | None = None
     ) -> None:
@@ -137,6 +145,8 @@ class HierarchicalPosterior(Posterior):
         self.dim, self.auxiliary_dim, self.noise_dim = dim, auxiliary_dim, auxiliary_dim + dim
         self.first_head, self.first_out = parts.head(), GaussianOut(parts.width, auxiliary_dim, floor, ceiling)
         self.mixer, self.out = parts.mixer(auxiliary_dim), GaussianOut(parts.width, dim, floor, ceiling)
+        self.hidden_of_both = parts.hidden_of_both
+        self.hidden_dim = 2 * parts.width if parts.hidden_of_both else parts.width
 
     def through(self, features: Tensor, noise: Tensor) -> Hierarchy:
         eps0, eps = noise.split((self.auxiliary_dim, self.dim), -1)
@@ -149,8 +159,9 @@ class HierarchicalPosterior(Posterior):
         return self.through(features, noise).z
 
     def hidden(self, features: Tensor) -> Tensor:
-        centre = self.first_out(self.first_head(features)).mean
-        return self.mixer(features, centre.unsqueeze(1)).squeeze(1)
+        first = self.first_head(features)
+        second = self.mixer(features, self.first_out(first).mean.unsqueeze(1)).squeeze(1)
+        return torch.cat([first, second], -1) if self.hidden_of_both else second
 
 
 class ImplicitPosterior(Posterior):

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 LATENT_SAMPLES, GENERATED, PLANE_POINTS = 64, 10_000, 4000
 COLLAPSED = 1e-12  # variance below which single precision tells draws around 1 no longer apart: 0 would make the mean logarithm infinite
-# Streams of their own for what would otherwise all start from the trial's seed.
-_DRAWS_SEED, _EVALUATION_SEED = 500_009, 1_000_003
+# Streams of their own for what would otherwise all start from the trial's seed. Mini-batches have one because posteriors use up
+# different amounts of noise: with one for both, the same seed would not show them the same images.
+_BATCHES_SEED, _DRAWS_SEED, _EVALUATION_SEED = 250_007, 500_009, 1_000_003
 
 
 class VAETask:
@@ -40,6 +41,7 @@ class VAETask:
         torch.manual_seed(seed)
         self.settings, self.device = settings, device
         self.data: Data = load_data(settings, device)
+        self.batches = torch.Generator(device).manual_seed(_BATCHES_SEED + seed)
         self.draws = torch.Generator(device).manual_seed(_DRAWS_SEED + seed)
         self.evaluation_seed = _EVALUATION_SEED + seed
         self.method = build_method(settings, self.data, _normal(self.draws), device)
@@ -53,7 +55,7 @@ class VAETask:
     def step(self) -> Metrics:
         """One mini-batch: the estimator's steps, where there is one, and one of encoder and decoder."""
         settings = self.settings
-        x = self.data.batch(settings.batch_size, self.draws, with_validation=settings.train_on_validation)
+        x = self.data.batch(settings.batch_size, self.batches, with_validation=settings.train_on_validation)
         loss, metrics = self.method.loss(x, beta := self._beta())
         self.descents["model"].step(loss)
         self.steps_done += 1
@@ -147,6 +149,7 @@ class VAETask:
             "descents": {name: descent.state_dict() for name, descent in self.descents.items()},
             "average": {} if self.average is None else self.average.state_dict(),
             "best": self.best,
+            "batches": self.batches.get_state(),
             "draws": self.draws.get_state(),
             "steps_done": self.steps_done,
         }
@@ -158,6 +161,7 @@ class VAETask:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.best = state["best"]
+        self.batches.set_state(state["batches"].cpu())
         self.draws.set_state(state["draws"].cpu())
         self.steps_done = state["steps_done"]
 
