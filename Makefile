@@ -25,7 +25,7 @@ lint: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m mypy
 
 faults: $(VENV)/.installed-dev
-	FAULTS_CSV=results/faults/recovery.csv $(VENV)/bin/python -m pytest -m faults tests/faults
+	FAULTS_CSV=results/faults/recovery.csv $(VENV)/bin/python -m pytest -m faults
 
 bench: $(VENV)/.installed-bench
 	$(VENV)/bin/python scripts/bench.py rl

@@ -20,6 +20,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.utils import _get_env_runner_bundles, _get_learner_bundles, _get_main_process_bundle
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.checkpoints import Checkpointable
@@ -108,6 +109,14 @@ class SACARDAE(Algorithm):
             self._learn()
             self._evaluate_if_due(before)
         self.seconds += time.monotonic() - started
+
+    def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
+        """As RLlib's. A runner that comes back does not repeat the episodes it once began with."""
+        restored = super().restore_env_runners(env_runner_group)
+        if restored:
+            reseed = partial(_reseed, salt=self.env_steps)
+            env_runner_group.foreach_env_runner(reseed, remote_worker_ids=restored, local_env_runner=False)
+        return restored
 
     def _sample(self) -> None:
         self._set_exploration()

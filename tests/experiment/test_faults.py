@@ -7,6 +7,8 @@ import shlex
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.experiment.conftest import Launch
 
 REPORT_EVERY, CHECKPOINT_EVERY = 200, 400
@@ -55,7 +57,7 @@ def assert_nothing_lost_or_repeated(tmp_path: Path, env_steps: int) -> None:
 
 
 def test_a_killed_run_resumes_from_its_last_checkpoint_with_its_replay_buffer(launch: Launch, tmp_path: Path) -> None:
-    env_steps = 5000
+    env_steps = 3000
     run = launch(EXPERIMENT % env_steps)
     run.wait_until(lambda: 3 in checkpoints(tmp_path))
     os.kill(run.process.pid, signal.SIGKILL)
@@ -85,6 +87,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_command_it_prints_continues_from_ther
     assert_nothing_lost_or_repeated(tmp_path, env_steps)
 
 
+@pytest.mark.faults
 def test_a_killed_trial_restarts_from_its_last_checkpoint_and_the_run_goes_on(launch: Launch, tmp_path: Path) -> None:
     env_steps = 3000
     run = launch(EXPERIMENT % env_steps)
