@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -23,6 +24,7 @@ from ardae_rl.sac.update import SKIPPED
 
 logger = logging.getLogger(__name__)
 _NOISE_STATE = "noise_generator_state"
+_NOISE_SEED = 11  # RLlib seeds the initial weights with the config's own: the first noise would be made of the same random bits
 
 
 class SACARDAETorchLearner(TorchLearner):
@@ -32,7 +34,8 @@ class SACARDAETorchLearner(TorchLearner):
         prepare_training_process()
         super().build()
         module = self.module[DEFAULT_MODULE_ID]
-        generator = torch.Generator(device=self.device).manual_seed(self.config.seed or 0)
+        seed = int(np.random.SeedSequence((self.config.seed or 0, _NOISE_SEED)).generate_state(1)[0])
+        generator = torch.Generator(device=self.device).manual_seed(seed)
         shards = max(self.config.num_learners, 1)
         shard = torch.distributed.get_rank() if shards > 1 else 0
         self.noise_generator = generator

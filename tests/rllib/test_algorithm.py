@@ -232,12 +232,14 @@ def test_a_restored_algorithm_goes_on_where_the_saved_one_stopped(tmp_path: Path
     assert (restored.env_steps, restored.num_updates, restored.evaluations) == (saved.env_steps, saved.num_updates, saved.evaluations)
     for name, value in module_of(saved).state_dict().items():
         assert torch.equal(module_of(restored).state_dict()[name], value), name
+    starts = [set(algorithm.eval_env_runner._seed) for algorithm in (saved, restored)]
     results = [algorithm.learner_group.update(batch=algorithm._mini_batches(3)) for algorithm in (saved, restored)]
     losses = [
         {name: float(result[0][DEFAULT_MODULE_ID][name]) for name in ("score_loss", "critic_loss", "actor_loss")} for result in results
     ]
     progress = restored.train()["progress"]
     saved.stop(), restored.stop()
+    assert not starts[0] & starts[1], "its evaluations must not begin where the first ones began"
     assert losses[0] == losses[1], "next losses must equal those of the uninterrupted run"
     assert progress["env_steps"] == 160 and progress["updates"] == 120
 

@@ -67,6 +67,13 @@ def test_restoring_without_the_noise_generator_would_differ() -> None:
     assert not torch.equal(weights(one)["policy.out.weight"], weights(other)["policy.out.weight"])
 
 
+def test_noise_is_not_made_of_the_random_bits_of_the_initial_weights() -> None:
+    """RLlib seeds torch with the config's seed, and makes the networks next."""
+    learner = make_learner(small_config(seed=3))
+    noise = torch.randn(1000, generator=learner.noise_generator)
+    assert not torch.equal(noise, torch.randn(1000, generator=torch.Generator().manual_seed(3)))
+
+
 def test_a_flow_keeps_its_own_step_size_through_updates_and_restore(tmp_path: Path) -> None:
     config = small_config("radial", actor_lr=1e-3, flow_lr=1e-4)
     learner, restored = make_learner(config.copy()), make_learner(config.copy())
