@@ -39,8 +39,8 @@ def evaluate(
 ) -> dict[int, list[float]]:
     """Undiscounted returns of ``episodes`` episodes for each seed, at zero noise or, not ``deterministic``, with noise.
 
-    An episode in an environment without a time limit of its own ends after ``max_episode_steps`` steps, as in training. ``film`` names an
-    MP4 or GIF file for the first episode of the first seed.
+    An episode in an environment without a time limit of its own ends after ``max_episode_steps`` steps: give the trial's
+    ``evaluation.max_episode_steps`` for returns like those it recorded. ``film`` names an MP4 or GIF file for the first episode of the first seed.
 
     Raises:
         ValueError: the environment cannot be made here, or is not one that the policy can act in.
@@ -144,7 +144,7 @@ def _drawable(policy: TrainedPolicy) -> gym.Env:
     except Exception as error:  # missing libraries, drivers and render modes each fail in their own way
         backend = os.environ.get("MUJOCO_GL", "not set")
         raise RenderingError(
-            f"{name} cannot be drawn here: {type(error).__name__}: {in_a_line(error)}. MuJoCo needs an off-screen "
+            f"{name} cannot be drawn here: {type(error).__name__}: {in_a_line(error)}. If it is one of MuJoCo's, it needs an off-screen "
             f"OpenGL: MUJOCO_GL=egl (a GPU's driver, or Debian's libegl1) or MUJOCO_GL=osmesa (Debian's libosmesa6); it is {backend}. "
             "Without a film: leave out --video."
         ) from error

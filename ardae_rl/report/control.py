@@ -20,7 +20,7 @@ from ardae_rl.experiment.preflight import PROVENANCE, RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.report import multi_goal
 from ardae_rl.report.common_steps import at_common_steps
-from ardae_rl.report.curves import by_env, everywhere, learning_curves, performance_profiles
+from ardae_rl.report.curves import by_env, everywhere, learning_curves, performance_profiles, with_scale
 from ardae_rl.report.page import Section, to_html, to_markdown
 from ardae_rl.report.paper import CAVEAT, MAXIMUM, MEASURES, NORMALISED, published
 from ardae_rl.report.provenance import copied, provenance_table
@@ -133,8 +133,9 @@ def returns(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (env, method), members in runs.groupby(["env", "method"], sort=False):
         rows.append({"env": env, "method": method, **_compared([members], "")})
-    for method in everywhere(runs):
-        rows.append({"env": ALL, "method": method, **_compared(by_env(runs, method), "_score")})
+    scored = with_scale(runs)
+    for method in everywhere(scored):
+        rows.append({"env": ALL, "method": method, **_compared(by_env(scored, method), "_score")})
     return pd.DataFrame(rows)
 
 
@@ -197,8 +198,11 @@ def _score_sections(runs: pd.DataFrame, compared: pd.DataFrame) -> list[Section]
     scale = scale.assign(**{"score 1": ends["one"].map(_number), "which is": ends["one_is"]})
     meaning = "Where environments are taken together, a return counts as its place between these two. Another method may move them."
     pooled = "All runs count alike, so an environment with more runs weighs more; in the probability of improvement each weighs the same."
-    absent = [method for method in dict.fromkeys(runs["method"]) if method not in everywhere(runs, at_least=1)]
+    scored = with_scale(runs)
+    absent = [method for method in dict.fromkeys(scored["method"]) if method not in everywhere(scored, at_least=1)]
     left_out = f" Left out, not having run on every environment: {', '.join(absent)}." if absent else ""
+    beyond = [env for env in dict.fromkeys(runs["env"]) if env not in set(scored["env"])]
+    meaning += f" Not taken together, for no method did better than score 0: {', '.join(beyond)}." if beyond else ""
     return [
         Section("Scores", meaning, scale),
         *([Section("Over all environments", f"Scores. {pooled}", _returns_table(over_all))] if len(over_all) else []),

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from ardae_rl.report.paper import MEASURES
+from ardae_rl.report.paper import MAXIMUM, MEASURES
 from ardae_rl.report.statistics import Scores, performance_profile, smoothed
 
 _THRESHOLDS = 201
@@ -44,7 +44,8 @@ def _curves(members: pd.DataFrame) -> tuple[Scores, Scores]:
 def performance_profiles(runs: pd.DataFrame) -> Figure:
     """Per measure: the share of runs above each score, with 95% bands, of the methods that ran on every environment."""
     figure, panels = _panels(len(MEASURES))
-    colours, thresholds = _colours(runs), _thresholds(runs)
+    colours, runs = _colours(runs), with_scale(runs)
+    thresholds = _thresholds(runs)
     for (measure, title), axes in zip(MEASURES.items(), panels, strict=True):
         for method in everywhere(runs, at_least=1):
             strata = [members[f"{measure}_score"].to_numpy() for members in by_env(runs, method)]
@@ -84,6 +85,11 @@ def everywhere(runs: pd.DataFrame, at_least: int = 2) -> list[str]:
     environments = runs["env"].nunique()
     counts = runs.groupby("method", sort=False)["env"].nunique()
     return [str(method) for method in counts[counts == environments].index] if environments >= at_least else []
+
+
+def with_scale(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs on environments where some method did better than score 0: elsewhere there are no scores."""
+    return runs[runs[f"{MAXIMUM}_score"].notna()]
 
 
 def by_env(runs: pd.DataFrame, method: str) -> list[pd.DataFrame]:

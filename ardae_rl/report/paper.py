@@ -37,6 +37,7 @@ CAVEAT = (
 )
 
 _ENVIRONMENTS = tuple(PUBLISHED[MAXIMUM])
+_WITHOUT_LIMIT = "ardae_rl/RllabHumanoid"  # where the evaluation's limit counts if the trial sets none
 _COMMON: dict[str, Any] = {
     "stop.env_steps": 3_000_000,
     "sac.alpha": 0.05,
@@ -52,6 +53,7 @@ _COMMON: dict[str, Any] = {
     "evaluation.every_env_steps": 10_000,
     "evaluation.episodes": 10,
     "env_config.max_episode_steps": None,
+    "env_runners.num_envs_per_env_runner": 1,
 }
 _GAUSSIAN: dict[str, Any] = {
     "sac.gaussian.hidden_layers": 2,
@@ -71,6 +73,8 @@ _SCORE: dict[str, Any] = {
     "sac.score.fits_per_update": 1,
     "sac.score.antithetic": False,
     "sac.score.proposal_std": None,
+    "sac.score.standardisation": "fixed",
+    "sac.autocast": False,
 }
 _BY_ENVIRONMENT: dict[str, tuple[Any, ...]] = {  # in the order of PUBLISHED
     "replay.warmup_env_steps": (5000, 10_000, 10_000, 10_000, 10_000, 10_000),
@@ -93,12 +97,16 @@ _CLAMPING_BY_ENVIRONMENT: dict[str, tuple[Any, ...]] = {
     "sac.jacobian_clamping.perturbations": (10,) * 6,
     "sac.jacobian_clamping.eta": (0.1, 0.01, 0.01, 0.01, 0.1, 0.1),
     "sac.jacobian_clamping.nu": (1.1, 1.1, 1.1, 1.1, 1.3, 1.3),
+    "sac.jacobian_clamping.weight_max": (1e5,) * 6,
 }
 
 
 def published(measure: str, env: str, method: str) -> Number | None:
-    """The paper's mean and standard deviation, whatever the version of ``env`` ("Hopper-v5"); None if it has none."""
-    row = PUBLISHED[measure].get(_unversioned(env))
+    """The paper's mean and standard deviation, whatever the version of ``env`` ("Hopper-v5"); None if it has none.
+
+    For SAC-AR-DAE plus those of SAC-AR-DAE, which differs from it in settings that :func:`unlike_the_paper` names.
+    """
+    row, method = PUBLISHED[measure].get(_unversioned(env)), _papers(method)
     return row[METHODS.index(method)] if row and method in METHODS else None
 
 
@@ -108,10 +116,13 @@ def unlike_the_paper(env: str, method: str, settings: Mapping[str, Any], stop: M
     "score.samples_per_state 16 (128), env_steps 30,000 (3,000,000)". Only what the method uses is looked at. "" if there is nothing to
     name, or the paper has not run this method on this environment.
     """
-    if _unversioned(env) not in _ENVIRONMENTS or method not in METHODS:
+    if _unversioned(env) not in _ENVIRONMENTS or _papers(method) not in METHODS:
         return ""
     ours = {**settings, "stop": stop}
-    pairs = [(key, _at(ours, key), value) for key, value in _expected(_ENVIRONMENTS.index(_unversioned(env)), method).items()]
+    expected = _expected(_ENVIRONMENTS.index(_unversioned(env)), _papers(method))
+    if _unversioned(env) == _WITHOUT_LIMIT and _at(ours, "env_config.max_episode_steps") is None:
+        expected["evaluation.max_episode_steps"] = None
+    pairs = [(key, _at(ours, key), value) for key, value in expected.items()]
     return ", ".join(f"{key.partition('.')[2]} {_text(found)} ({_text(value)})" for key, found, value in pairs if found != value)
 
 
@@ -124,6 +135,10 @@ def _expected(column: int, method: str) -> dict[str, Any]:
         single |= _SCORE
         by_environment |= _SCORE_BY_ENVIRONMENT | (_CLAMPING_BY_ENVIRONMENT if method == "SAC-AR-DAE" else {})
     return single | {key: values[column] for key, values in by_environment.items()}
+
+
+def _papers(method: str) -> str:
+    return method.replace("SAC-AR-DAE plus", "SAC-AR-DAE")
 
 
 def _unversioned(env: str) -> str:

@@ -109,6 +109,8 @@ def test_variants_differ_in_what_they_are_named_for(env: str) -> None:
     assert differences(f"{env}_plus", env) == changed
     policy = {"config.sac.policy": "flow", "config.sac.flow.flows": flows}
     assert differences(f"{env}_sac_nf", f"{env}_sac") == {key: v for key, v in policy.items() if (key, v) != ("config.sac.flow.flows", 3)}
+    assert differences(f"{env}_sac_nsf", f"{env}_sac_nf").pop("config.sac.flow.kind") == "spline"
+    assert load(f"{env}_sac_nsf").config.sac.flow.flows == 2
     assert load(f"{env}_sac_nf").config.sac.flow.kind == "radial" and load(f"{env}_sac_nf").config.sac.flow.flows == flows
 
 

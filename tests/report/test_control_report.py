@@ -224,18 +224,30 @@ def test_score_0_is_a_random_policy_where_the_environment_can_be_made(tmp_path: 
     folders = [
         write_experiment(tmp_path, "pendulum", "Pendulum-v1", SAC, {0: [-900, -150], 1: [-700, -130]}),
         write_experiment(tmp_path, "gone", "Gone-v0", SAC, {0: [2, 80], 1: [4, 80]}),
+        write_experiment(tmp_path, "elsewhere", "no_such_package:Gone-v1", SAC, {0: [2, 80], 1: [4, 80]}),
     ]
     runs = runs_of(read_runs(experiments_of(folders))[0])
     table = scales(runs).set_index("env")
     random = float(np.mean(random_returns("Pendulum-v1", {})))
     assert -1600 < random < -900, "it never gets up"
-    assert table["zero"].to_dict() == {"Pendulum-v1": random, "Gone-v0": 3}
+    assert table["zero"].to_dict() == {"Pendulum-v1": random, "Gone-v0": 3, "no_such_package:Gone-v1": 3}
     assert table["zero_is"].to_dict() == {
         "Pendulum-v1": "uniformly random actions, mean return of ten episodes",
         "Gone-v0": "mean first evaluation, after 1,000 steps",
+        "no_such_package:Gone-v1": "mean first evaluation, after 1,000 steps",
     }
     maxima = dict(zip(runs["maximum"], runs["maximum_score"], strict=True))
     assert maxima[-150] == pytest.approx((-150 - random) / (-140 - random))
+
+
+def test_where_nothing_was_learned_there_are_no_scores_to_take_together(study: list[Path], tmp_path: Path) -> None:
+    sac = write_experiment(tmp_path, "walker", "Walker2d-v5", SAC, {0: [50, 20, 10, 5], 1: [50, 20, 10, 5]})
+    apart, together = (runs_of(read_runs(experiments_of(folders))[0]) for folders in (study[:1] + study[2:], [study[0], study[2], sac]))
+    expected, found = (returns(runs).query("env == 'all'") for runs in (apart, together))
+    assert len(expected) == 1 and found.reset_index(drop=True).equals(expected.reset_index(drop=True))
+    write(experiments_of([*study, sac]), tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "Not taken together, for no method did better than score 0: Walker2d-v5." in text.partition("## Scores")[2].partition("\n## ")[0]
 
 
 def test_the_page_says_what_the_scores_are_and_how_environments_weigh(study: list[Path], tmp_path: Path) -> None:

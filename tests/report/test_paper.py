@@ -18,6 +18,7 @@ from ardae_rl.sac import SACConfig
 from tests.report.study import PAPERS, write_experiment
 
 CONFIGS = Path(__file__).parents[2] / "tune_configs"
+EIGHT = "num_envs_per_env_runner 8 (1)"
 ENVS = ("half_cheetah", "ant", "hopper", "walker2d", "humanoid", "humanoid_rllab")
 
 
@@ -31,7 +32,15 @@ def unlike(name: str, **sac: Any) -> str:
 @pytest.mark.parametrize("variant", ["", "_sac", "_sac_nf", "_no_clamping"])
 @pytest.mark.parametrize("env", ENVS)
 def test_the_files_of_the_study_are_set_as_in_the_paper(env: str, variant: str) -> None:
-    assert unlike(f"{env}{variant}") == ("max_episode_steps 1,000 (None)" if env == "humanoid_rllab" else "")
+    limit = "max_episode_steps 1,000 (None), " if env == "humanoid_rllab" else ""
+    assert unlike(f"{env}{variant}") == f"{limit}{EIGHT}"
+
+
+def test_the_limit_of_evaluations_counts_where_the_environment_has_none() -> None:
+    experiment = load_experiment(CONFIGS / "humanoid_rllab.yaml", assignments=["config.env_config={}"])
+    assert isinstance(experiment, ControlExperiment)
+    text = unlike_the_paper(experiment.env, "SAC", dataclasses.asdict(experiment.config), {"env_steps": 3_000_000})
+    assert text == f"{EIGHT}, max_episode_steps 1,000 (None)"
 
 
 @pytest.mark.parametrize(
@@ -39,11 +48,11 @@ def test_the_files_of_the_study_are_set_as_in_the_paper(env: str, variant: str) 
     [
         (
             "half_cheetah_released",
-            "warmup_env_steps 10,000 (5,000), score.samples_per_state 64 (128), score.importance_samples 10 (100), "
+            f"{EIGHT}, warmup_env_steps 10,000 (5,000), score.samples_per_state 64 (128), score.importance_samples 10 (100), "
             "score.state_layers 4 (5), score.action_layers 4 (5)",
         ),
-        ("hopper_released", "implicit.encoder_layers 1 (2), implicit.head_layers 2 (1)"),
-        ("hopper_plus", ""),  # a method of its own: the paper has no number for it
+        ("hopper_released", f"{EIGHT}, implicit.encoder_layers 1 (2), implicit.head_layers 2 (1)"),
+        ("hopper_plus", f"{EIGHT}, score.antithetic True (False), score.standardisation amortised (fixed)"),  # beside SAC-AR-DAE
         ("quickstart", ""),
     ],
 )
@@ -53,8 +62,9 @@ def test_what_differs_is_named_with_the_papers_value(name: str, text: str) -> No
 
 def test_only_what_the_method_uses_counts() -> None:
     sac = load_experiment(CONFIGS / "hopper_sac.yaml").config.sac  # type: ignore[attr-defined]
-    assert unlike("hopper_sac", score=dataclasses.replace(sac.score, samples_per_state=2), alpha=0.2) == "alpha 0.2 (0.05)"
-    assert unlike("hopper_sac", alpha="auto") == "alpha auto (0.05)"
+    assert unlike("hopper_sac", score=dataclasses.replace(sac.score, samples_per_state=2), alpha=0.2) == f"alpha 0.2 (0.05), {EIGHT}"
+    assert unlike("hopper_sac", alpha="auto", autocast=True) == f"alpha auto (0.05), {EIGHT}"
+    assert "autocast True (False)" in unlike("hopper", autocast=True)
 
 
 def test_the_page_names_the_reduced_settings_beside_the_number(tmp_path: Path) -> None:
