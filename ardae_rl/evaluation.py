@@ -40,7 +40,8 @@ def evaluate(
     """Undiscounted returns of ``episodes`` episodes for each seed, at zero noise or, not ``deterministic``, with noise.
 
     An episode in an environment without a time limit of its own ends after ``max_episode_steps`` steps: give the trial's
-    ``evaluation.max_episode_steps`` for returns like those it recorded. ``film`` names an MP4 or GIF file for the first episode of the first seed.
+    ``evaluation.max_episode_steps`` for returns like those it recorded. ``film`` names an MP4 or GIF file for the first episode of the
+    first seed.
 
     Raises:
         ValueError: the environment cannot be made here, or is not one that the policy can act in.

@@ -14,11 +14,13 @@ import gymnasium as gym
 import torch
 from rich.progress import track
 
+import ardae_rl.envs
 from ardae_rl.bench.report import Row, in_fresh_process, row
 from ardae_rl.bench.update import build_sac, median_seconds, prepare_ours, synthetic_batch
 from ardae_rl.experiment.control import ControlExperiment
 from ardae_rl.experiment.load import load_experiment
 
+gym.register_envs(ardae_rl.envs)  # in the fresh process that times a file, too
 NAMES = ("half_cheetah", "ant", "hopper", "walker2d", "humanoid", "humanoid_rllab")
 UPDATES_OF_THE_PAPER = 3_000_000
 SECONDS_PER_DAY = 86_400

@@ -33,7 +33,7 @@ CAVEAT = (
     "The paper trained for 3 million steps (its released code) on Gym's v2 environments, which Gymnasium no longer has; what changed since "
     "is in docs/environments.md. Where environment version, number of steps or any other setting differ, the columns do not measure the "
     "same thing; the last column names the settings, with the paper's value in brackets. Mean ± one standard deviation of runs, five in "
-    "the paper."
+    "the paper. SAC-AR-DAE plus is not the paper's: it stands beside the number of SAC-AR-DAE."
 )
 
 _ENVIRONMENTS = tuple(PUBLISHED[MAXIMUM])

@@ -19,7 +19,7 @@ env: {env}
 stop: {{env_steps: 100}}
 config:
   sac:
-    implicit: {{width: 8}}
+    implicit: {{width: 8, noise_dim: 21}}
     critic: {{width: 8}}
     score: {{width: 8, layers: 1, state_layers: 0, action_layers: 0, samples_per_state: 4, whitener_width: 8}}
   replay: {{batch_size: 16}}
@@ -28,16 +28,16 @@ config:
 
 @pytest.fixture
 def configs(tmp_path: Path) -> Path:
-    for name, env in (("hopper", "Hopper-v5"), ("half_cheetah", "HalfCheetah-v5")):
+    for name, env in (("hopper", "Hopper-v5"), ("humanoid_rllab", "ardae_rl/RllabHumanoid-v0")):
         (tmp_path / f"{name}.yaml").write_text(SMALL.format(name=name, env=env))
     return tmp_path
 
 
 def test_seconds_and_days_of_each_file(configs: Path) -> None:
-    rows = settings.run(configs, names=["hopper", "half_cheetah"], updates=2, device="cpu", compiled=False, seed=0, threads=1)
+    rows = settings.run(configs, names=["hopper", "humanoid_rllab"], updates=2, device="cpu", compiled=False, seed=0, threads=1)
     by_name: dict[str, Row] = {row.name: row for row in rows}
-    assert list(by_name) == ["hopper", "half_cheetah", "hopper, 3,000,000 updates", "half_cheetah, 3,000,000 updates"]
-    for name in ("hopper", "half_cheetah"):
+    assert list(by_name) == ["hopper", "humanoid_rllab", "hopper, 3,000,000 updates", "humanoid_rllab, 3,000,000 updates"]
+    for name in ("hopper", "humanoid_rllab"):
         assert 0 < by_name[name].value < 1
         assert by_name[f"{name}, 3,000,000 updates"].value == pytest.approx(by_name[name].value * 3e6 / 86_400)
 
