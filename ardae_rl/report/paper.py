@@ -33,7 +33,7 @@ CAVEAT = (
     "The paper trained for 3 million steps (its released code) on Gym's v2 environments, which Gymnasium no longer has; what changed since "
     "is in docs/environments.md. Where environment version, number of steps or any other setting differ, the columns do not measure the "
     "same thing; the last column names the settings, with the paper's value in brackets. Mean ± one standard deviation of runs, five in "
-    "the paper. SAC-AR-DAE plus is not the paper's: it stands beside the number of SAC-AR-DAE."
+    "the paper."
 )
 
 _ENVIRONMENTS = tuple(PUBLISHED[MAXIMUM])
@@ -106,7 +106,7 @@ def published(measure: str, env: str, method: str) -> Number | None:
 
     For SAC-AR-DAE plus those of SAC-AR-DAE, which differs from it in settings that :func:`unlike_the_paper` names.
     """
-    row, method = PUBLISHED[measure].get(_unversioned(env)), _papers(method)
+    row, method = PUBLISHED[measure].get(_unversioned(env)), _counterpart(method)
     return row[METHODS.index(method)] if row and method in METHODS else None
 
 
@@ -114,12 +114,12 @@ def unlike_the_paper(env: str, method: str, settings: Mapping[str, Any], stop: M
     """What of a trial's ``settings`` and the ``stop`` of its experiment is not the paper's, with the paper's value in brackets.
 
     "score.samples_per_state 16 (128), env_steps 30,000 (3,000,000)". Only what the method uses is looked at. "" if there is nothing to
-    name, or the paper has not run this method on this environment.
+    name, or the paper has run neither this method nor one that it is a variant of on this environment.
     """
-    if _unversioned(env) not in _ENVIRONMENTS or _papers(method) not in METHODS:
+    if _unversioned(env) not in _ENVIRONMENTS or _counterpart(method) not in METHODS:
         return ""
     ours = {**settings, "stop": stop}
-    expected = _expected(_ENVIRONMENTS.index(_unversioned(env)), _papers(method))
+    expected = _expected(_ENVIRONMENTS.index(_unversioned(env)), _counterpart(method))
     if _unversioned(env) == _WITHOUT_LIMIT and _at(ours, "env_config.max_episode_steps") is None:
         expected["evaluation.max_episode_steps"] = None
     pairs = [(key, _at(ours, key), value) for key, value in expected.items()]
@@ -137,7 +137,8 @@ def _expected(column: int, method: str) -> dict[str, Any]:
     return single | {key: values[column] for key, values in by_environment.items()}
 
 
-def _papers(method: str) -> str:
+def _counterpart(method: str) -> str:
+    """The method of the paper that ``method`` stands beside: SAC-AR-DAE for SAC-AR-DAE plus, otherwise itself."""
     return method.replace("SAC-AR-DAE plus", "SAC-AR-DAE")
 
 

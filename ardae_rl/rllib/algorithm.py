@@ -253,7 +253,8 @@ class SACARDAE(Algorithm):
             return  # a part of a checkpoint, such as a module's weights, not its training state
         self._warmed_up = False
         self._sampling.discard()
-        for group in (self.eval_env_runner_group, self.env_runner_group):  # the local one that trains has torch's global stream in the end
+        # Evaluation first: each seeds torch's global stream, which a local training runner goes on with.
+        for group in (self.eval_env_runner_group, self.env_runner_group):
             group.foreach_env_runner(partial(_reseed, salt=self.env_steps))
         replay = Path(path) / REPLAY_DIRECTORY
         if replay.is_dir():
