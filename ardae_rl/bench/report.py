@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 
 from rich.table import Table
 
+from ardae_rl.experiment.sweep import end_with_parent
 from ardae_rl.provenance import provenance
 
 P = ParamSpec("P")
@@ -63,6 +64,9 @@ def save(path: Path, rows: Sequence[Row], *, seeds: Sequence[int], torch_threads
 
 
 def in_fresh_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a module-level function in a new process: flushing of denormals, thread pools and Ray start from scratch and go with it."""
-    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    """Call a module-level function in a new process: flushing of denormals, thread pools and Ray start from scratch and go with it.
+
+    If this process is killed, so is the new one: what it times would keep a core busy for minutes more.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=end_with_parent) as pool:
         return pool.submit(function, *args, **kwargs).result()

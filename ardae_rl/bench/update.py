@@ -122,6 +122,12 @@ def prepare_ours(seed: int, threads: int) -> None:
     prepare(seed, threads, flush_denormal=True)
 
 
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies in bfloat16."""
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
 def median_seconds(update: Callable[[], object], *, warmup: int, updates: int) -> float:
     for _ in range(warmup):
         update()

@@ -102,7 +102,7 @@ class Driver:
         self.experiment.folder.mkdir(parents=True, exist_ok=True)
         with self.output.open("ab") as file:
             command = [*self.command, "--address", address]
-            self.process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True, preexec_fn=_end_with_parent)
+            self.process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True, preexec_fn=end_with_parent)
 
     def stop(self, signum: int) -> None:
         """Pass a signal on, if there is still someone to hear it."""
@@ -114,7 +114,8 @@ _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # Linux: the signal a process gets when its parent dies
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Have this process get SIGTERM when the one that started it dies, however that happens."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -1,8 +1,14 @@
 """Rows mean what they say and survive as JSON; a fresh process is fresh."""
 
 import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -45,6 +51,34 @@ def test_a_fresh_process_inherits_neither_threads_nor_flushing_of_denormals() ->
     finally:
         torch.set_flush_denormal(False)
         torch.set_num_threads(threads)
+
+
+def test_a_benchmark_that_is_killed_takes_its_process_along(tmp_path: Path) -> None:
+    written = tmp_path / "pid"
+    imports = "from ardae_rl.bench.report import in_fresh_process; from tests.bench.test_report import _stay"
+    code = f"if __name__ == '__main__':\n    {imports}; in_fresh_process(_stay, {str(written)!r})"
+    benchmark = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        _wait_until(written.is_file, 60)
+    finally:
+        benchmark.kill()
+        benchmark.wait()
+    child = int(written.read_text())
+    _wait_until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE, 10)
+
+
+def _stay(path: str) -> None:
+    unfinished = Path(path).with_suffix(".part")
+    unfinished.write_text(str(os.getpid()))
+    unfinished.rename(path)
+    time.sleep(120)
+
+
+def _wait_until(condition: Callable[[], bool], limit_s: float) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"nothing within {limit_s:g} s"
+        time.sleep(0.1)
 
 
 def _denormal_survives() -> bool:
