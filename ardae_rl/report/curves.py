@@ -27,11 +27,17 @@ def learning_curves(evaluations: pd.DataFrame) -> Figure:
         for method, members in evaluations[evaluations["env"] == env].groupby("method", sort=False):
             steps, curves = _curves(members)
             mean, error = curves.mean(0), stats.sem(curves, axis=0) if len(curves) > 1 else np.zeros(len(steps))
-            axes.plot(steps, mean, color=colours[method], label=f"{method} ({len(curves)})")
+            axes.plot(steps, mean, color=colours[method], label=f"{method} ({_seeds(evaluations, method)})")
             axes.fill_between(steps, mean - error, mean + error, color=colours[method], alpha=0.2, linewidth=0)
         axes.set(title=env, xlabel="environment steps", ylabel="average return")
-        axes.legend(frameon=False, fontsize=8)
+    _legend(figure)
     return figure
+
+
+def _seeds(evaluations: pd.DataFrame, method: str) -> str:
+    """How many seeds a method has on an environment: a number, or the fewest and the most."""
+    counts = evaluations[evaluations["method"] == method].groupby("env")["seed"].nunique()
+    return " to ".join(str(count) for count in sorted({counts.min(), counts.max()}))
 
 
 def _curves(members: pd.DataFrame) -> tuple[Scores, Scores]:
@@ -53,7 +59,7 @@ def performance_profiles(runs: pd.DataFrame) -> Figure:
             axes.step(thresholds, profile.value, where="post", color=colours[method], label=method)
             axes.fill_between(thresholds, profile.low, profile.high, step="post", color=colours[method], alpha=0.2, linewidth=0)
         axes.set(title=title, xlabel="score", ylabel="share of runs above", ylim=(-0.02, 1.02))
-        axes.legend(frameon=False, fontsize=8)
+    _legend(figure)
     return figure
 
 
@@ -74,6 +80,13 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
     for unused in axes[count:]:
         unused.remove()
     return figure, axes[:count]
+
+
+def _legend(figure: Figure) -> None:
+    """One for all panels, below them: in a panel, names as long as these hide curves."""
+    lines = {str(line.get_label()): line for axes in figure.axes for line in axes.lines}
+    columns = max(1, 2 * len(figure.axes))
+    figure.legend(list(lines.values()), list(lines), loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
 
 
 def _colours(rows: pd.DataFrame) -> dict[Any, str]:
