@@ -7,6 +7,7 @@ Not here: reading folders (``runs.py``), the statistics themselves (``statistics
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -62,7 +63,8 @@ def write(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Path) -> t
         goal_figures[method].savefig(output / name, dpi=150)
     learning_curves(alike).savefig(output / _CURVES, dpi=150)
     performance_profiles(runs).savefig(output / _PROFILES, dpi=150)
-    copies = [copied(folder / name, output / experiment["name"]) for folder, experiment in experiments for name in (RECORD, PROVENANCE)]
+    places = zip(experiments, _own_names([experiment["name"] for _, experiment in experiments]), strict=True)
+    copies = [copied(folder / name, output / place) for (folder, _), place in places for name in (RECORD, PROVENANCE)]
     title = f"Continuous control: {', '.join(dict.fromkeys(runs['env']))}"
     sections = [
         _returns_section(compared, uneven),
@@ -82,6 +84,16 @@ def write(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Path) -> t
         goals.to_csv(output / "goals.csv", index=False)
         names += ["goals.csv", *pictures.values()]
     return [*(output / name for name in names), *(copy for copy in copies if copy)], problems
+
+
+def _own_names(names: Sequence[str]) -> list[str]:
+    """``names``, numbered where one has come before: more seeds of an experiment lie in another folder under the same name."""
+    counts: Counter[str] = Counter()
+    own = []
+    for name in names:
+        counts[name] += 1
+        own.append(name if counts[name] == 1 else f"{name}_{counts[name]}")
+    return own
 
 
 def runs_of(evaluations: pd.DataFrame) -> pd.DataFrame:

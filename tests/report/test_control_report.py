@@ -91,6 +91,17 @@ def test_runs_that_never_change_have_no_score_rather_than_an_infinite_one(tmp_pa
     assert write(experiments_of([folder]), tmp_path / "out")[1] == []
 
 
+def test_more_seeds_of_an_experiment_may_lie_elsewhere_under_its_name(tmp_path: Path) -> None:
+    both = [write_experiment(tmp_path / place, "a", "Hopper-v5", SAC, {seed: [1, 2]}) for seed, place in enumerate(("first", "later"))]
+    (both[1] / "provenance.jsonl").write_text(json.dumps({"command": "python scripts/tune.py a.yaml --seeds 1,"}) + "\n")
+    out = tmp_path / "out"
+    assert write(experiments_of(both), out)[1] == []
+    commands = [json.loads((out / name / "provenance.jsonl").read_text())["command"] for name in ("a", "a_2")]
+    assert commands == ["python scripts/tune.py <x>.yaml", "python scripts/tune.py a.yaml --seeds 1,"]
+    text = (out / "report.md").read_text()
+    assert "| Hopper-v5 | SAC | 2 |" in text and all(command.rpartition("tune.py ")[2] in text for command in commands[1:])
+
+
 def test_a_curve_is_the_mean_of_smoothed_runs_and_its_band_their_standard_error(tmp_path: Path) -> None:
     curves = {seed: np.random.default_rng(seed).normal(size=12).round(3).tolist() for seed in range(3)}
     folder = write_experiment(tmp_path, "a", "Hopper-v5", SAC, curves)
