@@ -1,12 +1,13 @@
-"""What every process that trains does once, before the first tensor."""
+"""What processes do for themselves: once before the first tensor, after work that took much memory, and when their parent dies."""
 
 import ctypes
 import platform
-
-import torch
+import signal
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # names of mallopt(3)
 _KEPT_BYTES = 2**28
+_PR_SET_PDEATHSIG = 1  # of prctl(2): the signal a process gets when its parent dies
+_LIBC = ctypes.CDLL(None)
 
 
 def prepare_training_process() -> None:
@@ -14,6 +15,8 @@ def prepare_training_process() -> None:
 
     Score networks on scaled inputs produce denormals in bulk, and many CPUs are slow on them.
     """
+    import torch  # not at the top: the process that drives a sweep has no use for it
+
     torch.set_flush_denormal(True)
     _keep_freed_memory()
 
@@ -24,6 +27,11 @@ def return_freed_memory() -> None:
         libc.malloc_trim(0)
 
 
+def end_with_parent() -> None:
+    """Have this process get SIGTERM when the one that started it dies, however that happens. Linux only."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _keep_freed_memory() -> None:
     """Activations of tens of megabytes come and go many times a step; by default glibc gives them back and the kernel zeroes them anew."""
     if (libc := _glibc()) is not None:
@@ -32,4 +40,4 @@ def _keep_freed_memory() -> None:
 
 
 def _glibc() -> ctypes.CDLL | None:
-    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+    return _LIBC if platform.libc_ver()[0] == "glibc" else None

@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 
 from rich.table import Table
 
-from ardae_rl.experiment.sweep import end_with_parent
+from ardae_rl.process import end_with_parent
 from ardae_rl.provenance import provenance
 
 P = ParamSpec("P")

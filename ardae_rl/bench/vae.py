@@ -2,7 +2,7 @@
 
 B = 128 images, n_z = 625 latents each, N_d = 1, gradient form 256 wide: Table 6. Every variant runs in its own fresh process, one after
 the other and round and round. As in ``update.py`` the naive one is timed as a plain script would run, denormals not flushed. Bfloat16 is
-timed where the processor has instructions for it: emulated, one step takes minutes.
+timed where the processor has instructions for it: emulated, it is much slower than float32.
 """
 
 from collections.abc import Callable

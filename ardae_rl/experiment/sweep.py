@@ -5,7 +5,6 @@ alive as trials have room: each has at least one trial to run, and more could st
 Not here: running one experiment (``launch.py``), which is what a driver does.
 """
 
-import ctypes
 import math
 import signal
 import statistics
@@ -26,6 +25,7 @@ from ardae_rl.experiment.preflight import OUTPUT, check_folder, has_run
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.schema import Experiment
 from ardae_rl.experiment.summary import Evaluation, read_evaluations
+from ardae_rl.process import end_with_parent
 
 LOOK_PERIOD_S = 2.0
 
@@ -108,15 +108,6 @@ class Driver:
         """Pass a signal on, if there is still someone to hear it."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(signum)
-
-
-_LIBC = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1  # Linux: the signal a process gets when its parent dies
-
-
-def end_with_parent() -> None:
-    """Have this process get SIGTERM when the one that started it dies, however that happens."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def check(experiments: Mapping[Path, Experiment], *, resume: bool) -> None:
