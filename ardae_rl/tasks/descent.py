@@ -1,5 +1,6 @@
 """An optimiser that does not trip over a loss or a gradient that is not finite."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -19,17 +20,28 @@ class Descent:
         self.steps = self.skipped = self.skipped_in_a_row = 0
 
     def step(self, loss: Tensor) -> None:
+        self.step_along((loss,))
+
+    def step_along(self, losses: Iterable[Tensor]) -> Tensor:
+        """One step along the gradient of the sum of ``losses``, which is returned.
+
+        Each is differentiated before the next is made: the parts of one large loss need no more memory, or cache, than one of them.
+        """
         self.steps += 1
         self.optimiser.zero_grad()
-        if not loss.isfinite() or not self._differentiate(loss).isfinite():
+        values = []
+        for loss in losses:
+            loss.backward()
+            values.append(loss.detach())
+        total = torch.stack(values).sum()
+        if (total + self._gradient_norm()).isfinite():
+            self.skipped_in_a_row = 0
+            self.optimiser.step()
+        else:
             self._skip()
-            return
-        self.skipped_in_a_row = 0
-        self.optimiser.step()
+        return total
 
-    def _differentiate(self, loss: Tensor) -> Tensor:
-        """The gradient goes into the parameters; its norm."""
-        loss.backward()
+    def _gradient_norm(self) -> Tensor:
         parameters = (parameter for group in self.optimiser.param_groups for parameter in group["params"])
         return torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
 

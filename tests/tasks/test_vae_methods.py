@@ -5,6 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from ardae_rl.score import ARDAE, AdversarialScore, Frame
+from ardae_rl.score.standardise import Standardisation
+from ardae_rl.tasks.vae import methods
 from ardae_rl.tasks.vae.config import ScoreSettings
 from ardae_rl.tasks.vae.methods import AuxiliaryMethod, BoundMethod, GaussianMethod, ScoreMethod
 from ardae_rl.tasks.vae.model import VAE
@@ -93,6 +95,24 @@ def test_the_score_network_learns_nothing_from_the_model_and_the_model_nothing_f
     loss.backward()
     assert all(p.grad is None for p in method.estimator.parameters())
     assert all(p.grad is not None for p in vae.parameters())
+
+
+@pytest.mark.parametrize("standardisation", ["fixed", "per_context", "amortised"])
+def test_the_estimators_loss_in_parts_is_the_whole_one(standardisation: Standardisation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven images by threes, the last part smaller: the same loss and gradient as at once, for the same noise."""
+    vae = linear_vae("implicit")
+    samples, context = torch.randn(7, 8, DIM), torch.randn(7, DIM)
+    results = []
+    for rows in (24, 1000):
+        monkeypatch.setattr(methods, "ROWS", rows)
+        torch.manual_seed(1)
+        estimator = ARDAE(DIM, DIM, width=8, layers=2, standardisation=standardisation, scale=2.0, whitener_width=8)
+        method = ScoreMethod(vae, estimator, ScoreSettings(samples_per_image=8), lambda *shape: torch.full(shape, 0.3))
+        middle = None if standardisation == "amortised" else torch.zeros(7, DIM)
+        loss = method._fit(samples, context, middle)
+        results.append([torch.tensor(loss), *(p.grad for p in estimator.parameters() if p.grad is not None)])
+    torch.testing.assert_close(results[0], results[1])
+    assert sum(float(part.norm()) for part in results[0][1:]) > 0
 
 
 class SkewedPosterior(ImplicitPosterior):

@@ -7,6 +7,7 @@ Reference: [Lim2020] arXiv:2006.05164, section 6.2, Algorithm 1 and Appendix F; 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -19,6 +20,8 @@ from ardae_rl.tasks.task import Metrics
 from ardae_rl.tasks.vae.config import ScoreSettings
 from ardae_rl.tasks.vae.model import VAE, log_prior
 from ardae_rl.tasks.vae.posteriors import AuxiliaryModel, GaussianPosterior, HierarchicalPosterior
+
+ROWS = 2**12  # latents that a processor differentiates the score network's loss for at once: their hidden layers stay in its cache
 
 
 class Method(Protocol):
@@ -109,14 +112,29 @@ class ScoreMethod:
             centre = self.vae.posterior.centre_of(features)
             context = self._context(x, features, centre)
         middle = None if self.estimator.standardisation == "amortised" else torch.zeros_like(centre)
-        losses = []
+        score_loss = 0.0
         for _ in range(self.settings.fits_per_step):
             samples = self._draws(features) - centre.unsqueeze(1)
-            parts = self.estimator.losses(samples, context, centre=middle, normal=self.normal)
-            self.descents["score"].step(torch.stack(list(parts.values())).sum())
-            losses.append(parts["score"].detach())
+            score_loss += self._fit(samples, context, middle) / self.settings.fits_per_step
         frame = self.estimator.frame(samples, middle, context=context)
-        return context, centre, frame, float(torch.stack(losses).mean())
+        return context, centre, frame, score_loss
+
+    def _fit(self, samples: Tensor, context: Tensor, middle: Tensor | None) -> float:
+        """One step of the estimator, its loss taken a few images at a time; the loss of the score network."""
+        images, rows = samples.shape[:2]
+        size = max(1, ROWS // rows) if samples.device.type == "cpu" else images
+        centres = [None] * images if middle is None else middle.split(size)
+        score_losses = []
+
+        def losses() -> Iterator[Tensor]:
+            for some, their_context, centre in zip(samples.split(size), context.split(size), centres, strict=False):
+                parts = self.estimator.losses(some, their_context, centre=centre, normal=self.normal)
+                share = len(some) / images
+                score_losses.append(share * parts["score"].detach())
+                yield share * torch.stack(list(parts.values())).sum()
+
+        self.descents["score"].step_along(losses())
+        return float(torch.stack(score_losses).sum())
 
     @torch.no_grad()
     def _draws(self, features: Tensor) -> Tensor:
