@@ -2,8 +2,8 @@
 
 The same classes are what a YAML file is validated against, what :class:`ardae_rl.sac.update.SAC` is built from, and what a checkpoint
 records. Defaults are those of [Lim2020] Table 7, HalfCheetah column, with n_a and n_Z of the authors' released code (64 and 10 for the
-table's 128 and 100) and except ``ScoreConfig.standardisation``, ``gaussian_residual`` and ``antithetic``, where this project's measured
-improvements are the default.
+table's 128 and 100) and except ``ScoreConfig.standardisation``, ``gaussian_residual`` and ``antithetic`` and ``ImplicitPolicyConfig.initialisation``,
+where this project's measured improvements are the default.
 
 Reference: [Lim2020] arXiv:2006.05164.
 """
@@ -37,6 +37,8 @@ class ImplicitPolicyConfig:
     """Pre-tanh action = head(encoder(state), noise): a sampler without a density.
 
     ``encoder_layers`` / ``head_layers`` are numbers of *hidden* layers (Table 7: m_enc / m_fc of the policy).
+    ``initialisation``: ``lecun`` starts with actions before the tanh around 0, of spread a little below 1; ``released`` as the authors'
+    code, with actions that are mostly saturated. See docs/method.md.
     """
 
     noise_dim: int = 10
@@ -44,6 +46,7 @@ class ImplicitPolicyConfig:
     head_layers: int = 1
     width: int = 256
     activation: Activation = "elu"
+    initialisation: Literal["lecun", "released"] = "lecun"
 
     def __post_init__(self) -> None:
         _positive(self, "noise_dim", "encoder_layers", "head_layers", "width")

@@ -1,20 +1,26 @@
 """The implicit policy: noise goes in with the state, an action comes out, and no density exists to evaluate.
 
 Notation: B states, K samples per state, E noise dimension, D dimension of the pre-tanh action; state (B, C), noise (B, K, E).
-Reference: [Lim2020] arXiv:2006.05164, Appendix G; initialisation as in the authors' released code.
+Reference: [Lim2020] arXiv:2006.05164, Appendix G, and the authors' released code; LeCun et al. 1998, "Efficient BackProp", section 4.6.
 """
 
 import math
+from typing import Literal
 
 from torch import Tensor, nn
 
 from ardae_rl.score.networks import Dense, activation_pair, mlp_layers
+
+Initialisation = Literal["lecun", "released"]
 
 
 class ImplicitSampler(nn.Module):
     """x = head([encoder(c), eps]): ``encoder_layers`` and ``head_layers`` hidden layers of the given width, then a linear output.
 
     The first head layer is linear in [encoder(c), eps], so the state is encoded once however many samples are drawn for it.
+    ``initialisation``: with ``lecun`` the noise goes through layers of variance 1 / fan-in, and samples start near 0 with a spread a little
+    below 1 in every direction. ``released``, the authors' code: a last weight from N(0, 1). Samples then start a few units from 0, with a
+    spread that grows with the width; behind a tanh most of them are saturated.
     """
 
     def __init__(
@@ -27,6 +33,7 @@ class ImplicitSampler(nn.Module):
         head_layers: int = 1,
         width: int = 256,
         activation: str = "elu",
+        initialisation: Initialisation = "lecun",
     ) -> None:
         super().__init__()
         if noise_dim < dim:
@@ -44,7 +51,11 @@ class ImplicitSampler(nn.Module):
         bound = 1 / math.sqrt(width + noise_dim)
         for part in (self.from_context.weight, self.from_context.bias, self.from_noise.weight):
             nn.init.uniform_(part, -bound, bound)
-        nn.init.normal_(self.out.weight)
+        if initialisation == "released":
+            nn.init.normal_(self.out.weight)
+        else:
+            for layer in (self.from_noise, *self.head, self.out):
+                nn.init.normal_(layer.weight, std=1 / math.sqrt(layer.in_features))
 
     def draw(self, context: Tensor, noise: Tensor) -> Tensor:
         """(B, K, D), differentiable in the parameters."""

@@ -1,6 +1,7 @@
 """The implicit policy: shapes of Table 7, one state pass for many samples, initialisation."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ardae_rl.samplers import ImplicitSampler
+from ardae_rl.samplers.implicit import Initialisation
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -59,15 +61,32 @@ def test_centre_is_the_draw_at_zero_noise() -> None:
     torch.testing.assert_close(sampler.centre(context), sampler.draw(context, torch.zeros(4, 1, 5)).squeeze(1))
 
 
-def test_output_weight_starts_standard_normal() -> None:
-    weight = ImplicitSampler(3, 8, width=2048).out.weight
-    assert abs(weight.mean()) < 4 / math.sqrt(weight.numel())
-    assert abs(weight.square().mean() - 1) < 4 * math.sqrt(2 / weight.numel())
+@pytest.mark.parametrize(("initialisation", "variance"), [("released", 1), ("lecun", 1 / 2048)])
+def test_output_weight_starts_normal(initialisation: Initialisation, variance: float) -> None:
+    weight = ImplicitSampler(3, 8, width=2048, initialisation=initialisation).out.weight
+    assert abs(weight.mean()) < 4 * math.sqrt(variance / weight.numel())
+    assert abs(weight.square().mean() - variance) < 4 * variance * math.sqrt(2 / weight.numel())
+
+
+@pytest.mark.parametrize(("noise_dim", "encoder_layers", "head_layers", "width"), [(10, 1, 1, 128), (10, 2, 2, 256), (100, 3, 2, 64)])
+def test_first_samples_are_around_zero_and_of_a_spread_below_one_whatever_the_sizes(
+    noise_dim: int, encoder_layers: int, head_layers: int, width: int
+) -> None:
+    """By the default; as released they are several units away, and behind a tanh most are saturated."""
+    near, far = [], []
+    context, noise = torch.randn(64, 11), torch.randn(64, 200, noise_dim)
+    make = partial(ImplicitSampler, 11, 3, noise_dim=noise_dim, encoder_layers=encoder_layers, head_layers=head_layers, width=width)
+    for _ in range(10):
+        near.append(make().draw(context, noise))
+        far.append(make(initialisation="released").draw(context, noise))
+    drawn = torch.stack(near)
+    assert 0.4 < drawn.std(2).mean() < 1 and drawn.mean(2).square().mean().sqrt() < 0.5
+    assert (drawn.tanh().abs() > 0.95).double().mean() < 0.05 < 0.3 < (torch.stack(far).tanh().abs() > 0.95).double().mean()
 
 
 def test_first_head_layer_starts_like_one_linear_layer() -> None:
     """U(-b, b) with b = 1 / sqrt(width + noise_dim): variance b^2 / 3, fourth moment b^4 / 5."""
-    sampler = make(width=500, noise_dim=40)
+    sampler = ImplicitSampler(3, 2, width=500, noise_dim=40, initialisation="released")
     bound = 1 / math.sqrt(540)
     for part in (sampler.from_context.weight, sampler.from_context.bias, sampler.from_noise.weight):
         assert part.abs().max() <= bound
