@@ -72,7 +72,7 @@ def test_output_weight_starts_normal(initialisation: Initialisation, variance: f
 def test_first_samples_are_around_zero_and_of_a_spread_below_one_whatever_the_sizes(
     noise_dim: int, encoder_layers: int, head_layers: int, width: int
 ) -> None:
-    """By the default; as released they are several units away, and behind a tanh most are saturated."""
+    """By the default; as released they are farther away, and behind a tanh a quarter to six tenths of them saturated."""
     near, far = [], []
     context, noise = torch.randn(64, 11), torch.randn(64, 200, noise_dim)
     make = partial(ImplicitSampler, 11, 3, noise_dim=noise_dim, encoder_layers=encoder_layers, head_layers=head_layers, width=width)
@@ -81,7 +81,7 @@ def test_first_samples_are_around_zero_and_of_a_spread_below_one_whatever_the_si
         far.append(make(initialisation="released").draw(context, noise))
     drawn = torch.stack(near)
     assert 0.4 < drawn.std(2).mean() < 1 and drawn.mean(2).square().mean().sqrt() < 0.5
-    assert (drawn.tanh().abs() > 0.95).double().mean() < 0.05 < 0.3 < (torch.stack(far).tanh().abs() > 0.95).double().mean()
+    assert (drawn.tanh().abs() > 0.95).double().mean() < 0.05 < 0.15 < (torch.stack(far).tanh().abs() > 0.95).double().mean()
 
 
 def test_first_head_layer_starts_like_one_linear_layer() -> None:
