@@ -38,7 +38,7 @@ class ImplicitPolicyConfig:
 
     ``encoder_layers`` / ``head_layers`` are numbers of *hidden* layers (Table 7: m_enc / m_fc of the policy).
     ``initialisation``: ``lecun`` starts with actions before the tanh around 0, of spread a little below 1; ``released`` as the authors'
-    code, with many that the tanh saturates. See docs/method.md.
+    code, with many that the tanh saturates. See docs/environments.md.
     """
 
     noise_dim: int = 10

@@ -106,7 +106,7 @@ def test_variants_differ_in_what_they_are_named_for(env: str) -> None:
     assert differences(f"{env}_sac", env) == {"config.sac.policy": "gaussian", **calibration}
     assert differences(f"{env}_no_clamping", env) == {"config.sac.jacobian_clamping": None}
     changed = {"config.sac.score.standardisation": "amortised", "config.sac.score.antithetic": True}
-    assert differences(f"{env}_plus", env) == changed
+    assert differences(f"{env}_plus", env) == {**changed, "config.sac.implicit.initialisation": "lecun"}
     policy = {"config.sac.policy": "flow", "config.sac.flow.flows": flows}
     assert differences(f"{env}_sac_nf", f"{env}_sac") == {key: v for key, v in policy.items() if (key, v) != ("config.sac.flow.flows", 3)}
     assert differences(f"{env}_sac_nsf", f"{env}_sac_nf").pop("config.sac.flow.kind") == "spline"
@@ -136,8 +136,8 @@ def test_released_settings(env: str, released: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("env", ["pendulum", "inverted_double_pendulum", "hopper_small"])
 def test_the_small_study_compares_like_with_like(env: str) -> None:
-    score = {"standardisation": "amortised", "antithetic": True, "whitener_width": 64}
-    assert differences(f"small_study/{env}_plus", f"small_study/{env}") == {f"config.sac.score.{key}": v for key, v in score.items()}
+    plus = {"score.standardisation": "amortised", "score.antithetic": True, "score.whitener_width": 64, "implicit.initialisation": "lecun"}
+    assert differences(f"small_study/{env}_plus", f"small_study/{env}") == {f"config.sac.{key}": v for key, v in plus.items()}
     baselines = differences(f"small_study/{env}_baselines", f"small_study/{env}")
     assert baselines.pop("config.sac.flow.flows") == (5 if env == "hopper_small" else 4)
     assert baselines == {"grid_search.sac.policy": ["gaussian", "flow"]}

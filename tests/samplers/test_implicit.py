@@ -68,7 +68,7 @@ def test_output_weight_starts_normal(initialisation: Initialisation, variance: f
     assert abs(weight.square().mean() - variance) < 4 * variance * math.sqrt(2 / weight.numel())
 
 
-@pytest.mark.parametrize(("noise_dim", "encoder_layers", "head_layers", "width"), [(10, 1, 1, 128), (10, 2, 2, 256), (100, 3, 2, 64)])
+@pytest.mark.parametrize(("noise_dim", "encoder_layers", "head_layers", "width"), [(10, 1, 1, 128), (10, 2, 1, 256), (100, 3, 2, 64)])
 def test_first_samples_are_around_zero_and_of_a_spread_below_one_whatever_the_sizes(
     noise_dim: int, encoder_layers: int, head_layers: int, width: int
 ) -> None:
