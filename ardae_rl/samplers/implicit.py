@@ -19,7 +19,7 @@ class ImplicitSampler(nn.Module):
 
     The first head layer is linear in [encoder(c), eps], so the state is encoded once however many samples are drawn for it.
     ``initialisation``: with ``lecun`` the noise goes through layers of variance 1 / fan-in, and samples start near 0 with a spread a little
-    below 1 in every direction. ``released``, the authors' code: a last weight from N(0, 1). Samples then start one to
+    below 1 in every direction. ``released``, the authors' code: a last weight from N(0, 1). Samples then start up to
     three units from 0, the farther the wider the last layer; behind a tanh a quarter to six tenths of them are saturated.
     """
 
