@@ -5,7 +5,7 @@ Reference: [Lim2020] arXiv:2006.05164, Appendix G, and the authors' released cod
 """
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
@@ -19,8 +19,8 @@ class ImplicitSampler(nn.Module):
 
     The first head layer is linear in [encoder(c), eps], so the state is encoded once however many samples are drawn for it.
     ``initialisation``: with ``lecun`` the noise goes through layers of variance 1 / fan-in, and samples start near 0 with a spread a little
-    below 1 in every direction. ``released``, the authors' code: a last weight from N(0, 1). Samples then start up to
-    three units from 0, the farther the wider the last layer; behind a tanh a quarter to six tenths of them are saturated.
+    below 1 in every direction. ``released``, the authors' code: a last weight from N(0, 1). Samples then start up to three units from 0;
+    behind a tanh a quarter to six tenths of them are saturated.
     """
 
     def __init__(
@@ -41,6 +41,8 @@ class ImplicitSampler(nn.Module):
                 f"noise_dim must be at least the action dimension {dim}, got {noise_dim}: with less noise than dimensions the actions lie "
                 "on a thin surface that has no density, and no score. Raise noise_dim."
             )
+        if initialisation not in get_args(Initialisation):
+            raise ValueError(f"initialisation must be one of {', '.join(get_args(Initialisation))}, got {initialisation!r}.")
         self.dim, self.noise_dim = dim, noise_dim
         self.activation, _ = activation_pair(activation)
         self.encoder = mlp_layers(context_dim, width, encoder_layers)
