@@ -31,7 +31,8 @@ class ScoreEstimator(nn.Module, ABC):
     context; ``amortised`` whitens with a mean and covariance regressed on the context by a network of ``whitener_width``, trained along:
     statistics of a few samples are noisy, and their noise ends up in the score. None: ``amortised`` with a context, else ``per_context``.
     ``gaussian_residual``: f is the score of a standard Gaussian plus the network, which then starts at zero. None: with ``amortised``,
-    where the Gaussian has the right covariance; see docs/method.md. ``sigma_unit``: see :class:`.networks.ScoreBody`.
+    where the Gaussian has the right covariance; see docs/method.md. ``student_dof``: with a Gaussian residual, Student's t of so many
+    degrees of freedom in its place, for samplers free to grow heavy tails. ``sigma_unit``: see :class:`.networks.ScoreBody`.
 
     Every method takes and returns quantities in the sampler's own coordinates. The loss gives no gradient to the samples.
     """
@@ -50,6 +51,7 @@ class ScoreEstimator(nn.Module, ABC):
         standardisation: Standardisation | None = None,
         scale: float = 10_000.0,
         gaussian_residual: bool | None = None,
+        student_dof: float | None = None,
         whitener_width: int = 512,
         sigma_unit: float | None = None,
     ) -> None:
@@ -63,6 +65,8 @@ class ScoreEstimator(nn.Module, ABC):
             raise ValueError(f"form must be 'gradient' or 'residual', got {form!r}.")
         for name, value in (("layers", layers), ("width", width), ("scale", scale), ("whitener_width", whitener_width)):
             require_positive(name, value)
+        if student_dof is not None:
+            require_positive("student_dof", student_dof)
         if gaussian_residual and standardisation == "fixed":
             raise ValueError(
                 "gaussian_residual needs standardised samples of unit scale: use standardisation 'per_context' or 'amortised'."
@@ -83,7 +87,7 @@ class ScoreEstimator(nn.Module, ABC):
             sigma_unit=sigma_unit,
         )
         network = PotentialNet(body, width) if form == "gradient" else ResidualNet(body, width, dim)
-        self.network: Any = GaussianResidual(network) if gaussian_residual else network  # may be replaced: (x, context, sigma) -> f
+        self.network: Any = GaussianResidual(network, student_dof) if gaussian_residual else network  # may be replaced: (x, context, sigma) -> f
         self.whitener = Whitener(dim, context_dim, width=whitener_width) if standardisation == "amortised" else None
 
     def frame(self, samples: Tensor | None, centre: Tensor | None = None, *, context: Tensor | None = None) -> Frame:

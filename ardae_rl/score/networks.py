@@ -177,11 +177,13 @@ class GaussianResidual(nn.Module):
     """The score of N(0, (1 + sigma^2) I), that of whitened Gaussian samples with noise, plus a network that starts at zero.
 
     A Gaussian is then right from the first step, and what is left to learn is the departure from it.
+    ``student_dof`` nu: Student's t in its place, (nu + D) / (nu (1 + sigma^2) + |x|^2) times -x. Around |x|^2 = D it is the Gaussian's,
+    far out it falls as 1 / |x|. There samples are too few to correct a Gaussian's, whose entropy gradient drives them ever further out.
     """
 
-    def __init__(self, network: PotentialNet | ResidualNet) -> None:
+    def __init__(self, network: PotentialNet | ResidualNet, student_dof: float | None = None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.student_dof = network, student_dof
         nn.init.zeros_(network.out.weight)
         nn.init.zeros_(network.out.bias)
 
@@ -189,9 +191,14 @@ class GaussianResidual(nn.Module):
         """psi, (B, K). Gradient form only."""
         assert isinstance(self.network, PotentialNet)
         variance = 1.0 if sigma is None else 1 + sigma.squeeze(-1).square()
-        return self.network.potential(x, context, sigma) - 0.5 * x.square().sum(-1) / variance
+        squares = x.square().sum(-1) / variance
+        if self.student_dof is not None:
+            squares = (self.student_dof + x.shape[-1]) * (squares / self.student_dof).log1p()
+        return self.network.potential(x, context, sigma) - 0.5 * squares
 
     def forward(self, x: Tensor, context: Tensor | None, sigma: Tensor | None = None) -> Tensor:
         """f, (B, K, D)."""
         variance = 1.0 if sigma is None else 1 + sigma.square()
+        if self.student_dof is not None:
+            variance = (self.student_dof * variance + x.square().sum(-1, keepdim=True)) / (self.student_dof + x.shape[-1])
         return self.network(x, context, sigma) - x / variance

@@ -93,10 +93,20 @@ def test_the_residual_starts_at_the_score_of_a_blurred_standard_gaussian(form: s
     torch.testing.assert_close(estimator.network(x, None, level), -x / (1 + (sigma or 0) ** 2))
 
 
+def test_the_residual_can_start_at_the_score_of_students_t() -> None:
+    estimator = ARDAE(1, standardisation="per_context", gaussian_residual=True, student_dof=5.0, width=16, layers=2)
+    x = torch.linspace(-30, 30, 13, dtype=torch.float64, requires_grad=True).view(1, -1, 1)
+    law = torch.distributions.StudentT(5.0, scale=torch.ones((), dtype=torch.float64))
+    torch.testing.assert_close(estimator.double().network(x, None), torch.autograd.grad(law.log_prob(x).sum(), x)[0])
+    one = torch.ones(1, 1, 1, dtype=torch.float64)
+    torch.testing.assert_close(estimator.network(one, None), -one)  # where |x|^2 = D it is the Gaussian's
+
+
 @pytest.mark.parametrize("sigma", [None, 0.3])
-def test_the_residual_field_is_the_gradient_of_its_potential(sigma: float | None) -> None:
+@pytest.mark.parametrize("student_dof", [None, 8.0])
+def test_the_residual_field_is_the_gradient_of_its_potential(sigma: float | None, student_dof: float | None) -> None:
     body = ScoreBody(2, 3, layers=2, context_layers=1, input_layers=0, width=16, activation="softplus")
-    network = GaussianResidual(PotentialNet(body, 16))
+    network = GaussianResidual(PotentialNet(body, 16), student_dof)
     torch.nn.init.normal_(network.network.out.weight)
     x, context = torch.randn(4, 5, 2, requires_grad=True), torch.randn(4, 3)
     level = None if sigma is None else torch.full((4, 5, 1), sigma)

@@ -55,9 +55,10 @@ def build_estimator(settings: VAESettings, posterior: Posterior, pixels: int) ->
     body: dict[str, Any] = {name: getattr(score, name) for name in sizes}
     if settings.posterior == "ivi_avb":
         return AdversarialScore(dim, context_dim, **body)
+    start: dict[str, Any] = {name: getattr(score, name) for name in ("form", "gaussian_residual", "student_dof")}
     if score.fixed_sigma is not None:
-        return BlurredDAE(dim, context_dim, sigma=score.fixed_sigma, form=score.form, gaussian_residual=score.gaussian_residual, **body)
-    coordinates: dict[str, Any] = {name: getattr(score, name) for name in ("form", "standardisation", "scale", "gaussian_residual")}
+        return BlurredDAE(dim, context_dim, sigma=score.fixed_sigma, **start, **body)
+    coordinates: dict[str, Any] = {name: getattr(score, name) for name in ("standardisation", "scale")} | start
     noise: dict[str, Any] = {name: getattr(score, name) for name in ("delta_scale", "antithetic", "autocast")}
     estimator = ARDAE(dim, context_dim, **noise, **body, **coordinates)
     if score.compile:

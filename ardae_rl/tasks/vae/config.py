@@ -53,6 +53,8 @@ class ScoreSettings:
     ``fixed_sigma``: a number trains an ordinary residual denoising autoencoder at that one noise level, in units of z and whatever the
     posterior's width, in the place of AR-DAE (Figure 5).
     ``whitener_width``: of the network that regresses the coordinates ``amortised`` on the context; it may have more weights than f.
+    ``student_dof``: f starts from the score of Student's t instead of a Gaussian's, where it does from that; null: from the Gaussian's,
+    which drives the tails of a posterior ever further out.
     ``ivi_avb``: for f the gradient of a discriminator of the same layers (adaptive contrast), whatever ``form``.
     With either of these, coordinates are ``amortised``, and ``standardisation``, ``scale``, ``delta_scale``, ``antithetic``, ``compile``
     and ``autocast``, all of AR-DAE, are not read. ``momentum`` is of ``rmsprop``, the paper's optimiser, only.
@@ -71,6 +73,7 @@ class ScoreSettings:
     whitener_width: int = 128
     scale: float = 1e4
     gaussian_residual: bool | None = None
+    student_dof: float | None = 8.0
     delta_scale: float = 0.1
     antithetic: bool = True
     fixed_sigma: float | None = None
@@ -84,8 +87,9 @@ class ScoreSettings:
         positive(self, "fits_per_step", "layers", "width", "whitener_width", "scale", "delta_scale", "lr")
         at_least(self, 2, "samples_per_image")
         at_least(self, 0, "context_layers", "input_layers", "momentum")
-        if self.fixed_sigma is not None:
-            positive(self, "fixed_sigma")
+        for name in ("fixed_sigma", "student_dof"):
+            if getattr(self, name) is not None:
+                positive(self, name)
         if self.gaussian_residual and self.standardisation == "fixed":
             raise ValueError(
                 "gaussian_residual must be null or false with standardisation 'fixed', got true: it needs samples of unit scale"
