@@ -87,7 +87,8 @@ class ScoreEstimator(nn.Module, ABC):
             sigma_unit=sigma_unit,
         )
         network = PotentialNet(body, width) if form == "gradient" else ResidualNet(body, width, dim)
-        self.network: Any = GaussianResidual(network, student_dof) if gaussian_residual else network  # may be replaced: (x, context, sigma) -> f
+        # May be replaced: (x, context, sigma) -> f.
+        self.network: Any = GaussianResidual(network, student_dof) if gaussian_residual else network
         self.whitener = Whitener(dim, context_dim, width=whitener_width) if standardisation == "amortised" else None
 
     def frame(self, samples: Tensor | None, centre: Tensor | None = None, *, context: Tensor | None = None) -> Frame:
