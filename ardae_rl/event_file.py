@@ -8,6 +8,7 @@ import struct
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -16,6 +17,9 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import histogram
 
 from ardae_rl.disk import append_whole, patiently
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BINS = 30
 _RGBA = 4  # TensorBoard's number for it
@@ -56,6 +60,13 @@ class EventFile:
         self._check_folder()
         self.path.parent.mkdir(exist_ok=True)
         append_whole(self.path, content)
+
+
+def png(figure: "Figure") -> bytes:
+    """The content of a PNG file."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
 
 
 def _records(events: list[Event]) -> bytes:

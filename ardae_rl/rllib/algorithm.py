@@ -32,7 +32,7 @@ from ardae_rl.rllib.config import SACARDAEConfig
 from ardae_rl.rllib.env_runner import ENVIRONMENT, SeededEnvRunner, evaluate_returns
 from ardae_rl.rllib.replay import ReplayBuffer
 from ardae_rl.rllib.sampling import Sampling
-from ardae_rl.sac.diagnostics import WATCHED_STATES, watch_policy
+from ardae_rl.sac.diagnostics import WATCHED_STATES, sample_actions, watch_policy
 from ardae_rl.sac.update import METRIC_NAMES, NonFiniteError
 
 logger = logging.getLogger(__name__)
@@ -231,9 +231,16 @@ class SACARDAE(Algorithm):
         """:func:`ardae_rl.sac.diagnostics.watch_policy` on replayed states; with noise of its own, so that looking changes nothing."""
         if not len(self.replay):
             return {}
-        obs = torch.from_numpy(self.replay.observations(WATCHED_STATES, np.random.default_rng(self.env_steps)))
-        policy, generator = self.get_module().policy, torch.Generator().manual_seed(self.env_steps)
-        return {f"policy/{name}": values.numpy() for name, values in watch_policy(policy, obs, generator).items()}
+        measured = watch_policy(self.get_module().policy, *self._replayed(WATCHED_STATES))
+        return {f"policy/{name}": values.numpy() for name, values in measured.items()}
+
+    def sampled_actions(self, states: int, samples: int) -> np.ndarray:
+        """``samples`` actions of the policy, in [-1, 1], in each of so many replayed states: (states, samples, D)."""
+        return sample_actions(self.get_module().policy, *self._replayed(states), samples=samples).numpy()
+
+    def _replayed(self, states: int) -> tuple[torch.Tensor, torch.Generator]:
+        obs = torch.from_numpy(self.replay.observations(states, np.random.default_rng(self.env_steps)))
+        return obs, torch.Generator().manual_seed(self.env_steps)
 
     def save_to_path(self, path: Any = None, **kwargs: Any) -> str:
         """RLlib's checkpoint plus the replay buffer inside ``path``. Raises ValueError if ``path`` holds a replay already.

@@ -11,12 +11,13 @@ import numpy as np
 from ray.tune import PlacementGroupFactory
 
 from ardae_rl.checkpoints import WholeCheckpoints
-from ardae_rl.event_file import EventFile
+from ardae_rl.event_file import EventFile, png
 from ardae_rl.monitoring import Monitor
 from ardae_rl.plain import rebuild
 from ardae_rl.records import RecordFile
 from ardae_rl.rllib.algorithm import REPLAY_DIRECTORY, SACARDAE
 from ardae_rl.rllib.config import SACARDAEConfig
+from ardae_rl.rllib.figures import SAMPLES, STATES, action_figure
 from ardae_rl.rllib.records import EVALUATION_COLUMNS, evaluation_row
 from ardae_rl.rllib.settings import TrainingSettings
 from ardae_rl.sac.update import METRIC_NAMES
@@ -98,8 +99,9 @@ class SACARDAETrial(WholeCheckpoints, SACARDAE):
         self._recorded_evaluations = len(self.evaluations)
         for record in new:
             self._histograms.add(record["env_steps"], histograms={"evaluation_returns": np.asarray(record["returns"])})
-        if new:
-            self._histograms.add(self.env_steps, histograms=self.watched)
+        if new and len(self.replay):
+            actions = self.sampled_actions(STATES, SAMPLES)
+            self._histograms.add(self.env_steps, histograms=self.watched, pictures={"actions": png(action_figure(actions))})
 
     def _publish(self, progress: dict[str, Any]) -> None:
         fill = progress["replay_size"] / self.config.replay.capacity

@@ -19,6 +19,12 @@ def action_std(policy: Sampler, obs: Tensor, noise: Tensor) -> Tensor:
     return policy.draw(obs, noise).std(1).mean(-1)
 
 
+@torch.no_grad()
+def sample_actions(policy: Sampler, obs: Tensor, generator: torch.Generator, *, samples: int) -> Tensor:
+    """tanh x for so many draws of noise from ``generator`` at each of these states (B, C): (B, samples, D)."""
+    return policy.draw(obs, torch.randn(len(obs), samples, policy.noise_dim, generator=generator)).tanh()
+
+
 def smallest_singular_values(policy: Sampler, obs: Tensor, noise: Tensor) -> Tensor:
     """Of the Jacobian of tanh x in the noise, (D, E), at each of the points ``noise`` (B, K, E): exact, (B, K).
 

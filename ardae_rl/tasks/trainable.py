@@ -8,22 +8,19 @@ import io
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from ardae_rl.checkpoints import WholeCheckpoints
 from ardae_rl.disk import patiently, replace_file
-from ardae_rl.event_file import EventFile
+from ardae_rl.event_file import EventFile, png
 from ardae_rl.monitoring import Monitor
 from ardae_rl.plain import rebuild
 from ardae_rl.process import prepare_training_process, return_freed_memory
 from ardae_rl.records import RecordFile
 from ardae_rl.tasks.registry import TASKS
 from ardae_rl.tasks.task import Metrics, Task, TaskSettings
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 CHECKPOINT_FILE = "task.pt"
 EVALUATION_PREFIX = "evaluation/"
@@ -128,7 +125,7 @@ class TaskTrial(WholeCheckpoints):
     def _draw(self) -> None:
         """The task's figures as PNG files, and for TensorBoard."""
         folder = self._folder / "figures"
-        pictures = {name: _png(figure) for name, figure in self._task.figures().items()}
+        pictures = {name: png(figure) for name, figure in self._task.figures().items()}
         if pictures:
             EventFile(folder, check=self.check_storage).add(self._steps, pictures=pictures)
         for name, content in pictures.items():
@@ -156,12 +153,6 @@ class TaskTrial(WholeCheckpoints):
     def _cut_records(self) -> None:
         for file in (self._metrics_file, self._evaluation_file):
             file.cut_after(self._steps)
-
-
-def _png(figure: "Figure") -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()
 
 
 def _means(history: list[Metrics]) -> Metrics:

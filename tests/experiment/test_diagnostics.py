@@ -60,6 +60,7 @@ def test_every_diagnostic_of_an_implicit_policy_is_recorded_and_in_tensorboard(l
             row["env_steps"]: (64, pytest.approx(row[name], rel=1e-5)) for row in rows[1::2]
         }, name
     assert [event.histogram_value.num for event in spread.Histograms("evaluation_returns")] == [2, 2]
+    assert [picture.step for picture in spread.Images("actions")] == [80, 160]
 
 
 def run_folder(tmp_path: Path) -> Path:

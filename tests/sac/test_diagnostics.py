@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ardae_rl.sac import build_policy
-from ardae_rl.sac.diagnostics import action_std, smallest_singular_values, watch_policy
+from ardae_rl.sac.diagnostics import action_std, sample_actions, smallest_singular_values, watch_policy
 from ardae_rl.samplers import GaussianSampler
 from tests.sac.problem import ACTION_DIM, OBS_DIM, POLICIES, PolicyName, make_config
 
@@ -76,3 +76,13 @@ def test_watching_leaves_no_trace_and_repeats(name: PolicyName) -> None:
     for watched, values in one.items():
         assert values.shape == (6,) and (values > 0).all() and torch.equal(values, again[watched])
     assert torch.equal(state, torch.get_rng_state()) and all(parameter.grad is None for parameter in policy.parameters())
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_sampled_actions_are_the_policys_at_each_state(name: PolicyName) -> None:
+    policy, obs = build_policy(OBS_DIM, ACTION_DIM, make_config(name)), torch.randn(4, OBS_DIM)
+    actions = sample_actions(policy, obs, torch.Generator().manual_seed(0), samples=20_000)
+    assert actions.shape == (4, 20_000, ACTION_DIM)
+    expected = policy.draw(obs, torch.randn(4, 20_000, policy.noise_dim)).tanh()
+    torch.testing.assert_close(actions.mean(1), expected.mean(1), rtol=0, atol=0.03)
+    torch.testing.assert_close(actions, sample_actions(policy, obs, torch.Generator().manual_seed(0), samples=20_000), rtol=0, atol=0)
