@@ -85,6 +85,8 @@ def test_the_estimator_is_the_one_asked_for(changes: dict[str, Any], kind: type)
     assert isinstance(task.method, ScoreMethod) and type(task.method.estimator) is kind
     chosen = task.settings.score
     optimiser = task.descents["score"].optimiser
+    if kind is not AdversarialScore and chosen.form == "gradient":
+        assert task.method.estimator.network.student_dof == chosen.student_dof == 8
     if kind is BlurredDAE:
         assert task.method.estimator.sigma == 0.5
     if chosen.optimiser == "rmsprop":
