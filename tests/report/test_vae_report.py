@@ -59,8 +59,8 @@ def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
     assert {path.name for path in written} == names == {path.name for path in (tmp_path / "out").iterdir()}
     text = (tmp_path / "out" / "table.md").read_text()
     assert ("25 Gaussians" in text) == ("modes_covered" in text) == (experiment["config"]["data"] == "toy")
-    assert "steps 4, batch_size 128, lr 0.001, score.samples_per_image 4," in text and "evaluation.test_samples 10" in text
-    assert "by the weights best on validation" in text and text.count("| gaussian |") == 2 and "diverged" not in text
+    assert "latent_dim 2, steps 4, batch_size 128, lr 0.001, score.samples_per_image 4," in text and "evaluation.test_samples 10" in text
+    assert "by the weights best on validation" in text and text.count("| gaussian |") == 3 and "diverged" not in text
     for name in pictures:
         height, width = imread(tmp_path / "out" / name).shape[:2]
         assert 0.1 < height / width < 2
@@ -90,8 +90,17 @@ def test_differences_are_of_the_same_seed() -> None:
     """The seeds differ by far more than the posteriors do: unpaired, nothing would show."""
     text = differences(rows({"ivi_ardae": [10.0, 20.0, 30.0], "gaussian": [11.0, 21.1, 30.9]}), ["posterior"])
     low, high = interval(np.array([-1.0, -1.1, -0.9]))
-    assert f"| ivi_ardae | -1.00 | {low:.2f} to {high:.2f} | 3 |" in text and "less that of gaussian" in text
+    assert f"| ivi_ardae | gaussian | -1.00 | {low:.2f} to {high:.2f} | 3 |" in text
     assert -1.3 < low < -1 < high < -0.7 and high + 1 == pytest.approx(-1 - low)
+
+
+def test_every_pair_is_compared_once() -> None:
+    text = differences(rows({"a": [1.0, 2.0], "b": [1.5, 2.5], "c": [3.0, 4.0]}), ["posterior"])
+    assert [line.split(" | ")[:3] for line in text.splitlines() if line[:3] in ("| a", "| b", "| c")] == [
+        ["| a", "b", "-0.50"],
+        ["| a", "c", "-2.00"],
+        ["| b", "c", "-1.50"],
+    ]
 
 
 def test_a_diverged_seed_flatters_nobody() -> None:
@@ -99,7 +108,7 @@ def test_a_diverged_seed_flatters_nobody() -> None:
     ends = rows({"gaussian": [80.0, 81.0], "b": [np.nan, 79.0]})
     text = table(ends, ["posterior"], dataclasses.asdict(TINY))
     assert "| b | - | 2 |" in text and "| gaussian | 80.50 ± 0.50 | 2 |" in text
-    assert "there is no mean: b seed 0." in text and "| b | - | - to - | 2 |" in text
+    assert "there is no mean: b seed 0." in text and "| gaussian | b | - | - to - | 2 |" in text
     assert "- to -" in differences(rows({"gaussian": [np.nan, 81.0], "b": [78.0, 79.0]}), ["posterior"])
 
 
@@ -131,7 +140,7 @@ def test_the_table_says_when_validation_images_were_trained_on() -> None:
 
 def test_nats_have_two_decimals() -> None:
     text = table(rows({"gaussian": [100.44, 100.44], "b": [100.04, 100.04]}), ["posterior"], dataclasses.asdict(TINY))
-    assert "100.44 ± 0.00" in text and "100.04 ± 0.00" in text and "| b | -0.40 |" in text
+    assert "100.44 ± 0.00" in text and "100.04 ± 0.00" in text and "| gaussian | b | 0.40 |" in text
 
 
 def test_the_interval_is_students() -> None:
