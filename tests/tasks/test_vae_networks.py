@@ -122,10 +122,10 @@ def test_the_digits_posteriors_are_equally_deep() -> None:
     """Of vae_digits.yaml: three hidden layers between x and every output, two of them of x alone."""
     experiment = load_experiment(CONFIGS / "vae_digits.yaml")
     trunk, joined, alone = [(200, 64), (200, 200)], (200, 232), (200, 200)
-    implicit = Counter([*trunk, joined, (4, 200)])
-    hierarchical = Counter([*trunk, alone, (32, 200), (32, 200), joined, (4, 200), (4, 200)])
+    implicit = Counter([*trunk, joined, (2, 200)])
+    hierarchical = Counter([*trunk, alone, (32, 200), (32, 200), joined, (2, 200), (2, 200)])
     expected = {
-        "gaussian": Counter([*trunk, alone, (4, 200), (4, 200)]),
+        "gaussian": Counter([*trunk, alone, (2, 200), (2, 200)]),
         "ivi_ardae": implicit,
         "ivi_avb": implicit,
         "hvi_ardae": hierarchical,
