@@ -3,6 +3,7 @@
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.nn import functional
 
 from ardae_rl.score.estimator import Normal
 from ardae_rl.tasks.vae.data import Data
@@ -42,9 +43,10 @@ def pictures(vae: VAE, data: Data, normal: Normal) -> dict[str, Figure]:
 
 
 def _grid(images: Tensor, side: int) -> Figure:
-    """Images (N, side^2) with values in [0, 1], COLUMNS in a row."""
-    rows = len(images) // COLUMNS
-    tiles = images.cpu().view(rows, COLUMNS, side, side).transpose(1, 2).reshape(rows * side, COLUMNS * side)
+    """Images (N, side^2) with values in [0, 1], COLUMNS in a row, a grey line after each."""
+    rows, cell = len(images) // COLUMNS, side + 1
+    framed = functional.pad(images.cpu().view(-1, side, side), (0, 1, 0, 1), value=0.5)
+    tiles = framed.view(rows, COLUMNS, cell, cell).transpose(1, 2).reshape(rows * cell, COLUMNS * cell)
     figure = Figure(figsize=(5, 5 * rows / COLUMNS), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(tiles.numpy(), cmap="gray", vmin=0, vmax=1)
