@@ -74,7 +74,7 @@ def read_figures(folder: Path, grid: dict[str, list[Any]], name: str) -> pd.Data
         except (KeyError, OSError, TypeError, ValueError):  # damaged_trials says so
             continue
         rows += [{**{key: trial[key].iloc[0] for key in [*grid, "seed"]}, "path": path}] if len(trial) else []
-    return _in_order(pd.DataFrame(rows, columns=[*grid, "seed", "path"]), grid, ["seed"])
+    return _in_order(pd.DataFrame(rows, columns=[*grid, "seed", "path"], dtype=object), grid, ["seed"])  # else null is NaN
 
 
 def final(evaluations: pd.DataFrame, grid_paths: list[str]) -> pd.DataFrame:
