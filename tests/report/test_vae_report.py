@@ -66,6 +66,20 @@ def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
         assert 0.1 < height / width < 2
 
 
+def test_a_noise_level_that_varies_may_be_null(tmp_path: Path) -> None:
+    """Figure 5's grid: null, AR-DAE, among numbers, which pandas takes for NaN."""
+    chosen, grid = dataclasses.replace(TINY, data="toy", posterior="ivi_ardae"), {"score.fixed_sigma": [None, 0.5]}
+    for name, sigma in (("null", None), ("0.5", 0.5)):
+        score = dataclasses.replace(chosen.score, fixed_sigma=sigma)
+        write_trial(tmp_path / "tiny" / f"fixed_sigma={name}_seed=0", dataclasses.replace(chosen, score=score), 0)
+    experiment = {"name": "tiny", "run": "vae", "seeds": 1, "config": dataclasses.asdict(chosen), "grid_search": grid}
+    (tmp_path / "tiny" / "experiment.yaml").write_text(yaml.safe_dump(experiment))
+    (tmp_path / "tiny" / "provenance.jsonl").write_text("{}\n")
+    assert tmp_path / "out" / "planes.png" in write(experiment, tmp_path / "tiny", tmp_path / "out")
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert "| AR-DAE | sigma = 0.5 |" in text and "no mean" not in text
+
+
 def test_a_trial_that_left_nothing_is_missed(folder: Path, tmp_path: Path) -> None:
     """One posterior's trials are gone, and one seed of the other's ended early: neither has a mean, and both are named."""
     experiment = yaml.safe_load((folder / "experiment.yaml").read_text())
