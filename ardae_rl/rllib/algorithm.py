@@ -235,10 +235,14 @@ class SACARDAE(Algorithm):
         return {f"policy/{name}": values.numpy() for name, values in measured.items()}
 
     def sampled_actions(self, states: int, samples: int) -> np.ndarray:
-        """``samples`` actions of the policy, in [-1, 1], in each of so many replayed states: (states, samples, D)."""
+        """``samples`` actions of the policy, in [-1, 1], in each of so many replayed states: (states, samples, D).
+
+        Raises ValueError before there are any.
+        """
         return sample_actions(self.get_module().policy, *self._replayed(states), samples=samples).numpy()
 
     def _replayed(self, states: int) -> tuple[torch.Tensor, torch.Generator]:
+        """Observations (states, C) and a generator for noise: others at every step, the same ones at the same, so that looking repeats."""
         obs = torch.from_numpy(self.replay.observations(states, np.random.default_rng(self.env_steps)))
         return obs, torch.Generator().manual_seed(self.env_steps)
 
