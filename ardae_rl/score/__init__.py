@@ -3,7 +3,7 @@
 from ardae_rl.score.adversarial import AdversarialScore
 from ardae_rl.score.ardae import ARDAE, denoising_loss
 from ardae_rl.score.denoising import BlurredDAE, ReconstructionDAE, ResidualDAE
-from ardae_rl.score.entropy import entropy_surrogate
+from ardae_rl.score.entropy import entropy_surrogate, stein_ratio
 from ardae_rl.score.estimator import ScoreEstimator
 from ardae_rl.score.implicit_matching import ImplicitScoreMatching
 from ardae_rl.score.kernel import KernelDensityScore, SpectralSteinScore, SteinScore
@@ -27,4 +27,5 @@ __all__ = [
     "entropy_surrogate",
     "frame_of",
     "log_partition",
+    "stein_ratio",
 ]

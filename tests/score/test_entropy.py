@@ -1,10 +1,12 @@
-"""The surrogate's gradient is the entropy's, exactly on every batch."""
+"""The surrogate's gradient is the entropy's, exactly on every batch, and the Stein ratio is 1 where the score is right."""
+
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from ardae_rl.score import entropy_surrogate
+from ardae_rl.score import entropy_surrogate, stein_ratio
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -40,6 +42,22 @@ def test_leading_dimensions_are_averaged() -> None:
     torch.testing.assert_close(torch.autograd.grad(entropy_surrogate(x, score), x)[0], -score / 20)
 
 
-def test_mismatched_score_is_refused() -> None:
+def test_stein_ratio_of_the_true_score_is_one() -> None:
+    matrix = torch.randn(3, 3)
+    x = white_noise(64, 3) @ matrix.t()
+    assert stein_ratio(x.view(8, 8, 3), (-x @ torch.linalg.inv(matrix @ matrix.t())).view(8, 8, 3)) == pytest.approx(1, abs=1e-9)
+
+
+def test_stein_ratio_tells_of_thin_directions_that_a_blurred_score_misses() -> None:
+    """N(0, diag(1, w^2)) blurred by sigma has the score -x / (variance + sigma^2)."""
+    variances, sigma = torch.tensor([1.0, 0.01**2]), 0.1
+    x = white_noise(64, 2) * variances.sqrt()
+    expected = float((variances / (variances + sigma**2)).mean())
+    assert stein_ratio(x, -x / (variances + sigma**2)) == pytest.approx(expected, abs=1e-9)
+    assert 0.49 < expected < 0.51
+
+
+@pytest.mark.parametrize("function", [entropy_surrogate, stein_ratio])
+def test_mismatched_score_is_refused(function: Callable[[Tensor, Tensor], object]) -> None:
     with pytest.raises(ValueError, match=r"score must have the shape of x, \(4, 2\), got \(4, 1\)"):
-        entropy_surrogate(torch.zeros(4, 2), torch.zeros(4, 1))
+        function(torch.zeros(4, 2), torch.zeros(4, 1))

@@ -83,6 +83,14 @@ def test_beta_weighs_all_but_the_reconstruction(posterior: str) -> None:
     torch.testing.assert_close(gradients[0][decoder], gradients[2][decoder])
 
 
+@pytest.mark.parametrize("posterior", ["hierarchical", "implicit"])
+def test_the_true_score_has_a_stein_ratio_of_one(posterior: str) -> None:
+    """Of 20,000 latents of a Gaussian: |x|^2 / D in whitened units has variance 2 / D."""
+    vae, x = linear_vae(posterior), torch.randn(4, PIXELS).repeat(5000, 1)
+    _, metrics = method_of(posterior, vae, x).loss(x, 1.0)
+    assert metrics["stein_ratio"] == pytest.approx(1, abs=4 * (2 / DIM / len(x)) ** 0.5)
+
+
 def test_the_score_network_learns_nothing_from_the_model_and_the_model_nothing_from_it() -> None:
     vae, x = linear_vae("implicit"), torch.randn(4, PIXELS)
     method = ScoreMethod(vae, ARDAE(DIM, DIM, width=8, layers=1, whitener_width=8), ScoreSettings(samples_per_image=4), normal)

@@ -57,7 +57,7 @@ def test_every_posterior_trains_on_every_kind_of_data(posterior: str, data: str)
     assert {name.replace("validation_", "test_") for name in metrics if name.startswith("validation_")} <= metrics.keys() - finite
     assert ("validation_negative_elbo" in metrics) == (posterior in ("gaussian", "hvi_auxiliary"))
     assert ("validation_modes_covered" in metrics) == ("validation_fine_mmd_squared" in metrics) == (data == "toy")
-    assert ("score_loss" in progress) == (posterior not in ("gaussian", "hvi_auxiliary"))
+    assert ("score_loss" in progress) == ("stein_ratio" in progress) == (posterior not in ("gaussian", "hvi_auxiliary"))
 
 
 @pytest.mark.parametrize("posterior", POSTERIORS)

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ardae_rl.score import Frame, ScoreEstimator, entropy_surrogate
+from ardae_rl.score import Frame, ScoreEstimator, entropy_surrogate, stein_ratio
 from ardae_rl.score.estimator import Normal
 from ardae_rl.tasks.descent import Descent
 from ardae_rl.tasks.task import Metrics
@@ -100,11 +100,12 @@ class ScoreMethod:
         context, centre, frame, score_loss = self.fit(x, features.detach())
         z = self.vae.posterior.push(features, self.normal(len(x), 1, self.vae.posterior.noise_dim))
         with torch.no_grad():
-            score = self.estimator.score(z - centre.unsqueeze(1), context, frame=frame)
+            away = z - centre.unsqueeze(1)
+            score = self.estimator.score(away, context, frame=frame)
         reconstruction = -self.vae.decoder.log_likelihood(x, z).mean()
         divergence = -log_prior(z).mean() - entropy_surrogate(z, score)
-        metrics = {"reconstruction": float(reconstruction.detach()), "score_loss": score_loss}
-        return reconstruction + beta * divergence, metrics
+        watched = {"score_loss": score_loss, "stein_ratio": stein_ratio(away, score)}
+        return reconstruction + beta * divergence, {"reconstruction": float(reconstruction.detach()), **watched}
 
     def fit(self, x: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Frame, float]:
         """Train the estimator on fresh draws; its context, b(x), its coordinates of z - b(x) for these images, and its mean loss."""
