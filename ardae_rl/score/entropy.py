@@ -1,7 +1,7 @@
 """Turn a score estimate into an entropy gradient, and see whether it can be one.
 
 Identities: for x = g(eps), grad H = -E[score(x)^T dg/dtheta] (eq. 1 of [Lim2020], arXiv:2006.05164): no bijection, no density.
-E[(x - b)^T score(x)] = -D for any constant b (Stein), where p vanishes far out.
+E[(x - b)^T score(x)] = -D for any constant b, where p is smooth and vanishes far out (Stein 1981, Ann. Statist. 9(6)).
 """
 
 from torch import Tensor
@@ -18,11 +18,12 @@ def entropy_surrogate(x: Tensor, score: Tensor) -> Tensor:
 
 
 def stein_ratio(x: Tensor, score: Tensor) -> float:
-    """-E[x^T score] / D, which is 1 for the score of any law: a check of an estimate that takes no more than samples.
+    """-E[x^T score] / D, which is 1 for the true score of any smooth law: a check of an estimate that takes no more than samples.
 
-    ``x`` (..., D) minus a constant b near its mean (which may depend on the context, not on x: it sets the noise), ``score`` (..., D) at x.
-    Scaling x in all directions at once raises the entropy by D per e-fold; this is the share of it that the estimate sees. Below 1: it is
-    blind to directions in which the law is thin, and a sampler trained with it collapses along them. 1 does not prove it right.
+    ``x`` (..., D): samples minus b, a number per context that does not depend on the sample; near their mean it makes for the least noise.
+    ``score`` (..., D): the estimate at them. ValueError if the shapes differ.
+    Scaling x in all directions at once raises the entropy by D per e-fold; this is the share of it that the estimate sees. Below 1 it is
+    too weak on average, for instance blind to directions in which the law is thin; above 1 too strong. 1 does not prove it right.
     """
     _check_shapes(x, score)
     return float(-(score * x).detach().sum(-1).mean() / x.shape[-1])
