@@ -213,11 +213,13 @@ def say(console: Console, label: str, text: str) -> None:
 
 
 def _train(experiment: Experiment, resume: bool, command: str, console: Console) -> int:
+    from ardae_rl.experiment.reports import forget_read_reports
     from ardae_rl.experiment.watch import watcher
 
     with Display(console, experiment.reporting) as display:
         display.expect(Row(name=name, total_steps=steps) for name, steps in total_steps(experiment).items())
         watcher().attach(experiment, display)
+        forget_read_reports()
         tuner = _restored(experiment, display) if resume else _fresh(experiment)
         try:
             with _graceful_stop() as received:
