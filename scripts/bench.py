@@ -158,12 +158,13 @@ def runners(
     counts: Annotated[str, typer.Option(help="Env runners; 0 samples in the collecting process.")] = "0,1,2,4,8",
     vector_envs: Annotated[str, typer.Option(help="Environments of each.")] = "1,8,32",
     env_steps: Annotated[int, typer.Option(min=100, help="To time, each.")] = 4000,
+    updates_per_env_step: Annotated[float, typer.Option(min=0.0, help="Of plain SAC, while env runners sample on.")] = 0.0,
 ) -> None:
-    """Environment steps per second on HalfCheetah-v5 against env runners and vectorised environments, with hardly an update."""
+    """Environment steps per second on HalfCheetah-v5 against env runners and vectorised environments."""
     from ardae_rl.bench import runners
 
     numbers = {"runners": _counts(counts, "--counts", least=0), "vector_envs": _counts(vector_envs, "--vector-envs")}
-    rows = runners.run(**numbers, repeats=repeats, env_steps=env_steps)
+    rows = runners.run(**numbers, repeats=repeats, env_steps=env_steps, updates_per_env_step=updates_per_env_step)
     _finish("Sampling on HalfCheetah-v5", rows, json, seeds=range(repeats), threads=[CORES])
 
 

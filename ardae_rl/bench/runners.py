@@ -1,6 +1,7 @@
 """Environment steps per second against env runners and vectorised environments, and what one costs the process that collects them.
 
-HalfCheetah with SAC's policy and hardly an update, so that sampling, its transport and the replay buffer are all there is to pay for.
+HalfCheetah with plain SAC. Without updates, sampling, its transport and the replay buffer are all there is to pay for; with updates, env
+runners of their own sample while the collecting process, which is the learner, too, works.
 """
 
 import time
@@ -26,12 +27,14 @@ class Sampling:
     collector_cpu_s: float
 
 
-def run(*, runners: Sequence[int], vector_envs: Sequence[int], repeats: int, env_steps: int) -> list[Row]:
+def run(
+    *, runners: Sequence[int], vector_envs: Sequence[int], repeats: int, env_steps: int, updates_per_env_step: float = 0.0
+) -> list[Row]:
     """Every combination, ``repeats`` times round and round; 0 env runners: sampling happens in the collecting process."""
     plan = [(count, envs, i) for i in range(repeats) for count in runners for envs in vector_envs]
     measured: dict[tuple[int, int], list[Sampling]] = {}
     for count, envs, seed in track(plan, "sampling", transient=True):
-        measured.setdefault((count, envs), []).append(in_fresh_process(time_sampling, count, envs, env_steps, seed))
+        measured.setdefault((count, envs), []).append(in_fresh_process(time_sampling, count, envs, env_steps, seed, updates_per_env_step))
     return [each for (count, envs), found in measured.items() for each in _rows(f"{count} env runners of {envs} environments", found)]
 
 
@@ -41,7 +44,7 @@ def _rows(name: str, found: Sequence[Sampling]) -> list[Row]:
     return [row(name, rate, "env steps/s"), row(f"{name}, collecting process", cost, "CPU µs/env step")]
 
 
-def time_sampling(runners: int, vector_envs: int, env_steps: int, seed: int) -> Sampling:
+def time_sampling(runners: int, vector_envs: int, env_steps: int, seed: int, updates_per_env_step: float = 0.0) -> Sampling:
     import ray
 
     from ardae_rl.rllib import SACARDAEConfig
@@ -51,7 +54,7 @@ def time_sampling(runners: int, vector_envs: int, env_steps: int, seed: int) -> 
         SACARDAEConfig()
         .environment(ENV)
         .env_runners(num_env_runners=runners, num_envs_per_env_runner=vector_envs)
-        .training(policy="gaussian", alpha=0.2, warmup_env_steps=100, updates_per_env_step=_HARDLY)
+        .training(policy="gaussian", alpha=0.2, warmup_env_steps=100, updates_per_env_step=updates_per_env_step or _HARDLY)
         .training(every_env_steps=_NEVER, report_every_env_steps=SETTLE_ENV_STEPS)
         .debugging(seed=seed, log_level="ERROR")
         .build_algo()
