@@ -213,7 +213,7 @@ def say(console: Console, label: str, text: str) -> None:
 
 
 def _train(experiment: Experiment, resume: bool, command: str, console: Console) -> int:
-    from ardae_rl.experiment.reports import forget_read_reports
+    from ardae_rl.experiment.driver_memory import forget_read_reports
     from ardae_rl.experiment.watch import watcher
 
     with Display(console, experiment.reporting) as display:

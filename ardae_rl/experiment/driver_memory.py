@@ -1,4 +1,4 @@
-"""The driver's memory of reports that it has read."""
+"""What the driver keeps in memory of reports that it has read."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from ray.tune.execution import tune_controller
 def forget_read_reports() -> None:
     """Have Ray Tune's driver drop a report once it is read, instead of when its trial ends.
 
-    The actor manager of Ray 2.60 notes the future of every task of a trial and takes none off its list until the trial ends. That keeps
-    every report in the driver's memory: 2 to 3 KB each, so that 64 trials which report every second take more than 10 GB a day.
+    The actor manager of Ray 2.60 notes the future of every task of a trial and takes none off its list until the trial ends. A future
+    keeps its report in the driver's memory, so that memory grows with every report of a run that lasts for days.
     """
     tune_controller.RayActorManager = _ActorManager
 
