@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ardae_rl.event_file import png
 from ardae_rl.score import ARDAE, AdversarialScore, BlurredDAE
 from ardae_rl.tasks.vae import evaluate
 from ardae_rl.tasks.vae.config import EvaluationSettings, NetworkSettings, PosteriorName, ScoreSettings, VAESettings
@@ -292,6 +293,18 @@ def test_there_are_pictures(data: str, names: list[str]) -> None:
     assert list(figures) == names
     for figure in figures.values():
         figure.canvas.draw()
+
+
+@pytest.mark.parametrize(("data", "changes"), [("toy", True), ("digits", False)])
+def test_the_toys_picture_is_of_the_last_weights_and_an_images_of_the_best(data: str, changes: bool) -> None:
+    task = trained(settings(data=data, steps=20), 1)
+    task.evaluate()
+    task.best["nll"] = -math.inf
+    before = [png(figure) for figure in task.figures().values()]
+    for _ in range(5):
+        task.step()
+    after = [png(figure) for figure in task.figures().values()]
+    assert [was != now for was, now in zip(before, after, strict=True)] == [changes] * len(before)
 
 
 @pytest.mark.parametrize(

@@ -136,12 +136,15 @@ class VAETask:
 
     @torch.no_grad()
     def figures(self) -> "dict[str, Figure]":
-        """The toy's histograms, or reconstructions and samples of images; of the weights that are tested."""
+        """The toy's histograms, of the weights that validation is of; reconstructions and samples of images, of those that are tested."""
         from ardae_rl.tasks.vae.figures import pictures, planes
 
         normal = _normal(torch.Generator(self.device).manual_seed(self.evaluation_seed))
+        if self.data.side is None:  # Figure 5 shows where training leads: the best weights may be those from before it went wrong
+            with self._measured():
+                return planes(self.method.vae, self.data, normal)
         with self._chosen():
-            return planes(self.method.vae, self.data, normal) if self.data.side is None else pictures(self.method.vae, self.data, normal)
+            return pictures(self.method.vae, self.data, normal)
 
     def state_dict(self) -> dict[str, Any]:
         return {
