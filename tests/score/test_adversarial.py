@@ -40,6 +40,38 @@ def test_without_a_discriminator_it_is_the_score_of_the_gaussian_of_the_coordina
     torch.testing.assert_close(difference, torch.full_like(difference, float(torch.tensor(2 * torch.pi).log())))
 
 
+def test_the_contrast_is_students_t() -> None:
+    """|u|^2 / nu is a quotient of independent chi-squares, so that nu / (nu + |u|^2) ~ Beta(nu / 2, D / 2)."""
+    estimator = AdversarialScore(2, student_dof=5, width=4, layers=1, whitener_width=4)
+    u = estimator._contrast(torch.empty(20, 1000, 2), lambda *shape: torch.randn(shape))
+    shares, law = 5 / (5 + u.square().sum(-1)), torch.distributions.Beta(2.5, 1.0)
+    assert float((shares.mean() - law.mean).abs()) < 4 * float(law.stddev) / u[..., 0].numel() ** 0.5
+    assert float((u.sum(-1) > 0).double().mean()) == pytest.approx(0.5, abs=0.02)
+
+
+def test_compared_with_students_t_it_starts_from_that_score_and_learns_a_gaussian() -> None:
+    """Three degrees of freedom, as far from a Gaussian as the test needs: most of the distance is made up."""
+    torch.manual_seed(0)
+    estimator = AdversarialScore(1, student_dof=3, width=32, layers=2, activation="softplus", whitener_width=4)
+    fit = torch.optim.Adam(estimator.parameters(), lr=1e-2)
+    test = torch.randn(1, 4000, 1)
+    start = estimator.score(test, frame=whitening_frame(test)).detach()
+    x = (test - test.mean()) / test.std(correction=0)
+    torch.testing.assert_close(start, -4 * x / (3 + x.square()) / test.std(correction=0))
+    for _ in range(300):
+        fit.zero_grad()
+        estimator.loss(torch.randn(1, 2048, 1)).backward()
+        fit.step()
+    learned = estimator.score(test, frame=estimator.frame(test)).detach()
+    before, after = (float((score + test).norm() / test.norm()) for score in (start, learned))
+    assert after < 0.5 * before
+
+
+def test_a_fraction_of_a_degree_of_freedom_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"whole number or null, got 2\.5"):
+        AdversarialScore(1, student_dof=2.5)
+
+
 @pytest.mark.parametrize("direction", [(0.1, 0.0), (0.0, 0.1)])
 def test_the_log_ratio_minimises_the_loss(direction: tuple[float, float]) -> None:
     """Two contexts, x ~ N(b, S^2 v) in given coordinates (x - b) / S, by quadrature: no slope in any direction tried, and curved upwards.

@@ -311,6 +311,10 @@ def test_the_toys_picture_is_of_the_last_weights_and_an_images_of_the_best(data:
     ("changes", "message"),
     [
         ({"steps": 0}, "steps must be greater than 0, got 0"),
+        (
+            {"posterior": "ivi_avb", "score": ScoreSettings(student_dof=2.5)},
+            "student_dof of ivi_avb must be a whole number or null, got 2.5",
+        ),
         ({"noise_dim": 1}, "noise_dim must be at least latent_dim, 2, got 1"),
         ({"beta1": 1.0}, "beta1 must be at least 0 and less than 1, got 1.0"),
         ({"beta_start": 2.0}, "beta_start must be between 0 and 1, got 2.0"),

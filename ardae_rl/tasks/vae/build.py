@@ -54,7 +54,7 @@ def build_estimator(settings: VAESettings, posterior: Posterior, pixels: int) ->
     sizes = ("layers", "context_layers", "input_layers", "width", "activation", "whitener_width")
     body: dict[str, Any] = {name: getattr(score, name) for name in sizes}
     if settings.posterior == "ivi_avb":
-        return AdversarialScore(dim, context_dim, **body)
+        return AdversarialScore(dim, context_dim, student_dof=score.student_dof, **body)
     start: dict[str, Any] = {name: getattr(score, name) for name in ("form", "gaussian_residual", "student_dof")}
     if score.fixed_sigma is not None:
         return BlurredDAE(dim, context_dim, sigma=score.fixed_sigma, **start, **body)

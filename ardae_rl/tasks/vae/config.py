@@ -55,7 +55,8 @@ class ScoreSettings:
     ``whitener_width``: of the network that regresses the coordinates ``amortised`` on the context; it may have more weights than f.
     ``student_dof``: f starts from the score of Student's t instead of a Gaussian's, where it does from that; null: from the Gaussian's,
     which drives the tails of a posterior ever further out.
-    ``ivi_avb``: for f the gradient of a discriminator of the same layers (adaptive contrast), whatever ``form``.
+    ``ivi_avb``: for f the gradient of a discriminator of the same layers (adaptive contrast), whatever ``form``; it compares with noise
+    of the law that f starts from, and takes a whole ``student_dof`` only.
     With either of these, coordinates are ``amortised``, and ``standardisation``, ``scale``, ``delta_scale``, ``antithetic``, ``compile``
     and ``autocast``, all of AR-DAE, are not read. ``momentum`` is of ``rmsprop``, the paper's optimiser, only.
     """
@@ -152,6 +153,9 @@ class VAESettings:
         positive(self, "latent_dim", "noise_dim", "batch_size", "lr", "steps", "report_every_steps", "evaluate_every_steps")
         at_least(self, 0, "anneal_steps", "average_from_step")
         self._check_noise()
+        dof = self.score.student_dof
+        if self.posterior == "ivi_avb" and dof is not None and dof != int(dof):
+            raise ValueError(f"score.student_dof of ivi_avb must be a whole number or null, got {dof!r}")
         if not 0 <= self.beta1 < 1:
             raise ValueError(f"beta1 must be at least 0 and less than 1, got {self.beta1!r}")
         if not 0 <= self.beta_start <= 1:
