@@ -24,14 +24,16 @@ from ardae_rl.tasks.task import Metrics, Task, TaskSettings
 
 CHECKPOINT_FILE = "task.pt"
 EVALUATION_PREFIX = "evaluation/"
+_MAX_SECONDS_PER_REPORT = 20.0  # a checkpoint, and an end, can come at reports only
 SKIPPED_STEPS = "skipped_steps"  # a task that leaves out steps whose loss is not finite reports so how many in all
 
 
 class TaskTrial(WholeCheckpoints):
     """Tune's config: ``{"run": name of the task, "settings": asdict(its settings), "seed": int}``.
 
-    A report comes every ``report_every_steps`` steps and says ``steps``, the ``seconds`` they took over all restarts, ``steps_per_s`` since
-    the last report, the mean of each training metric since then, and the latest evaluation as ``evaluation/<metric>``.
+    A row of ``metrics.csv`` comes every ``report_every_steps`` steps and says ``steps``, the ``seconds`` they took over all restarts,
+    ``steps_per_s`` since the last row and the mean of each training metric since then. A report to Tune, with the latest evaluation as
+    ``evaluation/<metric>``, comes with each row, and where the next one is more than 20 s away, of what there is so far.
     """
 
     _run = "none yet"  # Ray asks for __repr__ even where setup failed
@@ -53,6 +55,7 @@ class TaskTrial(WholeCheckpoints):
         self._settings = rebuild(kind.settings, config["settings"])
         self._task = kind.task()(self._settings, seed=self._seed, device=self._claim_device())
         self._steps, self._seconds = 0, 0.0
+        self._since_row: dict[str, Any] = {"seconds": 0.0, "metrics": []}
         self._report: dict[str, float] = {}
         self._evaluation: dict[str, float] = {}
         self._folder = self.own_folder()
@@ -76,26 +79,37 @@ class TaskTrial(WholeCheckpoints):
         return {**self._report, "done": self._steps >= self._settings.steps}
 
     def _train(self) -> dict[str, float]:
-        """Train until the next report is due, evaluating when due."""
-        before, seconds_before = self._steps, self._seconds
-        report_at = min((before // self._settings.report_every_steps + 1) * self._settings.report_every_steps, self._settings.steps)
-        history = []
-        while self._steps < report_at:
-            started = time.perf_counter()
-            history.append(self._task.step())
-            self._seconds += time.perf_counter() - started  # of training alone: evaluating more often makes no method slower
-            self._steps += 1
-            if self._steps % self._settings.evaluate_every_steps == 0 or self._steps == self._settings.steps:
-                self._evaluate()
-                return_freed_memory()
-        speed = (self._steps - before) / max(self._seconds - seconds_before, 1e-9)
-        report = {"steps": self._steps, "seconds": self._seconds, "steps_per_s": speed, **_means(history)}
-        self._metrics_file.append([{"seed": self._seed, **report}])
+        """Train until the next row is due, evaluating when due, or for as long as the driver can be kept waiting."""
+        every, since, started = self._settings.report_every_steps, self._since_row, time.monotonic()
+        row_at = min((self._steps // every + 1) * every, self._settings.steps)
+        self._step(since)
+        while self._steps < row_at and time.monotonic() - started < _MAX_SECONDS_PER_REPORT:
+            self._step(since)
+        report = {
+            "steps": self._steps,
+            "seconds": self._seconds,
+            "steps_per_s": len(since["metrics"]) / max(since["seconds"], 1e-9),
+            **_means(since["metrics"]),
+        }
+        if self._steps == row_at:
+            self._metrics_file.append([{"seed": self._seed, **report}])
+            self._since_row = {"seconds": 0.0, "metrics": []}
         if self._steps == self._settings.steps:
             self._draw()
             return_freed_memory()
         self._publish(report)
         return {**report, **self._evaluation}
+
+    def _step(self, since_row: dict[str, Any]) -> None:
+        started = time.perf_counter()
+        since_row["metrics"].append(self._task.step())
+        seconds = time.perf_counter() - started  # of training alone: evaluating more often makes no method slower
+        since_row["seconds"] += seconds
+        self._seconds += seconds
+        self._steps += 1
+        if self._steps % self._settings.evaluate_every_steps == 0 or self._steps == self._settings.steps:
+            self._evaluate()
+            return_freed_memory()
 
     def __repr__(self) -> str:
         """What Ray's dashboard and logs call this process, which may serve several trials one after the other."""
@@ -136,16 +150,17 @@ class TaskTrial(WholeCheckpoints):
         replace_file(path, content)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        progress = {"steps": self._steps, "seconds": self._seconds, "report": self._report, "evaluation": self._evaluation}
+        progress = {"steps": self._steps, "seconds": self._seconds, "since_row": self._since_row}
+        shown = {"report": self._report, "evaluation": self._evaluation}
         content = io.BytesIO()  # torch's own writing of files turns the disk's errors into others
-        torch.save({"task": self._task.state_dict(), "random": _random_state(), **progress}, content)
+        torch.save({"task": self._task.state_dict(), "random": _random_state(), **progress, **shown}, content)
         (Path(checkpoint_dir) / CHECKPOINT_FILE).write_bytes(content.getbuffer())
 
     def load_from(self, folder: Path) -> None:
         state = torch.load(folder / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
         self._task.load_state_dict(state["task"])
         _set_random_state(state["random"])
-        self._steps, self._seconds = state["steps"], state["seconds"]
+        self._steps, self._seconds, self._since_row = state["steps"], state["seconds"], state["since_row"]
         self._report, self._evaluation = state["report"], state["evaluation"]
         self._published.resume({"non_finite_skips": self._report.get(SKIPPED_STEPS)})
         self._cut_records()

@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ardae_rl.experiment.events import cause_of
 from ardae_rl.notes import collect_notes
+from ardae_rl.tasks import trainable
 from ardae_rl.tasks.energy.config import EnergySettings, ScoreSettings
 from ardae_rl.tasks.maxent.config import MaxEntSettings
 from ardae_rl.tasks.registry import TASKS, TaskKind
@@ -179,6 +180,35 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(make: Make, tmp_p
         assert without_times(records(tmp_path, "resumed", file)) == without_times(records(tmp_path, "whole", file))
     seconds = [float(row["seconds"]) for row in records(tmp_path, "resumed", "metrics.csv")]
     assert seconds == sorted(seconds), "seconds go on counting"
+
+
+@pytest.mark.parametrize(("run", "settings"), EXAMPLES, ids=[run for run, _ in EXAMPLES])
+def test_steps_that_take_long_are_reported_one_by_one_and_recorded_as_ever(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: str, settings: Any
+) -> None:
+    """A checkpoint in the middle of a row of ``metrics.csv``, too: the row is of all its steps."""
+    whole = make("whole", run, settings)
+    expected = finish(whole)
+    state = end_state(whole, tmp_path / "end-whole")
+    monkeypatch.setattr(trainable, "_MAX_SECONDS_PER_REPORT", 0.0)
+    first = make("slow", run, settings)
+    assert [first.train()["steps"] for _ in range(5)] == [1, 2, 3, 4, 5]
+    saved = first.save().checkpoint.path
+    first.train()
+    second = make("slow", run, settings)
+    second.restore(saved)
+    results = finish(second)
+    assert [result["steps"] for result in results] == list(range(6, settings.steps + 1))
+    assert {name for name in results[-1] if name.startswith("evaluation/")} == {
+        name for name in expected[-1] if name.startswith("evaluation/")
+    }
+    assert_equal(end_state(second, tmp_path / "end-slow"), state)
+    for file in ("metrics.csv", "evaluations.csv"):
+        assert without_times(records(tmp_path, "slow", file)) == without_times(records(tmp_path, "whole", file))
+    rows, every = records(tmp_path, "slow", "metrics.csv"), settings.report_every_steps
+    for before, row in zip([{"seconds": "0", "steps": "0"}, *rows], rows, strict=False):
+        taken, steps = float(row["seconds"]) - float(before["seconds"]), int(row["steps"]) - int(before["steps"])
+        assert steps <= every and steps / taken == pytest.approx(float(row["steps_per_s"]), rel=1e-6)
 
 
 @pytest.mark.parametrize(("run", "settings"), EXAMPLES, ids=[run for run, _ in EXAMPLES])
