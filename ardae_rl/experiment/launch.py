@@ -43,7 +43,7 @@ ONE_REQUEST_S = 5.0
 MAX_NAMES = 10
 
 _FOR_RAY = {
-    "RAY_task_events_max_num_task_in_gcs": "10000",  # of 100,000: Ray's head process grew by 130 MB an hour (results/soak)
+    "RAY_task_events_max_num_task_in_gcs": "10000",  # of 100,000: Ray's head process grew by 130 MB an hour (docs/faults.md)
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

@@ -174,7 +174,7 @@ def test_hidden_layers_of_a_hierarchy_are_those_at_zero_noise(network: str) -> N
     torch.testing.assert_close(q.hidden(features), second if network == "resconv" else torch.cat([first, second], 1))
 
 
-def test_the_toy_has_the_layers_of_appendix_f() -> None:
+def test_the_toy_has_the_encoder_of_table_5_and_the_decoder_of_appendix_f() -> None:
     settings = VAESettings(data="toy", latent_dim=2, noise_dim=10, network=TOY, score=ScoreSettings(width=8, layers=1))
     vae = build_method(settings, Toy("cpu"), normal, "cpu").vae
     assert shapes(vae.posterior) == Counter([(256, 2), (256, 266), (256, 256), (2, 256)])
