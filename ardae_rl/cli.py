@@ -212,6 +212,7 @@ def report(
 def _report(folders: list[Path], output: Path | None) -> tuple[list[Path], list[Problem]]:
     """Files written, and what could not be. Experiments of SAC make one report, those of a task one each."""
     from ardae_rl.report import control, energy, maxent, score_error, vae
+    from ardae_rl.report.events import write_events
     from ardae_rl.report.records import damaged_trials, read_experiment
 
     of_tasks = {"energy": energy.write, "maxent": maxent.write, "score_error": score_error.write, "vae": vae.write}
@@ -226,6 +227,7 @@ def _report(folders: list[Path], output: Path | None) -> tuple[list[Path], list[
             elif experiment["run"] in of_tasks:
                 place = output if output and len(folders) == 1 else (output or Path("results")) / experiment["name"]
                 written += of_tasks[experiment["run"]](experiment, folder, place)
+                written += write_events(experiment, folder, place)
                 problems += damaged_trials(folder, experiment["grid_search"])
             else:
                 message = f"its run is {experiment['run']!r}; reports are made of: {', '.join([CONTROL_RUN, *of_tasks])}"

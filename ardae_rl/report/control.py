@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ardae_rl.experiment.events import read_events
 from ardae_rl.experiment.preflight import PROVENANCE, RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.report import multi_goal
 from ardae_rl.report.common_steps import at_common_steps
 from ardae_rl.report.curves import by_env, everywhere, learning_curves, performance_profiles, with_scale
+from ardae_rl.report.events import events_section
 from ardae_rl.report.page import Section, to_html, to_markdown
 from ardae_rl.report.paper import CAVEAT, MAXIMUM, MEASURES, NORMALISED, published
 from ardae_rl.report.provenance import copied, provenance_table
@@ -74,7 +74,7 @@ def write(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Path) -> t
         *_improvement_section(improvement, compared),
         *_score_sections(runs, compared),
         *_left_out_section(problems),
-        *_events_section(experiments),
+        *events_section(experiments, "env steps"),
         Section("Provenance", "What was run, when, on which code and machine.", provenance_table([e for _, e in experiments], copies)),
     ]
     (output / "report.md").write_text(to_markdown(title, sections), encoding="utf-8")
@@ -228,23 +228,6 @@ def _score_sections(runs: pd.DataFrame, compared: pd.DataFrame) -> list[Section]
 
 def _left_out_section(problems: Sequence[Problem]) -> list[Section]:
     return [Section("Left out", "Runs and evaluations that count nowhere above.", lines=[*map(str, problems)])] if problems else []
-
-
-def _events_section(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> list[Section]:
-    rows = [
-        {
-            "experiment": experiment["name"],
-            "time (UTC)": str(event["time"])[:19].replace("T", " "),
-            "trial": event["trial"],
-            "what": event["event"],
-            "env steps": f"{event['steps']:,}",
-            "cause": event["cause"],
-        }
-        for folder, experiment in experiments
-        for event in read_events(folder)
-    ]
-    text = "Crashed: the trial started again, from its last checkpoint if it had one. Failed: it did not. Warning: it went on, or waited."
-    return [Section("What happened", text, pd.DataFrame(rows))] if rows else []
 
 
 def _too_few(compared: pd.DataFrame) -> str:
