@@ -6,9 +6,10 @@ import logging
 import os
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,15 +81,39 @@ def cluster(address: str | None) -> Iterator[str | None]:
     joined = cluster_address(address)
     if not joined:
         make_token()
-    try:
-        _knock(joined)
-        context = ray.init(address=joined or "local", configure_logging=False, log_to_driver=False)
-    except Exception as error:  # Ray raises many kinds, of a node that is slow to start a bare Exception
-        raise InvalidExperimentError([_no_cluster(joined, error)]) from error
-    try:
-        yield context.dashboard_url
-    finally:
-        ray.shutdown()
+    with nullcontext() if joined else _own_temporary_files():
+        try:
+            _knock(joined)
+            context = ray.init(address=joined or "local", configure_logging=False, log_to_driver=False)
+        except Exception as error:  # Ray raises many kinds, of a node that is slow to start a bare Exception
+            raise InvalidExperimentError([_no_cluster(joined, error)]) from error
+        try:
+            yield context.dashboard_url
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _own_temporary_files() -> Iterator[None]:
+    """A folder for the temporary files of all processes, removed with what they leave: Ray's dashboard never cleans up its ``pymp-*``.
+
+    Ray's logs and sockets, and what torch compiled, stay where they always are.
+    """
+    places = {
+        "RAY_TMPDIR": tempfile.gettempdir(),
+        "TORCHINDUCTOR_CACHE_DIR": str(Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}"),
+    }
+    before = {name: os.environ.get(name) for name in ("TMPDIR", *places)}
+    with tempfile.TemporaryDirectory(prefix="ardae-rl-", ignore_cleanup_errors=True) as folder:
+        os.environ |= {**places, **{name: value for name, value in before.items() if value is not None}, "TMPDIR": folder}
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 def _no_cluster(address: str | None, error: Exception) -> Problem:
