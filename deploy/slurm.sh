@@ -21,21 +21,22 @@ umask 077
 port=$((20000 + SLURM_JOB_ID % 10000))
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 export RAY_JOB_STOP_WAIT_TIME_S=240            # for the checkpoints of a run that `ray job stop` ends; 3 s if not set
+export RAY_task_events_max_num_task_in_gcs=10000 # else the head grows by 130 MB an hour: docs/faults.md
 export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # since 22.05 srun does not take it from the allocation: Ray would share one core
 RAY_AUTH_TOKEN=$("$python" -c 'import secrets; print(secrets.token_hex(32))')
-resources=(--num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:-0}")
+node=(--dashboard-agent-listen-port=0 --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:-0}")
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 ip=$(srun --nodes=1 --ntasks=1 --nodelist="${nodes[0]}" hostname -I | cut -d' ' -f1)
 srun --nodes=1 --ntasks=1 --nodelist="${nodes[0]}" "${ray[@]}" start --head --block --node-ip-address="$ip" --port="$port" \
   --ray-client-server-port=$((port + 10000)) --temp-dir="/tmp/ray-$SLURM_JOB_ID" --dashboard-host=127.0.0.1 --dashboard-port=$((port + 20000)) \
-  "${resources[@]}" &
+  "${node[@]}" &
 pids=($!)
 if ((${#nodes[@]} > 1)); then
   # shellcheck disable=SC2016 # the inner bash expands them
   srun --nodes=$((${#nodes[@]} - 1)) --ntasks=$((${#nodes[@]} - 1)) --exclude="${nodes[0]}" bash -c \
     'until (exec 3<>"/dev/tcp/$0/$1") 2>/dev/null; do sleep 1; done; exec "${@:2}"' \
-    "$ip" "$port" "${ray[@]}" start --block --address="$ip:$port" "${resources[@]}" &
+    "$ip" "$port" "${ray[@]}" start --block --address="$ip:$port" "${node[@]}" &
   pids+=($!)
 fi
 trap 'kill "${pids[@]}" 2>/dev/null || true' EXIT
