@@ -27,6 +27,7 @@ from ardae_rl.notes import collect_notes
 STOP_TIMEOUT_S = 180.0
 NOTES_PERIOD_S = 2.0
 IDLE_S = 60.0
+CHECKPOINT_AFTER_S = 1800.0  # an interval in steps may be days of a slow trial
 
 
 class Watcher(Callback):
@@ -35,6 +36,7 @@ class Watcher(Callback):
     def __init__(self) -> None:
         self._stop_requested = self._has_shown_past = False
         self._awaited: set[str] | None = None
+        self._saved: dict[str, float] = {}
         self._deadline = self._collected = 0.0
 
     def __reduce__(self) -> tuple[Callable[[], "Watcher"], tuple[()]]:
@@ -56,11 +58,13 @@ class Watcher(Callback):
         return self._stop_requested
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any) -> None:
+        self._saved.setdefault(trial.trial_id, time.monotonic())
         if self._stop_requested or self._is_due(trial, result):
             result[SHOULD_CHECKPOINT] = True
         self._display.show(self._row(trial, result))
 
     def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._saved[trial.trial_id] = time.monotonic()
         if self._awaited is not None:
             self._awaited.discard(trial.trial_id)
 
@@ -115,7 +119,8 @@ class Watcher(Callback):
     def _is_due(self, trial: Trial, result: dict[str, Any]) -> bool:
         every = self._experiment.checkpoint_every
         before = trial.last_result.get(self._reporting.steps, 0)
-        return bool(result[self._reporting.steps] // every > before // every)
+        waited = time.monotonic() - self._saved[trial.trial_id]
+        return bool(result[self._reporting.steps] // every > before // every) or waited >= CHECKPOINT_AFTER_S
 
     def _stop_when_saved(self, running: set[str]) -> None:
         if self._awaited is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from ray.tune.experiment import Trial
+from ray.tune.result import SHOULD_CHECKPOINT
 from rich.console import Console
 
 from ardae_rl.checkpoints import STORAGE_MARKER
@@ -15,6 +16,30 @@ from ardae_rl.experiment.events import EVENTS
 from ardae_rl.experiment.load import load_experiment
 from ardae_rl.experiment.watch import Watcher
 from tests.experiment.conftest import Write
+
+
+def test_a_checkpoint_is_due_by_steps_and_after_a_time(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a trial that reports every second, with 100 steps to go until one is due."""
+    monkeypatch.setattr("ardae_rl.experiment.watch.CHECKPOINT_AFTER_S", 10.0)
+    now = 1000.0
+    monkeypatch.setattr("ardae_rl.experiment.watch.time.monotonic", lambda: now)
+    text = f"name: tiny\nrun: score_error\nstorage_path: {tmp_path}\ncheckpoint: {{every_steps: 100}}\n"
+    experiment, watcher = load_experiment(write(text, base="")), Watcher()
+    watcher.attach(experiment, Display(Console(file=io.StringIO()), experiment.reporting))
+    trial = Trial("stub", stub=True, trial_name_creator=lambda trial: "seed=0")
+    monkeypatch.setattr(watcher, "_row", lambda trial, result: None)
+    monkeypatch.setattr(watcher._display, "show", lambda row: None)
+    saved = []
+    for steps in range(75, 126):
+        now += 1
+        result = {"steps": steps}
+        watcher.on_trial_result(0, [trial], trial, result)
+        if result.get(SHOULD_CHECKPOINT):
+            saved.append(steps)
+            watcher.on_trial_save(0, [trial], trial)
+        trial.run_metadata.last_result = result
+    assert saved == [85, 95, 100, 110, 120]
+
 
 CLUSTER_CPUS = 8  # of local_ray
 
