@@ -1,4 +1,4 @@
-"""What the console and the events say of trials that nothing is left to run on."""
+"""When the driver asks for a checkpoint, and what it says of trials that nothing is left to run on."""
 
 import io
 import json
@@ -16,6 +16,8 @@ from ardae_rl.experiment.events import EVENTS
 from ardae_rl.experiment.load import load_experiment
 from ardae_rl.experiment.watch import Watcher
 from tests.experiment.conftest import Write
+
+CLUSTER_CPUS = 8  # of local_ray
 
 
 def test_a_checkpoint_is_due_by_steps_and_after_a_time(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,9 +41,6 @@ def test_a_checkpoint_is_due_by_steps_and_after_a_time(write: Write, tmp_path: P
             watcher.on_trial_save(0, [trial], trial)
         trial.run_metadata.last_result = result
     assert saved == [85, 95, 100, 110, 120]
-
-
-CLUSTER_CPUS = 8  # of local_ray
 
 
 @pytest.mark.usefixtures("local_ray")
