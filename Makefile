@@ -17,7 +17,7 @@ train: $(VENV)/.installed
 	$(VENV)/bin/python scripts/tune.py tune_configs/quickstart.yaml $(ARGS)
 
 test: lint
-	$(VENV)/bin/python -m pytest -n 4 --dist worksteal
+	$(VENV)/bin/python -m pytest -n 3
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m ruff check .
