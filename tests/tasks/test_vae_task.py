@@ -313,7 +313,7 @@ def test_the_toys_picture_is_of_the_last_weights_and_an_images_of_the_best(data:
         ({"steps": 0}, "steps must be greater than 0, got 0"),
         (
             {"posterior": "ivi_avb", "score": ScoreSettings(student_dof=2.5)},
-            "student_dof of ivi_avb must be a whole number or null, got 2.5",
+            "score.student_dof of ivi_avb must be a whole number",
         ),
         ({"noise_dim": 1}, "noise_dim must be at least latent_dim, 2, got 1"),
         ({"beta1": 1.0}, "beta1 must be at least 0 and less than 1, got 1.0"),
