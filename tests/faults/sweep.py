@@ -50,7 +50,11 @@ def wait_for_checkpoint(run: Run, folder: Path, limit_s: float) -> None:
 
 def shown(run: Run, seed: int) -> list[int]:
     """The env steps of every report of a trial, in the order they came."""
-    found = re.findall(rf"^seed={seed}  ([\d,]+)/", run.output, re.MULTILINE)
+    return shown_in(run.output, seed)
+
+
+def shown_in(output: str, seed: int) -> list[int]:
+    found = re.findall(rf"^seed={seed}  ([\d,]+)/", output, re.MULTILINE)
     return [int(steps.replace(",", "")) for steps in found]
 
 
@@ -65,13 +69,16 @@ def lost_steps(reports: Sequence[int]) -> int:
     return max([before - (after - REPORT_EVERY) for before, after in pairwise(reports) if after <= before], default=0)
 
 
-def assert_complete(folder: Path, env_steps: int, *, dropped: int = 0) -> None:
-    """Each report and evaluation is in the records once, from the first step to the last, and the replay buffer has seen them all."""
+def assert_complete(folder: Path, env_steps: int, *, dropped: int = 0, left_out: int = 0) -> None:
+    """Each report and evaluation is in the records once, from the first step to the last, and the replay buffer has seen them all.
+
+    ``left_out``: evaluations without a finite return, which have no row.
+    """
     steps = column(folder, "metrics.csv", "env_steps")
     assert all(0 < later - earlier <= REPORT_EVERY + ENVS for earlier, later in pairwise([0.0, *steps])), steps
     assert env_steps <= steps[-1] < env_steps + REPORT_EVERY
     evaluated = column(folder, "evaluations.csv", "env_steps")
-    assert len(evaluated) == env_steps // EVALUATE_EVERY and evaluated == sorted(set(evaluated)), evaluated
+    assert len(evaluated) == env_steps // EVALUATE_EVERY - left_out and evaluated == sorted(set(evaluated)), evaluated
     replayed = [held + lost for held, lost in zip(*(column(folder, "metrics.csv", n) for n in ("replay_size", "dropped_transitions")))]  # noqa: B905
     assert replayed == steps and column(folder, "metrics.csv", "dropped_transitions")[-1] == dropped
 
