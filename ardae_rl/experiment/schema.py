@@ -94,7 +94,7 @@ class Experiment(ABC):
 
     ``seeds`` is a number of seeds (n: 0 ... n-1) or a list of them. ``grid_search`` maps dotted paths into ``config`` to the values to try;
     every combination runs with every seed. ``max_failures``: how often a trial that crashed restarts from its last checkpoint;
-    -1: as often as it takes.
+    -1: as often as it takes, but no more than ten times without a checkpoint in between.
     """
 
     name: str

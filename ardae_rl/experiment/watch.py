@@ -7,6 +7,7 @@ cluster the trial runs.
 import math
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -28,6 +29,7 @@ STOP_TIMEOUT_S = 180.0
 NOTES_PERIOD_S = 2.0
 IDLE_S = 60.0
 CHECKPOINT_AFTER_S = 1800.0  # an interval in steps may be days of a slow trial
+CRASHES_IN_PLACE = 10  # lost machines are a matter of luck, a mistake in the env comes every time
 
 
 class Watcher(Callback):
@@ -37,6 +39,7 @@ class Watcher(Callback):
         self._stop_requested = self._has_shown_past = False
         self._awaited: set[str] | None = None
         self._saved: dict[str, float] = {}
+        self._crashes_in_place: Counter[str] = Counter()
         self._deadline = self._collected = 0.0
 
     def __reduce__(self) -> tuple[Callable[[], "Watcher"], tuple[()]]:
@@ -63,19 +66,34 @@ class Watcher(Callback):
             result[SHOULD_CHECKPOINT] = True
         self._display.show(self._row(trial, result))
 
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._limit_restarts(trial)
+
     def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._saved[trial.trial_id] = time.monotonic()
+        self._crashes_in_place[trial.trial_id] = 0
+        self._limit_restarts(trial)
         if self._awaited is not None:
             self._awaited.discard(trial.trial_id)
 
+    def _limit_restarts(self, trial: Trial) -> None:
+        """Where restarts have no limit, let Tune give up a trial at its CRASHES_IN_PLACE-th crash without a checkpoint in between."""
+        if self._experiment.max_failures < 0:
+            trial.max_failures = trial.num_failures if self._is_stuck(trial) else self._experiment.max_failures
+
+    def _is_stuck(self, trial: Trial) -> bool:
+        return self._crashes_in_place[trial.trial_id] >= CRASHES_IN_PLACE - 1
+
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._crashes_in_place[trial.trial_id] += 1
         start = "its last checkpoint" if trial.has_checkpoint() else "the beginning"
         used = f"{trial.num_failures} of {trial.max_failures} restarts used" if trial.max_failures >= 0 else f"restart {trial.num_failures}"
         self._display.note(f"{trial}: crashed ({used}); continuing from {start}")
         self._add_event(trial, CRASHED)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._display.note(f"{trial}: failed; see {trial.path}/error.txt")
+        gave_up = f", as {CRASHES_IN_PLACE} times now without a checkpoint in between" if self._is_stuck(trial) else ""
+        self._display.note(f"{trial}: failed{gave_up}; see {trial.path}/error.txt")
         self._add_event(trial, FAILED)
 
     def _add_event(self, trial: Trial, event: str) -> None:

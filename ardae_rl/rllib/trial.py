@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from ray.tune import PlacementGroupFactory
+from ray.tune.result import TIMESTEPS_TOTAL
 
 from ardae_rl.checkpoints import WholeCheckpoints
 from ardae_rl.event_file import EventFile, png
@@ -136,8 +137,8 @@ class SACARDAETrial(WholeCheckpoints, SACARDAE):
         return (self.trial_config,), {}
 
     def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Tune's own, without RLlib's whole config on every line of result.json."""
-        return super().get_auto_filled_metrics(*args, **kwargs) | {"config": self.trial_config}
+        """Tune's own, with the steps TensorBoard draws over, and without RLlib's whole config on every line of result.json."""
+        return super().get_auto_filled_metrics(*args, **kwargs) | {TIMESTEPS_TOTAL: self.env_steps, "config": self.trial_config}
 
 
 def _algorithm_config(config: dict[str, Any]) -> SACARDAEConfig:

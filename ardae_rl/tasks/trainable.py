@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ray.tune.result import TIMESTEPS_TOTAL
 
 from ardae_rl.checkpoints import WholeCheckpoints
 from ardae_rl.disk import patiently, replace_file
@@ -76,7 +77,7 @@ class TaskTrial(WholeCheckpoints):
             self._cut_records()  # an attempt that crashed before its first checkpoint may have left rows
         if self._steps < self._settings.steps:
             self._report = self._train()
-        return {**self._report, "done": self._steps >= self._settings.steps}
+        return {**self._report, TIMESTEPS_TOTAL: self._steps, "done": self._steps >= self._settings.steps}
 
     def _train(self) -> dict[str, float]:
         """Train until the next row is due, evaluating when due, or for as long as the driver can be kept waiting."""

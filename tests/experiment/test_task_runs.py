@@ -116,6 +116,7 @@ def test_short_trials_share_a_process_and_keep_to_their_own_folders(launch: Laun
     folders = [tmp_path / "tiny" / f"seed={seed}" for seed in range(3)]
     reports = [json.loads(line) for folder in folders for line in (folder / "result.json").read_text().splitlines()]
     assert len({report["pid"] for report in reports}) == 1
+    assert [report["timesteps_total"] for report in reports] == [20] * 3, "what TensorBoard draws over"
     for seed, folder in enumerate(folders):
         assert [(row["seed"], row["steps"]) for row in rows(folder / "metrics.csv")] == [(str(seed), "20")]
         assert (folder / "figures" / "score.png").is_file()

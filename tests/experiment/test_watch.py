@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
+from ray.train._internal.storage import StorageContext
+from ray.tune import TuneError
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 from rich.console import Console
@@ -14,7 +16,7 @@ from ardae_rl.checkpoints import STORAGE_MARKER
 from ardae_rl.experiment.display import Display
 from ardae_rl.experiment.events import EVENTS
 from ardae_rl.experiment.load import load_experiment
-from ardae_rl.experiment.watch import Watcher
+from ardae_rl.experiment.watch import CRASHES_IN_PLACE, Watcher
 from tests.experiment.conftest import Write
 
 CLUSTER_CPUS = 8  # of local_ray
@@ -65,3 +67,36 @@ def test_a_trial_that_no_machine_can_hold_any_more_is_told_of_once_each_time(
     assert console.file.getvalue().splitlines() == [f"seed=0: {cause}"] * times  # type: ignore[attr-defined]
     events = (experiment.folder / EVENTS).read_text().splitlines() if times else []
     assert [(event["trial"], event["event"], event["cause"]) for event in map(json.loads, events)] == [("seed=0", "warning", cause)] * times
+
+
+def crash(watcher: Watcher, trial: Trial) -> bool:
+    """As Tune does; whether it starts the trial again."""
+    trial.handle_error(TuneError("the arm is broken"))
+    if not trial.should_recover():
+        watcher.on_trial_error(0, [trial], trial)
+        return False
+    watcher.on_trial_recover(0, [trial], trial)
+    watcher.on_trial_start(0, [trial], trial)
+    return True
+
+
+@pytest.mark.parametrize(("limit", "starts"), [(-1, CRASHES_IN_PLACE - 1), (2, 2), (CRASHES_IN_PLACE + 5, CRASHES_IN_PLACE + 5)])
+def test_a_trial_that_crashes_without_a_checkpoint_in_between_is_given_up_even_without_a_limit(
+    write: Write, tmp_path: Path, limit: int, starts: int
+) -> None:
+    text = f"name: tiny\nrun: score_error\nstorage_path: {tmp_path}\nmax_failures: {limit}\n"
+    experiment, console = load_experiment(write(text, base="")), Console(file=io.StringIO(), width=300)
+    experiment.folder.mkdir()
+    (experiment.folder / STORAGE_MARKER).touch()
+    watcher = Watcher()
+    watcher.attach(experiment, Display(console, experiment.reporting))
+    storage = StorageContext(storage_path=str(tmp_path), experiment_dir_name="tiny", trial_dir_name="seed=0")
+    trial = Trial("stub", stub=True, trial_name_creator=lambda trial: "seed=0", max_failures=limit, storage=storage)
+    trial.init_local_path()
+    watcher.on_trial_start(0, [trial], trial)
+    if limit < 0:
+        assert all(crash(watcher, trial) for _ in range(starts))
+        watcher.on_trial_save(0, [trial], trial)  # it got on: the count begins anew
+    assert [crash(watcher, trial) for _ in range(starts + 1)] == [True] * starts + [False]
+    last = console.file.getvalue().splitlines()[-1]  # type: ignore[attr-defined]
+    assert ("as 10 times now without a checkpoint in between" in last) == (limit != 2) and last.startswith("seed=0: failed")
