@@ -35,15 +35,21 @@ class BlurredDAE(ScoreEstimator):
 
     That is the law whose score f learns: its inputs are of order one whatever sigma, and as with AR-DAE a Gaussian is right from the
     start. What is left of a difference from AR-DAE is due to the noise level. ``frame`` is everywhere that of the samples themselves.
+    ``antithetic`` as in :class:`~ardae_rl.score.ARDAE`.
     """
 
-    def __init__(self, dim: int, context_dim: int = 0, *, sigma: float, **network_options: Any) -> None:
+    def __init__(self, dim: int, context_dim: int = 0, *, sigma: float, antithetic: bool = False, **network_options: Any) -> None:
         super().__init__(dim, context_dim, standardisation="amortised", **network_options)
         require_positive("sigma", sigma)
-        self.sigma = sigma
+        self.sigma, self.antithetic = sigma, antithetic
 
     def _standard_loss(self, x: Tensor, context: Tensor | None, frame: Frame, draw: Normal) -> Tensor:
-        blurred, u = self._blurred(frame), draw(*x.shape)
+        blurred = self._blurred(frame)
+        if self.antithetic:
+            x = x[:, ::2]
+        u = draw(*x.shape)
+        if self.antithetic:
+            x, u = torch.cat([x, x], 1), torch.cat([u, -u], 1)
         score = blurred.score(self.network(blurred.standardise(x + self.sigma * u), context))
         return (u + self.sigma * score).square().sum(-1).mean()
 

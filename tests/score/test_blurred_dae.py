@@ -48,6 +48,38 @@ def test_its_loss_there_is_the_least_possible(sigma: float) -> None:
     assert loss(1.0) < min(loss(0.9), loss(1.1))
 
 
+@pytest.mark.parametrize(("sigma", "share"), [(0.5, 2.2), (0.002, 0.1)])
+def test_antithetic_noise_leaves_the_mean_of_the_gradient_and_takes_most_of_its_variance_where_sigma_is_small(
+    sigma: float, share: float
+) -> None:
+    """Of the gradient with respect to one weight of f = -w x~, over 400 draws of 64 samples; half as many count twice at a large sigma."""
+    frame, _ = frame_and_score(sigma)
+    torch.manual_seed(0)
+
+    def gradients(antithetic: bool) -> Tensor:
+        estimator = BlurredDAE(2, sigma=sigma, antithetic=antithetic, width=4, layers=1, whitener_width=4)
+        estimator.network = Learnt()
+        draws = (MEAN + torch.randn(1, 64, 2) @ ROOT.double().T for _ in range(400))
+        losses = (estimator.losses(x, frame=frame)["score"] for x in draws)
+        return torch.stack([torch.autograd.grad(loss, estimator.network.weight)[0] for loss in losses])
+
+    plain, paired = gradients(False), gradients(True)
+    standard_error = float((plain.var() + paired.var()).sqrt()) / 400**0.5
+    assert float(plain.mean()) == pytest.approx(float(paired.mean()), abs=4 * standard_error)
+    assert float(paired.var()) < share * float(plain.var())
+
+
+class Learnt(nn.Module):
+    """f = -w x~ with w = 1.2 now."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(1.2))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return -self.weight * x
+
+
 class Scaled(nn.Module):
     """A multiple of the score of N(0, I)."""
 

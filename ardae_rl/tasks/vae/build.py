@@ -57,7 +57,7 @@ def build_estimator(settings: VAESettings, posterior: Posterior, pixels: int) ->
         return AdversarialScore(dim, context_dim, student_dof=score.student_dof, **body)
     start: dict[str, Any] = {name: getattr(score, name) for name in ("form", "gaussian_residual", "student_dof")}
     if score.fixed_sigma is not None:
-        return BlurredDAE(dim, context_dim, sigma=score.fixed_sigma, **start, **body)
+        return BlurredDAE(dim, context_dim, sigma=score.fixed_sigma, antithetic=score.antithetic, **start, **body)
     coordinates: dict[str, Any] = {name: getattr(score, name) for name in ("standardisation", "scale")} | start
     noise: dict[str, Any] = {name: getattr(score, name) for name in ("delta_scale", "antithetic", "autocast")}
     estimator = ARDAE(dim, context_dim, **noise, **body, **coordinates)

@@ -57,8 +57,8 @@ class ScoreSettings:
     which drives the tails of a posterior ever further out.
     ``ivi_avb``: for f the gradient of a discriminator of the same layers (adaptive contrast), whatever ``form``; it compares with noise
     of the law that f starts from, and takes a whole ``student_dof`` only.
-    With either of these, coordinates are ``amortised``, and ``standardisation``, ``scale``, ``delta_scale``, ``antithetic``, ``compile``
-    and ``autocast``, all of AR-DAE, are not read. ``momentum`` is of ``rmsprop``, the paper's optimiser, only.
+    With either of these, coordinates are ``amortised``, and ``standardisation``, ``scale``, ``delta_scale``, ``compile`` and ``autocast``,
+    all of AR-DAE, are not read, nor by ``ivi_avb`` ``antithetic``. ``momentum`` is of ``rmsprop``, the paper's optimiser, only.
     """
 
     context: ContextName | None = None
