@@ -47,12 +47,14 @@ config: {{network: {{layers: 1, width: 8}}, steps: {steps}, report_every_steps: 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """``trials`` at once, ``reports`` of each. CPU seconds over the whole sweep, of the driver, the head's processes (GCS, dashboard) and
-    the nodes' (raylets, agents); memory at its largest, ``trial_mb`` the mean of one trial's process.
+    """``trials`` at once, ``reports`` of each; ``alive``: processes of trials at one moment, at most. CPU seconds over the whole sweep, of the
+    driver, the head's processes (GCS, dashboard) and the nodes' (raylets, agents); memory at its largest, ``trial_mb`` the mean of one
+    trial's process.
     """
 
     trials: int
     reports: int
+    alive: int
     seconds: float
     driver_cpu_s: float
     head_cpu_s: float
@@ -88,7 +90,7 @@ def _sweep(folder: Path, trials: int, reports: int) -> Sweep:
         command = [sys.executable, "scripts/tune.py", str(config), "--address", address, "--storage-path", str(folder)]
         driver = psutil.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
-            cpu, memory = _watch(driver)
+            cpu, memory, alive = _watch(driver)
         finally:
             if driver.poll() is None:
                 driver.terminate()
@@ -100,6 +102,7 @@ def _sweep(folder: Path, trials: int, reports: int) -> Sweep:
     return Sweep(
         trials=trials,
         reports=reports,
+        alive=alive,
         seconds=seconds,
         driver_cpu_s=cpu["driver"],
         head_cpu_s=cpu["head"],
@@ -128,11 +131,13 @@ def _cluster(trials: int) -> Iterator[str]:
         cluster.shutdown()
 
 
-def _watch(driver: psutil.Popen) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """CPU seconds used by each role while the driver runs, and its memory in MB at every look: added up, of trials the mean."""
+def _watch(driver: psutil.Popen) -> tuple[dict[str, float], dict[str, list[float]], int]:
+    """CPU seconds used by each role while the driver runs, its memory in MB at every look (added up, of trials the mean), and how many
+    processes of trials there were at most."""
     before: dict[int, float] = {}
     used: dict[tuple[str, int], float] = {}
     memory: dict[str, list[float]] = {}
+    alive = 0
     while driver.poll() is None:
         sizes: dict[str, list[float]] = {}
         for process in psutil.Process().children(recursive=True):  # the driver among them
@@ -146,10 +151,12 @@ def _watch(driver: psutil.Popen) -> tuple[dict[str, float], dict[str, list[float
                     sizes.setdefault(role, []).append((size.rss - size.shared) / 2**20)
             except psutil.Error:  # it ended meanwhile
                 continue
+        alive = max(alive, len(sizes.get("trial", [])))
         for role, found in sizes.items():
             memory.setdefault(role, []).append(statistics.fmean(found) if role == "trial" else sum(found))
         time.sleep(LOOK_PERIOD_S)
-    return {role: sum(value for (owner, _), value in used.items() if owner == role) for role in ("driver", "head", "nodes")}, memory
+    cpu = {role: sum(value for (owner, _), value in used.items() if owner == role) for role in ("driver", "head", "nodes")}
+    return cpu, memory, alive
 
 
 def _role(title: str) -> str | None:

@@ -12,7 +12,7 @@ from ardae_rl.bench.scaling import Costs, Sweep
 def sweep(trials: int, reports: int) -> Sweep:
     cpu = 5.0 + 0.3 * trials + 0.02 * trials * reports
     memory = {"driver_mb": 500.0, "head_mb": 100.0, "trial_mb": 300.0}
-    return Sweep(trials=trials, reports=reports, seconds=9.0, driver_cpu_s=cpu, head_cpu_s=2 * cpu, nodes_cpu_s=0.0, **memory)
+    return Sweep(trials=trials, reports=reports, alive=trials, seconds=9.0, driver_cpu_s=cpu, head_cpu_s=2 * cpu, nodes_cpu_s=0.0, **memory)
 
 
 def test_costs_are_told_apart() -> None:
@@ -36,7 +36,8 @@ def test_a_sweep_is_watched_to_its_end(tmp_path: Path) -> None:
     assert [(each.trials, each.reports) for each in sweeps] == [(2, 2), (1, 2), (2, 4)]
     for each in sweeps:
         assert (
-            each.driver_cpu_s > 1
+            each.alive == each.trials
+            and each.driver_cpu_s > 1
             and each.head_cpu_s > 0
             and each.nodes_cpu_s > 0
             and 50 < each.trial_mb < 800
