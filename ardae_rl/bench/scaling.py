@@ -47,8 +47,8 @@ config: {{network: {{layers: 1, width: 8}}, steps: {steps}, report_every_steps: 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """``trials`` at once, ``reports`` of each; ``alive``: processes of trials at one moment, at most. CPU seconds over the whole sweep, of the
-    driver, the head's processes (GCS, dashboard) and the nodes' (raylets, agents); memory at its largest, ``trial_mb`` the mean of one
+    """``trials`` at once, ``reports`` of each; ``alive``: processes of trials at one moment, at most. CPU seconds over the whole sweep, of
+    the driver, the head's processes (GCS, dashboard) and the nodes' (raylets, agents); memory at its largest, ``trial_mb`` the mean of one
     trial's process.
     """
 
