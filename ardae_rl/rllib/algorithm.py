@@ -156,7 +156,9 @@ class SACARDAE(Algorithm):
         if self._warmed_up:
             return
         uniform = self.env_steps < self.config.replay.warmup_env_steps
-        self.env_runner_group.foreach_env_runner(lambda runner: setattr(runner.module, "explores_uniformly", uniform))
+        self.env_runner_group.foreach_env_runner(
+            lambda runner: setattr(runner.module, "explores_uniformly", uniform), timeout_seconds=_MAX_SECONDS_TO_SYNC
+        )
         self._warmed_up = not uniform
 
     def _learn(self) -> None:

@@ -2,7 +2,8 @@
 
 Actions of a chunk sampled ahead are those of the policy before the latest updates, which off-policy learning does not mind. Chunks come in
 the order of the runners, so a seed still gives the same numbers.
-Not here: what becomes of them, and bringing back runners that died, which is RLlib's (``algorithm.py``).
+A runner that hangs is killed. Not here: what becomes of the chunks, and bringing back runners that died, which is RLlib's
+(``algorithm.py``).
 """
 
 import logging
@@ -11,6 +12,7 @@ from collections import Counter
 from operator import itemgetter
 from typing import Any
 
+import ray
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
@@ -19,6 +21,7 @@ from ardae_rl.rllib.env_runner import SeededEnvRunner
 logger = logging.getLogger(__name__)
 _TAG = "sample"
 _MAX_FAILURES = 3  # of one runner in a row: a single one may be an accident of the simulator
+_MAX_SECONDS_OF_SILENCE = 600.0  # of one runner
 _MAX_SECONDS_WITHOUT_STEPS = 900.0  # a machine that takes the place of a lost one may need minutes to come up
 
 
@@ -33,6 +36,7 @@ class Sampling:
         self._group, self._timeout_s = group, timeout_s
         self._alive = group.num_remote_workers()
         self._failures_in_a_row: Counter[int] = Counter()
+        self._silent_rounds: Counter[int] = Counter()
         self._failures = self._timeouts = 0
         self._empty_since: float | None = None
 
@@ -50,6 +54,7 @@ class Sampling:
         self._request()
         results = self._fetch()
         self._tell_of_silence()
+        self._end_silence({runner for runner, _ in results})
         if ahead:
             self._request()
         self._tell_of_deaths()
@@ -84,6 +89,15 @@ class Sampling:
         self._timeouts += bool(silent)
         if silent and self._timeouts.bit_count() == 1:
             logger.warning("%d env runners have not made a step within %g s: waiting for them", silent, self._timeout_s)
+
+    def _end_silence(self, heard: set[int]) -> None:
+        """Kill runners whose environments hang, for Ray to start them again. Counts what was waited: the learner may take long in between."""
+        for runner in self._group.healthy_worker_ids():
+            self._silent_rounds[runner] = 0 if runner in heard else self._silent_rounds[runner] + 1
+            if self._silent_rounds[runner] * self._timeout_s >= _MAX_SECONDS_OF_SILENCE:
+                logger.warning("env runner %d has not made a step for %g minutes: killed", runner, _MAX_SECONDS_OF_SILENCE / 60)
+                ray.kill(self._group._worker_manager.actors()[runner], no_restart=False)
+                self._silent_rounds[runner] = 0
 
     def _tell_of_deaths(self) -> None:
         before, self._alive = self._alive, self._group.num_healthy_remote_workers()

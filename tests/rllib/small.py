@@ -1,5 +1,7 @@
 """Small environments and configs that the tests of this room share."""
 
+import time
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -13,13 +15,16 @@ from ardae_rl.sac import CriticConfig, FlowPolicyConfig, GaussianPolicyConfig, I
 class LineEnv(gym.Env):
     """Obs (position, time); action in [-limit, limit] moves; reward is the action taken.
 
-    Episodes end as told, by termination or truncation; it raises at its steps in the range ``fails``.
+    Episodes end as told, by termination or truncation; it raises at its steps in the range ``fails``. At step 15 it hangs for ever if it
+    is the first to make the file ``hangs``.
     """
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
-        settings: dict[str, Any] = {"limit": 0.4, "length": 7, "ending": "truncate", "nan_from": None, "fails": ()} | dict(config or {})
+        settings: dict[str, Any] = {"limit": 0.4, "length": 7, "ending": "truncate", "nan_from": None, "fails": (), "hangs": None}
+        settings |= dict(config or {})
         self.limit, self.length, self.ending, self.nan_from = (settings[k] for k in ("limit", "length", "ending", "nan_from"))
         self.fails = range(*settings["fails"]) if settings["fails"] else ()
+        self.hangs = settings["hangs"]
         self.action_space = gym.spaces.Box(-self.limit, self.limit, (2,), np.float32)
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)
         self.steps_taken = 0
@@ -33,9 +38,18 @@ class LineEnv(gym.Env):
         self.position, self.time, self.steps_taken = self.position + float(action[0]), self.time + 1, self.steps_taken + 1
         if self.steps_taken in self.fails:
             raise ArithmeticError(f"unstable at step {self.steps_taken}")
+        if self.hangs is not None and self.steps_taken == 15:
+            self._hang_if_first()
         over = self.time >= self.length
         reward = float(action[0]) if self.nan_from is None or self.steps_taken < self.nan_from else float("nan")
         return self._obs(), reward, over and self.ending == "terminate", over and self.ending == "truncate", {}
+
+    def _hang_if_first(self) -> None:
+        try:
+            Path(self.hangs).touch(exist_ok=False)
+        except FileExistsError:
+            return
+        time.sleep(1e6)
 
     def _obs(self) -> np.ndarray:
         return np.array([self.position, self.time], np.float64)

@@ -1,6 +1,8 @@
 """Env runners in processes of their own: they sample ahead, their environments fail, they are lost."""
 
 import logging
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,10 @@ from tests.rllib.small import LineEnv, small_config
 pytestmark = pytest.mark.usefixtures("local_ray")
 
 
-def built(*, fails: tuple[int, int] | None = None, runners: int = 2) -> SACARDAE:
-    config = small_config("gaussian", env=LineEnv).environment(LineEnv, env_config={"fails": fails} if fails else {})
-    algorithm = config.env_runners(num_env_runners=runners, num_envs_per_env_runner=2).build_algo()
+def built(*, runners: int = 2, timeout_s: float = 60.0, **env_config: object) -> SACARDAE:
+    config = small_config("gaussian", env=LineEnv).environment(LineEnv, env_config=env_config)
+    config.env_runners(num_env_runners=runners, num_envs_per_env_runner=2, sample_timeout_s=timeout_s)
+    algorithm = config.build_algo()
     assert isinstance(algorithm, SACARDAE)
     return algorithm
 
@@ -92,3 +95,28 @@ def test_env_runners_that_make_no_step_for_too_long_end_the_run(monkeypatch: pyt
         for _ in range(3):
             algorithm.train()
     algorithm.stop()
+
+
+def test_an_env_runner_that_hangs_is_replaced_and_the_others_go_on_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ardae_rl.rllib.sampling._MAX_SECONDS_OF_SILENCE", 3.0)
+    monkeypatch.setattr("ardae_rl.rllib.algorithm._MAX_SECONDS_TO_SYNC", 1.0)
+    algorithm = built(hangs=str(tmp_path / "hung"), timeout_s=1.0)
+    before = {runner: pid for runner, pid in enumerate(pids(algorithm), 1)}
+    with caplog.at_level(logging.WARNING, "ardae_rl.rllib.sampling"):
+        for _ in range(3):
+            progress = algorithm.train()["progress"]
+    assert (tmp_path / "hung").exists() and progress["env_steps"] >= 120 and progress["updates"] == progress["env_steps"] - 40
+    (killed,) = (text for text in caplog.messages if text.endswith("killed"))
+    assert killed == f"env runner {killed.split()[2]} has not made a step for 0.05 minutes: killed"
+    deadline = time.monotonic() + 60
+    while algorithm.env_runner_group.num_healthy_remote_workers() < 2 and time.monotonic() < deadline:
+        algorithm.train()
+    after = {runner: pid for runner, pid in enumerate(pids(algorithm), 1)}
+    assert {runner for runner in before if after[runner] != before[runner]} == {int(killed.split()[2])}
+    algorithm.stop()
+
+
+def pids(algorithm: SACARDAE) -> list[int]:
+    return algorithm.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
