@@ -91,7 +91,7 @@ class Sampling:
             logger.warning("%d env runners have not made a step within %g s: waiting for them", silent, self._timeout_s)
 
     def _end_silence(self, heard: set[int]) -> None:
-        """Kill runners whose environments hang, for Ray to start them again. Counts what was waited: the learner may take long in between."""
+        """Kill runners whose environments hang, for Ray to start them again. What counts is the time waited for them."""
         for runner in self._group.healthy_worker_ids():
             self._silent_rounds[runner] = 0 if runner in heard else self._silent_rounds[runner] + 1
             if self._silent_rounds[runner] * self._timeout_s >= _MAX_SECONDS_OF_SILENCE:
