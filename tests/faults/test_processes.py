@@ -67,6 +67,24 @@ def test_a_run_gets_over_the_death_of_each_of_its_processes(launch: Launch, tmp_
     assert_gone(processes)
 
 
+def test_a_run_gets_over_the_death_of_one_of_two_learners(launch: Launch, tmp_path: Path, record: Record) -> None:
+    """The other waits for its gradients: it must not wait for ever."""
+    folder = tmp_path / "tiny" / "seed=0"
+    two = [option for name in ("num_learners=2", "num_cpus_per_learner=0.25") for option in ("--set", f"config.learners.{name}")]
+    run = launch(EXPERIMENT % ("Pendulum-v1", 1, ENV_STEPS // 2), *two)
+    wait_for_checkpoint(run, folder, LIMIT_S)
+    processes = family(run)
+    assert len(named(processes, TITLES["learner"])) == 2
+    recovery_s = kill(run, "learner")
+    lost = lost_steps(shown(run, 0))
+    assert lost <= MOST_LOST and run.output.count("continuing from its last checkpoint") == 1
+    record("one of two learners is killed", recovery_s=recovery_s, lost_env_steps=lost, checkpoint_every=CHECKPOINT_EVERY)
+    processes += family(run)
+    assert run.finish(LIMIT_S) == 0, run.output
+    assert_complete(folder, ENV_STEPS // 2)
+    assert_gone(processes)
+
+
 def test_a_driver_that_is_gone_is_resumed(launch: Launch, tmp_path: Path, record: Record) -> None:
     folder = tmp_path / "tiny" / "seed=0"
     env_steps = ENV_STEPS // 2
