@@ -33,6 +33,6 @@ def float64() -> Iterator[None]:
 def local_ray() -> Iterator[None]:
     import ray
 
-    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()

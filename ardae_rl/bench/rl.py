@@ -173,4 +173,4 @@ def _time_algorithm(train: Callable[[], dict], counters: Callable[[dict], tuple[
 def _start_ray() -> None:
     import ray
 
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", configure_logging=True)
+    ray.init("local", include_dashboard=False, log_to_driver=False, logging_level="ERROR", configure_logging=True)

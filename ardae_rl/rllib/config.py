@@ -43,7 +43,6 @@ class SACARDAEConfig(AlgorithmConfig):
         self.evaluation_interval = _NEVER
         self.delay_between_env_runner_restarts_s = 1.0
         self.min_time_s_per_iteration = None
-        self.lr = self.sac.actor_lr
 
     def training(  # type: ignore[override]
         self,

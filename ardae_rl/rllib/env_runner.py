@@ -1,6 +1,7 @@
 """RLlib's single-agent env runner with random streams that never coincide, and evaluation that does not favour short episodes."""
 
 import traceback
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -47,7 +48,9 @@ class SeededEnvRunner(SingleAgentEnvRunner):
     def try_sample(self) -> tuple[list[SingleAgentEpisode], dict[str, Any]] | str:
         """The next chunk and the metrics so far; where an environment raised instead, the traceback, and all of them begin anew."""
         try:
-            return self.sample(), self.get_metrics()
+            chunks, metrics = self.sample(), self.get_metrics()
+            self._forget_past_chunks()
+            return chunks, metrics
         except Exception as raised:  # whatever a simulator raises
             error: BaseException = raised
             while error.__cause__:  # RLlib raises one of its own, without a word, from it
@@ -57,9 +60,32 @@ class SeededEnvRunner(SingleAgentEnvRunner):
             self._needs_initial_reset = True
             return "".join(traceback.format_exception(error))
 
+    def _forget_past_chunks(self) -> None:
+        """RLlib keeps every chunk of an episode until it ends, for the sums alone. Here a chunk is a step, and an episode may never end."""
+        for past in self._ongoing_episodes_for_metrics.values():
+            past[:] = [_Past(*map(sum, zip(*((len(chunk), chunk.get_return(), chunk.get_duration_s()) for chunk in past), strict=True)))]
+
     def _new_episode(self, env_index: int, episodes: list[SingleAgentEpisode] | None = None) -> None:
         super()._new_episode(env_index, episodes)
         (self._ongoing_episodes if episodes is None else episodes)[env_index].custom_data[ENVIRONMENT] = (self.worker_index, env_index)
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What RLlib's metrics ask of the chunks of an episode so far."""
+
+    steps: int
+    episode_return: float
+    seconds: float
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def get_return(self) -> float:
+        return self.episode_return
+
+    def get_duration_s(self) -> float:
+        return self.seconds
 
 
 def evaluate_returns(runner: SingleAgentEnvRunner, episodes: int, *, max_episode_steps: int) -> list[float]:

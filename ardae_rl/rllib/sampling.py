@@ -92,12 +92,12 @@ class Sampling:
 
     def _end_silence(self, heard: set[int]) -> None:
         """Kill runners whose environments hang, for Ray to start them again. What counts is the time waited for them."""
-        for runner in self._group.healthy_worker_ids():
-            self._silent_rounds[runner] = 0 if runner in heard else self._silent_rounds[runner] + 1
-            if self._silent_rounds[runner] * self._timeout_s >= _MAX_SECONDS_OF_SILENCE:
+        silent = set(self._group.healthy_worker_ids()) - heard
+        self._silent_rounds = Counter({runner: self._silent_rounds[runner] + 1 for runner in silent})
+        for runner, rounds in self._silent_rounds.items():
+            if rounds * self._timeout_s >= _MAX_SECONDS_OF_SILENCE:
                 logger.warning("env runner %d has not made a step for %g minutes: killed", runner, _MAX_SECONDS_OF_SILENCE / 60)
                 ray.kill(self._group._worker_manager.actors()[runner], no_restart=False)
-                self._silent_rounds[runner] = 0
 
     def _tell_of_deaths(self) -> None:
         before, self._alive = self._alive, self._group.num_healthy_remote_workers()

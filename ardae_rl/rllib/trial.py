@@ -82,7 +82,7 @@ class SACARDAETrial(WholeCheckpoints, SACARDAE):
 
     def step(self) -> dict[str, Any]:
         if self.env_steps == 0:
-            if self.take_over():  # that may have been the end, which only Tune knows: report before doing more
+            if self.take_over() and self.env_steps > 0:  # that may have been the end, which only Tune knows: report before doing more
                 return self._progress({}) | {"env_steps_per_s": 0.0, "updates_per_s": 0.0}
             self._cut_records()  # an attempt that crashed before its first checkpoint may have left rows
         steps_before = self.env_steps

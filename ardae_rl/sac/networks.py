@@ -1,6 +1,6 @@
 """Twin critics and the temperature.
 
-Notation: B transitions, K actions per state; state (B, C), action (B, K, D) in (-1, 1).
+Notation: B transitions; state (B, C), action (B, D) in (-1, 1).
 """
 
 import math

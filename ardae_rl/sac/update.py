@@ -21,6 +21,7 @@ METRIC_NAMES = frozenset(
     (
         "score_loss",
         "whitening_loss",
+        "misfit_loss",
         "critic_loss",
         "actor_loss",
         "temperature_loss",

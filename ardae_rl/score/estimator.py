@@ -134,7 +134,8 @@ class ScoreEstimator(nn.Module, ABC):
         frame: Frame | None = None,
         normal: Normal | None = None,
     ) -> dict[str, Tensor]:
-        """``score``: the loss of the score network; ``whitening``: that of the whitening network, where there is one. Scalars.
+        """``score``: the loss of the score network; where there is a whitening network, its ``whitening``, and where there are several
+        samples of a context that of the ``misfit`` it predicts of itself. Scalars.
 
         ``centre`` as in :meth:`frame`; ``frame`` replaces the coordinates taken from these samples by others, from more samples, say.
         ``normal(*shape)`` supplies the noise (default: torch's generator). Samples that are not finite give a loss that is not: no
@@ -148,10 +149,8 @@ class ScoreEstimator(nn.Module, ABC):
             return {"score": self._standard_loss(x, context, frame or self._sample_frame(x, centre), draw)}
         whitening = self.whitener(context, centre, len(x))
         score_loss = self._standard_loss(x, context, frame or whitening.frame(x), draw)
-        whitening_loss = whitening.negative_log_likelihood(x)
-        if x.shape[1] > 1:
-            whitening_loss = whitening_loss + whitening.misfit_negative_log_likelihood(x)
-        return {"score": score_loss, "whitening": whitening_loss}
+        parts = {"score": score_loss, "whitening": whitening.negative_log_likelihood(x)}
+        return parts | ({"misfit": whitening.misfit_negative_log_likelihood(x)} if x.shape[1] > 1 else {})
 
     def score(self, x: Tensor, context: Tensor | None = None, *, frame: Frame | None = None) -> Tensor:
         """Estimate of grad_x log p(x | context), the shape of x."""

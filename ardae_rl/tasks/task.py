@@ -58,7 +58,10 @@ class Task(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the rest of the run depends on, generators included: tensors (the live ones, not copies) and plain numbers."""
+        """All that the rest of the run depends on: tensors (the live ones, not copies) and plain numbers.
+
+        Generators of the task's own included; torch's global ones are saved by whoever runs it, as ``TaskTrial`` does.
+        """
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...

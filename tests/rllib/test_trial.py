@@ -193,6 +193,16 @@ def test_a_trial_that_takes_over_reports_where_it_stands_before_it_does_more(sto
     assert [int(row["env_steps"]) for row in rows_of(Path(storage.trial_fs_path) / "metrics.csv")] == [40, 80, 120]
 
 
+def test_a_checkpoint_from_before_the_first_step_is_no_place_to_stay(storage: StorageContext) -> None:
+    """As one made when no env runner came up in time."""
+    trial = make_trial(storage)
+    trial.save()
+    trial.stop()
+    again = make_trial(storage)
+    assert again.train()["env_steps"] == 40
+    again.stop()
+
+
 def test_a_trial_asks_for_its_runners_and_learners() -> None:
     settings = dataclasses.replace(
         SETTINGS,

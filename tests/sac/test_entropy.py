@@ -174,7 +174,7 @@ def test_fitting_the_score_leaves_the_policy_alone() -> None:
     policy = ImplicitSampler(OBS_DIM, DIM, noise_dim=4, width=8)
     entropy = ScoreEntropy(ARDAE(DIM, OBS_DIM, width=8), samples_per_state=6, importance_samples=3, proposal_std=None)
     losses = entropy.fit_losses(policy, torch.randn(5, OBS_DIM), normal)
-    assert losses.keys() == {"score", "whitening"}
+    assert losses.keys() == {"score", "whitening", "misfit"}
     assert all(grad is None for grad in torch.autograd.grad(list(losses.values()), list(policy.parameters()), allow_unused=True))
 
 

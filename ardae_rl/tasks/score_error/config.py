@@ -58,13 +58,15 @@ class NetworkSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreErrorSettings:
-    """One estimator trained on draws of one law whose score is known. Defaults are those of Figure 3 of [Lim2020].
+    """One estimator trained on draws of one law whose score is known. Defaults are those of Figure 3 of [Lim2020] but for
+    ``sigmas_per_sample`` and ``halve_lr_every``.
 
     ``sigmas``: AR-DAE trains once and is measured at each; the other autoencoders train one network per sigma, together or, ``annealed``,
     one after the other from the largest down, each starting from the last and all sharing the ``steps``.
     ``delta``: standard deviation of AR-DAE's sigma, in units of standardised samples. ``sigmas_per_sample``,
     ``antithetic`` and ``squared_sigma`` as in ``ARDAE``.
-    ``contexts`` x ``samples_per_context`` draws make a mini-batch (and are what a kernel estimator gets).
+    ``contexts`` (of a law without a context: 1, whatever it says) x ``samples_per_context`` draws make a mini-batch (and are what a kernel
+    estimator gets).
     ``halve_lr_every`` halves the learning rate every so many of ``steps`` (annealed: proportionally sooner in each level's share of them);
     null: cosine decay to 0, or constant where the law drifts.
     ``ema_decay``: measure an exponential moving average of the weights. ``drift``: radians per update by which a conditional law's

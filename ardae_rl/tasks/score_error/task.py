@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ardae_rl.score import (
     ARDAE,
@@ -26,6 +25,7 @@ from ardae_rl.score import (
     SteinScore,
 )
 from ardae_rl.score.hypernetwork import HyperNetwork
+from ardae_rl.tasks.averaging import averaged
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings
 from ardae_rl.tasks.score_error.laws import LAWS, ConditionalMixture, Law
 from ardae_rl.tasks.task import Metrics
@@ -47,7 +47,7 @@ class Member:
         self.estimator = estimator
         self.optimiser = torch.optim.Adam(estimator.parameters(), lr=settings.lr, fused=True)
         self.schedule = _schedule(self.optimiser, settings, steps)
-        self.average = _averaged(estimator, settings.ema_decay)
+        self.average = averaged(estimator, settings.ema_decay)
 
     def fit(self, x: Tensor, context: Tensor | None, centre: Tensor | None) -> Tensor:
         loss = self.estimator.loss(x, context, centre=centre)
@@ -196,7 +196,6 @@ class ScoreErrorTask:
         return {
             "members": [member.state_dict() for member in self.members],
             "draws": self.draws.get_state(),
-            "noise": torch.get_rng_state(),
             "steps_done": self.steps_done,
         }
 
@@ -204,25 +203,25 @@ class ScoreErrorTask:
         for member, saved in zip(self.members, state["members"], strict=True):
             member.load_state_dict(saved)
         self.draws.set_state(state["draws"])
-        torch.set_rng_state(state["noise"])
         self.steps_done = state["steps_done"]
         self._move_law(max(self.steps_done - 1, 0))
 
     def _steps_of_one(self) -> int:
         return max(1, self.settings.steps // len(self.sigmas)) if self.annealed else self.settings.steps
 
-    def _level(self) -> int:
-        return min(self.steps_done // self._steps_of_one(), len(self.members) - 1)
+    def _level(self, step: int) -> int:
+        """That of the step after ``step`` others."""
+        return min(max(step, 0) // self._steps_of_one(), len(self.members) - 1)
 
     def _begun(self) -> list[Member]:
         """Networks that have been trained at all: where sigma is annealed not those of levels to come."""
-        return self.members[: self._level() + 1] if self.annealed else self.members
+        return self.members[: self._level(self.steps_done - 1) + 1] if self.annealed else self.members
 
     def _trained_now(self) -> list[Member]:
         """All, or where sigma is annealed the one of the present level, which starts from the level before."""
         if not self.annealed:
             return self.members
-        level = self._level()
+        level = self._level(self.steps_done)
         if level and self.steps_done == level * self._steps_of_one():
             self.members[level].estimator.load_state_dict(self.members[level - 1].estimator.state_dict())
         return [self.members[level]]
@@ -277,9 +276,3 @@ def _schedule(optimiser: torch.optim.Optimizer, settings: ScoreErrorSettings, st
     if settings.drift:
         return torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0)
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-
-
-def _averaged(estimator: ScoreEstimator, decay: float | None) -> AveragedModel | None:
-    if decay is None:
-        return None
-    return AveragedModel(estimator, multi_avg_fn=get_ema_multi_avg_fn(decay))
