@@ -4,7 +4,6 @@ import logging
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -59,20 +58,21 @@ def test_a_seed_gives_the_same_numbers_also_with_runners_of_their_own() -> None:
 def test_metrics_of_episodes_need_no_memory_of_their_steps(ending: str) -> None:
     """RLlib keeps the chunks of an episode to its end; the sums it reports of them stay right."""
     runner = SeededEnvRunner(config=built(runners=0, length=30, ending=ending).config, worker_index=0)
-    episodes, kept = dict[str, list[float]](), 0
-    reported: dict[str, Any] = {}
+    episodes, lengths, returns, kept = dict[str, list[float]](), list[float](), list[float](), 0
     for _ in range(100):
         sampled = runner.try_sample()
         assert not isinstance(sampled, str), sampled
-        reported = sampled[1]
-        for chunk in sampled[0]:
+        chunks, metrics = sampled
+        if metrics["num_episodes"].peek():
+            lengths.append(metrics["episode_len_mean"].peek())
+            returns.append(metrics["episode_return_mean"].peek())
+        for chunk in chunks:
             episodes.setdefault(chunk.id_, []).extend(chunk.get_rewards())
         kept = max([kept, *map(len, runner._ongoing_episodes_for_metrics.values())])
     assert kept == 1
-    complete = [rewards for rewards in episodes.values() if len(rewards) == 30]
-    assert len(complete) == 6 and reported["num_episodes_lifetime"].peek() == 6
-    assert reported["episode_len_mean"].peek() == 30
-    assert reported["episode_return_mean"].peek() == pytest.approx(np.mean([sum(rewards) for rewards in complete]))
+    complete = np.array([rewards for rewards in episodes.values() if len(rewards) == 30])
+    assert len(complete) == 6 and lengths == [30] * 3
+    assert returns == pytest.approx(complete.sum(1).reshape(3, 2).mean(1))
 
 
 def test_what_was_sampled_ahead_does_not_outlive_a_restore(tmp_path: Path) -> None:
