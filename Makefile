@@ -2,7 +2,7 @@
 # make test    install if needed, then lint, types and tests
 # make lint    the first half of make test
 # make faults  install if needed, then kill processes and nodes of real runs, fill their disk, and time how they recover (minutes)
-# make bench   install if needed, then every benchmark (minutes; wants a quiet machine)
+# make bench   install if needed, then the first five benchmarks of docs/performance.md (minutes; wants a quiet machine)
 
 PYTHON ?= python3
 VENV ?= .venv

@@ -199,7 +199,8 @@ def report(
 ) -> None:
     """Write the tables and figures of experiments.
 
-    What is missing, unfinished or damaged is named and left out; the exit code is then 1, and 2 where nothing is left to report.
+    What is damaged, and of SAC what is missing or unfinished, is named and left out; the exit code is then 1, and 2 where nothing is left
+    to report. Tables of tasks say how many seeds each row has.
     """
     written, problems = _report(list({folder.resolve(): folder for folder in folders}.values()), output)
     for path in written:
@@ -224,6 +225,9 @@ def _report(folders: list[Path], output: Path | None) -> tuple[list[Path], list[
             experiment = read_experiment(folder)
             if experiment["run"] == CONTROL_RUN:
                 control_experiments.append((folder, experiment))
+            elif experiment["run"] in of_tasks and "steps" in experiment["grid_search"]:
+                message = "its grid is over steps, and a report compares trials of one length"
+                raise InvalidExperimentError([Problem(str(folder), "", f"{message}. Their curves are in {folder}/*/evaluations.csv")])
             elif experiment["run"] in of_tasks:
                 place = output if output and len(folders) == 1 else (output or Path("results")) / experiment["name"]
                 written += of_tasks[experiment["run"]](experiment, folder, place)
@@ -244,6 +248,8 @@ def _report(folders: list[Path], output: Path | None) -> tuple[list[Path], list[
             written, problems = written + files, problems + left_out
         except InvalidExperimentError as error:
             problems += error.problems
+        except OSError as error:
+            problems.append(Problem(", ".join(names), "", str(error)))
     return written, problems
 
 

@@ -14,11 +14,12 @@ PACKAGES = ("ardae-rl", "torch", "ray", "gymnasium", "mujoco", "numpy", "stable-
 
 def provenance(**facts: object) -> dict[str, object]:
     """Command, time, commit, versions and machine of this process, and ``facts`` of its own (seeds, threads)."""
+    changes = _git("status", "--porcelain", "--untracked-files=no")
     return {
         "command": shlex.join(["python", *sys.argv]),
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "git_dirty": None if changes is None else bool(changes),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
         "platform": platform.platform(),

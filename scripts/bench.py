@@ -14,7 +14,10 @@ from ardae_rl.bench import report
 
 def _writable(path: Path | None) -> Path | None:
     """Refuse a file that cannot be written before measuring for minutes."""
-    if path is not None and not path.exists():
+    if path is not None and path.exists():
+        if not os.access(path, os.W_OK):
+            raise typer.BadParameter(f"cannot write {path}: no permission. Name a file of yours.")
+    elif path is not None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
@@ -22,6 +25,11 @@ def _writable(path: Path | None) -> Path | None:
         except OSError as error:
             raise typer.BadParameter(f"cannot write {path}: {error.strerror}. Name a file in a folder of yours.") from error
     return path
+
+
+def _check_new(folder: Path) -> None:
+    if folder.exists():
+        raise typer.BadParameter(f"must be a new folder, and {folder} is there already", param_hint="FOLDER")
 
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
@@ -101,7 +109,7 @@ def settings(
         rows = settings.run(configs, names=settings.NAMES, updates=updates, device=device, compiled=compiled, seed=0, threads=threads)
     except InvalidExperimentError as error:
         raise typer.BadParameter(str(error), param_hint="--configs") from None
-    _finish(f"SAC-AR-DAE at the paper's settings on {device}", rows, json, seeds=[0], threads=[CORES])
+    _finish(f"SAC-AR-DAE at the paper's settings on {device}", rows, json, seeds=[0], threads=[threads])
 
 
 @app.command()
@@ -112,6 +120,7 @@ def soak(
     """Memory, open files and throughput of a small training run over time, and what is left of it after SIGTERM (bench extra)."""
     from ardae_rl.bench import soak
 
+    _check_new(folder)
     try:
         watched = soak.run(folder, minutes=minutes)
     except RuntimeError as error:
@@ -139,8 +148,7 @@ def scaling(
     counts = _counts(trials, "--trials")
     if len(set(counts)) < max(2, len(counts)):
         raise typer.BadParameter(f"must be two or more different numbers, got {trials!r}: costs are slopes", param_hint="--trials")
-    if folder.exists():
-        raise typer.BadParameter(f"must be a new folder, and {folder} is there already", param_hint="FOLDER")
+    _check_new(folder)
     longer = (sorted(counts)[len(counts) // 2], 5 * reports)
     sweeps = scaling.run(folder, [*((count, reports) for count in counts), longer])
     scaling.save(sweeps, folder)

@@ -9,7 +9,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ from ardae_rl.experiment.plan import (
     trial_assignments,
     trial_name,
 )
-from ardae_rl.experiment.preflight import PROVENANCE, RECORD, knows_trials, set_damaged_aside
+from ardae_rl.experiment.preflight import PROVENANCE, RECORD, alone, knows_trials, set_damaged_aside
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.schema import Experiment, to_yaml
 from ardae_rl.experiment.summary import CURVE_FILE, TrialSummary, closing_table, read_evaluations
@@ -60,14 +60,14 @@ def run(experiment: Experiment, *, resume: bool, address: str | None, may_grow: 
     Returns the exit code: 0 if every trial finished, 1 if one failed, 128 + the signal if the run was interrupted.
 
     Raises:
-        InvalidExperimentError: no cluster at ``address``, or one on which a trial can never start, or no room for the record of the run.
-            Nothing that was there has changed.
+        InvalidExperimentError: no cluster at ``address``, or one on which a trial can never start, or no room for the record of the run,
+            or another driver that runs it. Nothing that was there has changed.
     """
     with cluster(address) as dashboard:
         check_resources(experiment, may_grow=may_grow, console=console)
-        _record(experiment)
-        _announce(experiment, dashboard, resume, console)
-        return _train(experiment, resume, command, console)
+        with _recorded(experiment):
+            _announce(experiment, dashboard, resume, console)
+            return _train(experiment, resume, command, console)
 
 
 @contextmanager
@@ -167,8 +167,9 @@ def cluster_nodes() -> list[dict[str, float]]:
 def local_nodes() -> list[dict[str, float]]:
     """What a cluster started on this machine would have."""
     import torch
+    from ray._private.utils import get_num_cpus  # a container may have less than the machine
 
-    return [{"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}]
+    return [{"CPU": float(get_num_cpus()), "GPU": float(torch.cuda.device_count())}]
 
 
 def check_resources(experiment: Experiment, *, may_grow: bool, console: Console) -> None:
@@ -187,18 +188,23 @@ def obstacle(experiment: Experiment, nodes: Sequence[Resources]) -> str | None:
     return next(filter(None, reasons), None)
 
 
-def _record(experiment: Experiment) -> None:
-    """Write what is run, and by which versions, into its folder. Raises InvalidExperimentError where the disk does not take it."""
+@contextmanager
+def _recorded(experiment: Experiment) -> Iterator[None]:
+    """Write what is run, and by which versions, into its folder, and hold that. Raises InvalidExperimentError where that cannot be."""
     record, content = experiment.folder / RECORD, to_yaml(experiment).encode()
-    try:
-        experiment.folder.mkdir(parents=True, exist_ok=True)
-        if not record.is_file() or record.read_bytes() != content:
-            replace_file(record, content)
-        append_whole(experiment.folder / PROVENANCE, f"{json.dumps(provenance())}\n".encode())  # a resumed run may meet other versions
-        _log_to(experiment.folder / "driver.log")
-    except OSError as error:
-        advice = "make room, or see that the disk is there, and give the same command again"
-        raise InvalidExperimentError([Problem("storage_path", "", f"cannot write to {experiment.folder}: {error}; {advice}")]) from error
+    with ExitStack() as held:
+        try:
+            experiment.folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(alone(experiment.folder))
+            if not record.is_file() or record.read_bytes() != content:
+                replace_file(record, content)
+            append_whole(experiment.folder / PROVENANCE, f"{json.dumps(provenance())}\n".encode())  # a resumed run may meet other versions
+            _log_to(experiment.folder / "driver.log")
+        except OSError as error:
+            advice = "make room, or see that the disk is there, and give the same command again"
+            message = f"cannot write to {experiment.folder}: {error}; {advice}"
+            raise InvalidExperimentError([Problem("storage_path", "", message)]) from error
+        yield
 
 
 def _log_to(path: Path) -> None:

@@ -1,8 +1,12 @@
 """What can be known to fail before anything starts: the folder to write to, the experiment already in it."""
 
+import fcntl
 import json
 import os
 import pickle
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ from ardae_rl.experiment.validation import shown
 
 RECORD = "experiment.yaml"
 PROVENANCE = "provenance.jsonl"
+LOCK = ".lock"
 OUTPUT = "output.txt"  # of an experiment that runs as part of a sweep
 
 
@@ -21,12 +26,16 @@ def check_folder(experiment: Experiment, *, resume: bool, source: str) -> None:
     """Make sure that the results can be written where they should go, and that nothing is overwritten or resumed by mistake.
 
     Raises:
-        InvalidExperimentError: an unwritable path; an experiment already there without ``resume``; with it, none there or a different one.
+        InvalidExperimentError: an unwritable path; an experiment already there without ``resume``; with it, none there or a different one;
+            one that is being run.
     """
     folder = experiment.folder
     obstacle = _write_obstacle(folder)
     if obstacle:
         raise InvalidExperimentError([Problem(source, "storage_path", obstacle)])
+    if (folder / LOCK).is_file():
+        with alone(folder):
+            pass
     started = has_run(folder)
     if resume and not started:
         raise InvalidExperimentError([Problem("--resume", "", _nothing_to_resume(folder))])
@@ -35,6 +44,28 @@ def check_folder(experiment: Experiment, *, resume: bool, source: str) -> None:
         raise InvalidExperimentError([Problem(source, "name", f"there is an experiment in {folder} already; {advice}")])
     if resume:
         _check_unchanged(experiment, folder)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other drivers, also on other machines, from running the experiment in ``folder``, until this process ends in whatever way.
+
+    A file system without locks keeps nobody. Raises InvalidExperimentError if another driver is there.
+    """
+    with (folder / LOCK).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            other = f"{folder} is being run by {file.read() or 'another process'}; stop that first, or wait for its end"
+            raise InvalidExperimentError([Problem("storage_path", "", other)]) from None
+        except OSError:
+            pass
+        with suppress(OSError):  # a full disk: the lock holds all the same
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+        yield
 
 
 def has_run(folder: Path) -> bool:

@@ -29,6 +29,9 @@ class InvalidExperimentError(Exception):
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
+    def __reduce__(self) -> tuple[type["InvalidExperimentError"], tuple[tuple[Problem, ...]]]:
+        return type(self), (self.problems,)
+
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """The repair to offer for an unknown ``name``: the closest valid one, or all of them."""

@@ -1,6 +1,5 @@
 """Tables and figures of ``energy`` experiments: Figures 4 and S4 of [Lim2020], and how far from the target every sampler is."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from ardae_rl.experiment.preflight import PROVENANCE, RECORD
+from ardae_rl.report.provenance import copied
 from ardae_rl.report.records import final, read_evaluations, read_figures
 from ardae_rl.report.tables import by, markdown
 
@@ -50,7 +50,7 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
     for name, figure in figures.items():
         figure.savefig(output / name, dpi=150)
     for name in (RECORD, PROVENANCE):
-        shutil.copy(folder / name, output / name)
+        copied(folder / name, output)
     return [output / name for name in ("evaluations.csv", "table.md", RECORD, PROVENANCE, *figures)]
 
 

@@ -3,7 +3,6 @@
 A trial holds many repeats; a pair is one repeat (seed, number) trained by both methods for the same problem.
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import scipy.stats
 from matplotlib.figure import Figure
 
 from ardae_rl.experiment.preflight import PROVENANCE, RECORD
+from ardae_rl.report.provenance import copied
 from ardae_rl.report.records import final, read_evaluations
 from ardae_rl.report.tables import by
 
@@ -48,7 +48,7 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
     for name, figure in figures.items():
         figure.savefig(output / name, dpi=150)
     for name in (RECORD, PROVENANCE):
-        shutil.copy(folder / name, output / name)
+        copied(folder / name, output)
     return [output / name for name in (*texts, RECORD, PROVENANCE, *figures)]
 
 

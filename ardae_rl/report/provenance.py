@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,10 @@ def _last_start(path: Path | None) -> dict[str, Any]:
 
 
 def copied(source: Path, folder: Path) -> Path | None:
+    """The copy of ``source`` in ``folder``, which may be its own; None where there is no such file."""
     if not source.is_file():
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    return Path(shutil.copy(source, folder / source.name))
+    with suppress(shutil.SameFileError):
+        shutil.copy(source, folder / source.name)
+    return folder / source.name

@@ -105,6 +105,8 @@ def _read_trial(folder: Path, experiment: dict[str, Any]) -> pd.DataFrame:
     complete = _check_finished(rows, experiment["stop"], every)
     point = {path: _at(settings, path) for path in experiment["grid_search"]}
     env, base = params["env"], method_name(settings["sac"])
+    if env != experiment["env"]:
+        raise ValueError(f"its environment is {env}, and {experiment['env']} that of the experiment")
     labels = {
         "env": env,
         "experiment": experiment["name"],

@@ -1,6 +1,5 @@
 """Tables and figures of ``score_error`` experiments."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 
 from ardae_rl.experiment.preflight import PROVENANCE, RECORD
 from ardae_rl.report import tables
+from ardae_rl.report.provenance import copied
 from ardae_rl.report.records import final, read_evaluations
 from ardae_rl.report.tables import by
 from ardae_rl.tasks.score_error.laws import LAWS
@@ -46,7 +46,7 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
     for name, figure in figures.items():
         figure.savefig(output / name, dpi=150)
     for name in (RECORD, PROVENANCE):
-        shutil.copy(folder / name, output / name)
+        copied(folder / name, output)
     return [output / name for name in ("evaluations.csv", "table.md", RECORD, PROVENANCE, *figures)]
 
 

@@ -1,6 +1,5 @@
 """Tables and figures of ``vae`` experiments: test log p(x) of every posterior, Figure 5 of [Lim2020], samples and reconstructions."""
 
-import shutil
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from matplotlib.image import imread
 from scipy import stats
 
 from ardae_rl.experiment.preflight import PROVENANCE, RECORD
+from ardae_rl.report.provenance import copied
 from ardae_rl.report.records import expected, final, read_evaluations, read_figures
 from ardae_rl.report.tables import by, markdown
 
@@ -77,7 +77,7 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
     for name, figure in figures.items():
         figure.savefig(output / name, dpi=150)
     for name in (RECORD, PROVENANCE):
-        shutil.copy(folder / name, output / name)
+        copied(folder / name, output)
     return [output / name for name in ("evaluations.csv", "table.md", RECORD, PROVENANCE, *figures)]
 
 

@@ -1,5 +1,6 @@
 """A file and options become one typed experiment, or a list of every mistake with where it is and how to repair it."""
 
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from ardae_rl.experiment.load import load_experiment, shortened
 from ardae_rl.experiment.preflight import OUTPUT, RECORD
-from ardae_rl.experiment.problems import InvalidExperimentError
+from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.schema import to_yaml
 from ardae_rl.rllib.settings import TrainingSettings
 
@@ -239,3 +240,9 @@ def test_a_smoke_run_keeps_every_network_and_reaches_updates_evaluation_and_chec
     assert (smoke.name, shortened(full).name) == ("humanoid-smoke-1", "humanoid-smoke-1"), "a sweep has made room for its output"
     (smoke.folder / RECORD).touch()
     assert shortened(full).name == "humanoid-smoke-2"
+
+
+def test_an_error_keeps_its_problems_on_the_way_from_another_process() -> None:
+    error = InvalidExperimentError([Problem("a.yaml:1", "seeds", "must be 1"), Problem("b.yaml", "", "is missing")])
+    again = pickle.loads(pickle.dumps(error))
+    assert again.problems == error.problems and str(again) == "a.yaml:1: seeds: must be 1\nb.yaml: is missing"

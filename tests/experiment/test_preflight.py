@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +12,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from ardae_rl.experiment.launch import _record, cluster
+from ardae_rl.experiment.launch import _recorded, cluster
 from ardae_rl.experiment.load import load_experiment
-from ardae_rl.experiment.preflight import RECORD, check_folder, has_run, knows_trials, set_damaged_aside
+from ardae_rl.experiment.preflight import LOCK, RECORD, check_folder, has_run, knows_trials, set_damaged_aside
 from ardae_rl.experiment.problems import InvalidExperimentError
 from ardae_rl.experiment.schema import to_yaml
 from tests.test_disk import room_for
@@ -101,6 +103,19 @@ def test_an_existing_experiment_is_neither_overwritten_nor_resumed_by_mistake(wr
         check_folder(experiment, resume=False, source="tiny.yaml")
 
 
+def test_an_experiment_has_one_driver_at_a_time_and_is_free_once_that_was_killed(write: Write, tmp_path: Path) -> None:
+    experiment = load_experiment(write(), storage_path=tmp_path)
+    started(experiment.folder)
+    hold = f"import pathlib, time; from ardae_rl.experiment.preflight import alone\nwith alone(pathlib.Path({str(experiment.folder)!r})):\n"
+    command = [sys.executable, "-c", f"{hold} print('there', flush=True); time.sleep(60)"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as driver:
+        assert driver.stdout is not None and driver.stdout.readline() == b"there\n"
+        with pytest.raises(InvalidExperimentError, match=rf"tiny is being run by process {driver.pid} on .*; stop that first"):
+            check_folder(experiment, resume=True, source="tiny.yaml")
+        driver.kill()
+    check_folder(experiment, resume=True, source="tiny.yaml")
+
+
 def test_resuming_what_was_started_otherwise_names_each_difference(write: Write, tmp_path: Path) -> None:
     before = load_experiment(write("seeds: 2"), storage_path=tmp_path)
     started(before.folder)
@@ -134,17 +149,23 @@ def test_a_full_disk_is_named_and_leaves_the_record_of_the_run_as_it_was(
 ) -> None:
     monkeypatch.setattr("ardae_rl.experiment.launch._log_to", lambda path: None)  # the loggers of this process stay as they are
     before = load_experiment(write(), storage_path=tmp_path)
-    with room_for(100), pytest.raises(InvalidExperimentError, match=rf"cannot write to {before.folder}: .*File too large.*; make room"):
-        _record(before)
-    assert list(before.folder.iterdir()) == []
-    _record(before)
+    with (
+        room_for(100),
+        pytest.raises(InvalidExperimentError, match=rf"cannot write to {before.folder}: .*File too large.*; make room"),
+        _recorded(before),
+    ):
+        pass
+    assert [path.name for path in before.folder.iterdir()] == [LOCK]
+    with _recorded(before):
+        pass
     record = before.folder / RECORD
     content, inode = record.read_bytes(), record.stat().st_ino
     for again in (before, dataclasses.replace(before, seeds=2)):
-        with room_for(100), pytest.raises(InvalidExperimentError, match="make room"):
-            _record(again)
+        with room_for(100), pytest.raises(InvalidExperimentError, match="make room"), _recorded(again):
+            pass
         assert record.read_bytes() == content
-    _record(before)
+    with _recorded(before):
+        pass
     assert record.stat().st_ino == inode, "what has not changed is not written again"
 
 

@@ -279,3 +279,9 @@ def test_profiles_go_from_all_runs_to_none_however_low_the_scores(tmp_path: Path
         (line,) = axes.lines
         shares = np.asarray(line.get_ydata())
         assert (shares[0], shares[-1]) == (1, 0) and len(set(shares)) == 5
+
+
+def test_a_disk_that_does_not_take_the_report_is_named(study: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = report(*study, "--output", tmp_path / "file")
+    assert done.exit_code == 2 and "Error: hopper_sac, hopper, ant_sac: [Errno 17] File exists" in done.output

@@ -151,3 +151,10 @@ def test_settings_of_an_older_version_are_named(tmp_path: Path) -> None:
     del params["settings"]["sac"]["policy"]
     path.write_text(json.dumps(params))
     assert read(folder)[1] == [f"{folder / 'seed=1'}: has no 'policy' in params.json: left out"]
+
+
+def test_a_trial_in_another_environment_than_the_experiments_is_left_out(tmp_path: Path) -> None:
+    folder = write_experiment(tmp_path, "hopper", "Hopper-v5", PAPERS, {0: [10, 20], 1: [30, 40]})
+    path = folder / "seed=1" / "params.json"
+    path.write_text(path.read_text().replace("Hopper-v5", "Ant-v5"))
+    assert read(folder)[1] == [f"{folder / 'seed=1'}: its environment is Ant-v5, and Hopper-v5 that of the experiment: left out"]

@@ -145,6 +145,10 @@ def test_a_damaged_trial_is_named_and_the_rest_reported(folder: Path, tmp_path: 
         ({"name": 7, "run": ["score_error"]}, "experiment.yaml: is damaged: it does not say which experiment this is"),
         ({"name": "x", "run": "cooking"}, "its run is 'cooking'; reports are made of: SAC-AR-DAE, energy, maxent, score_error, vae"),
         ({"name": "x", "run": "score_error", "grid_search": {}, "config": {}}, "none of its trials has been evaluated yet"),
+        (
+            {"name": "x", "run": "score_error", "grid_search": {"steps": [1, 2]}},
+            "its grid is over steps, and a report compares trials of one",
+        ),
     ],
 )
 def test_what_cannot_be_reported_is_explained(tmp_path: Path, content: dict[str, Any] | None, message: str) -> None:
@@ -156,3 +160,10 @@ def test_what_cannot_be_reported_is_explained(tmp_path: Path, content: dict[str,
     assert result.exit_code == 2
     assert message in result.output and "Traceback" not in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_a_report_may_go_into_the_folder_of_the_run_itself(folder: Path) -> None:
+    app = typer.Typer()
+    app.command()(report)
+    result = CliRunner().invoke(app, [str(folder), "--output", str(folder)])
+    assert result.exit_code == 0 and str(folder / "table.md") in result.output.split(), result.output
