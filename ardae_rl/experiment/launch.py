@@ -169,7 +169,7 @@ def local_nodes() -> list[dict[str, float]]:
     import torch
     from ray._private.utils import get_num_cpus  # a container may have less than the machine
 
-    return [{"CPU": float(get_num_cpus()), "GPU": float(torch.cuda.device_count())}]
+    return [{"CPU": float(get_num_cpus(override_docker_cpu_warning=True)), "GPU": float(torch.cuda.device_count())}]
 
 
 def check_resources(experiment: Experiment, *, may_grow: bool, console: Console) -> None:

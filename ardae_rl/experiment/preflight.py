@@ -33,7 +33,7 @@ def check_folder(experiment: Experiment, *, resume: bool, source: str) -> None:
     obstacle = _write_obstacle(folder)
     if obstacle:
         raise InvalidExperimentError([Problem(source, "storage_path", obstacle)])
-    if (folder / LOCK).is_file():
+    if os.access(folder / LOCK, os.R_OK | os.W_OK):
         with alone(folder):
             pass
     started = has_run(folder)
@@ -52,19 +52,18 @@ def alone(folder: Path) -> Iterator[None]:
 
     A file system without locks keeps nobody. Raises InvalidExperimentError if another driver is there.
     """
-    with (folder / LOCK).open("a+", encoding="utf-8") as file:
+    with (folder / LOCK).open("ab+", buffering=0) as file:  # nothing left that a full disk could refuse at the end
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            other = f"{folder} is being run by {file.read() or 'another process'}; stop that first, or wait for its end"
+            other = f"{folder} is being run by {file.read().decode() or 'another process'}; stop that first, or wait for its end"
             raise InvalidExperimentError([Problem("storage_path", "", other)]) from None
         except OSError:
             pass
         with suppress(OSError):  # a full disk: the lock holds all the same
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
+            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
 
 

@@ -82,7 +82,7 @@ class Watcher(Callback):
             trial.max_failures = trial.num_failures if self._is_stuck(trial) else self._experiment.max_failures
 
     def _is_stuck(self, trial: Trial) -> bool:
-        return self._crashes_in_place[trial.trial_id] >= CRASHES_IN_PLACE - 1
+        return self._experiment.max_failures < 0 and self._crashes_in_place[trial.trial_id] >= CRASHES_IN_PLACE - 1
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._crashes_in_place[trial.trial_id] += 1
@@ -90,6 +90,7 @@ class Watcher(Callback):
         used = f"{trial.num_failures} of {trial.max_failures} restarts used" if trial.max_failures >= 0 else f"restart {trial.num_failures}"
         self._display.note(f"{trial}: crashed ({used}); continuing from {start}")
         self._add_event(trial, CRASHED)
+        self._limit_restarts(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         gave_up = f", as {CRASHES_IN_PLACE} times now without a checkpoint in between" if self._is_stuck(trial) else ""

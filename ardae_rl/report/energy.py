@@ -49,9 +49,8 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
         figures["samples.png"] = side_by_side(pictures, grid_paths)
     for name, figure in figures.items():
         figure.savefig(output / name, dpi=150)
-    for name in (RECORD, PROVENANCE):
-        copied(folder / name, output)
-    return [output / name for name in ("evaluations.csv", "table.md", RECORD, PROVENANCE, *figures)]
+    copies = [copied(folder / name, output) for name in (RECORD, PROVENANCE)]
+    return [*filter(None, copies), *(output / name for name in ("evaluations.csv", "table.md", *figures))]
 
 
 def table(rows: pd.DataFrame, grid_paths: list[str]) -> str:

@@ -47,9 +47,8 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
         texts.append("pairs.md")
     for name, figure in figures.items():
         figure.savefig(output / name, dpi=150)
-    for name in (RECORD, PROVENANCE):
-        copied(folder / name, output)
-    return [output / name for name in (*texts, RECORD, PROVENANCE, *figures)]
+    copies = [copied(folder / name, output) for name in (RECORD, PROVENANCE)]
+    return [*filter(None, copies), *(output / name for name in (*texts, *figures))]
 
 
 def of_repeats(rows: pd.DataFrame, grid_paths: list[str]) -> pd.DataFrame:

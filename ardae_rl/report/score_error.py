@@ -45,9 +45,8 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
         figures["error_against_sigma.png"] = against_sigma(rows, grid_paths)
     for name, figure in figures.items():
         figure.savefig(output / name, dpi=150)
-    for name in (RECORD, PROVENANCE):
-        copied(folder / name, output)
-    return [output / name for name in ("evaluations.csv", "table.md", RECORD, PROVENANCE, *figures)]
+    copies = [copied(folder / name, output) for name in (RECORD, PROVENANCE)]
+    return [*filter(None, copies), *(output / name for name in ("evaluations.csv", "table.md", *figures))]
 
 
 def settled(evaluations: pd.DataFrame, grid_paths: list[str]) -> pd.DataFrame:

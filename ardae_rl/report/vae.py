@@ -76,9 +76,8 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
             figures[f"{name}.png"] = gallery(pictures, grid_paths, columns=1 if name == "planes" else 3)
     for name, figure in figures.items():
         figure.savefig(output / name, dpi=150)
-    for name in (RECORD, PROVENANCE):
-        copied(folder / name, output)
-    return [output / name for name in ("evaluations.csv", "table.md", RECORD, PROVENANCE, *figures)]
+    copies = [copied(folder / name, output) for name in (RECORD, PROVENANCE)]
+    return [*filter(None, copies), *(output / name for name in ("evaluations.csv", "table.md", *figures))]
 
 
 def named(rows: pd.DataFrame) -> pd.DataFrame:

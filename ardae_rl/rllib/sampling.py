@@ -94,10 +94,11 @@ class Sampling:
         """Kill runners whose environments hang, for Ray to start them again. What counts is the time waited for them."""
         silent = set(self._group.healthy_worker_ids()) - heard
         self._silent_rounds = Counter({runner: self._silent_rounds[runner] + 1 for runner in silent})
-        for runner, rounds in self._silent_rounds.items():
-            if rounds * self._timeout_s >= _MAX_SECONDS_OF_SILENCE:
+        for runner in silent:
+            if self._silent_rounds[runner] * self._timeout_s >= _MAX_SECONDS_OF_SILENCE:
                 logger.warning("env runner %d has not made a step for %g minutes: killed", runner, _MAX_SECONDS_OF_SILENCE / 60)
                 ray.kill(self._group._worker_manager.actors()[runner], no_restart=False)
+                self._silent_rounds[runner] = 0
 
     def _tell_of_deaths(self) -> None:
         before, self._alive = self._alive, self._group.num_healthy_remote_workers()

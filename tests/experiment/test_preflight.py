@@ -158,6 +158,8 @@ def test_a_full_disk_is_named_and_leaves_the_record_of_the_run_as_it_was(
     assert [path.name for path in before.folder.iterdir()] == [LOCK]
     with _recorded(before):
         pass
+    with room_for(5), pytest.raises(InvalidExperimentError, match="make room"), _recorded(dataclasses.replace(before, seeds=2)):
+        pass
     record = before.folder / RECORD
     content, inode = record.read_bytes(), record.stat().st_ino
     for again in (before, dataclasses.replace(before, seeds=2)):

@@ -69,20 +69,23 @@ def test_a_trial_that_no_machine_can_hold_any_more_is_told_of_once_each_time(
     assert [(event["trial"], event["event"], event["cause"]) for event in map(json.loads, events)] == [("seed=0", "warning", cause)] * times
 
 
-def crash(watcher: Watcher, trial: Trial) -> bool:
-    """As Tune does; whether it starts the trial again."""
+def crash(watcher: Watcher, trial: Trial, *, comes_up: bool = True) -> bool:
+    """As Tune does, which is told nothing of a start that fails in ``setup``; whether it starts the trial again."""
     trial.handle_error(TuneError("the arm is broken"))
     if not trial.should_recover():
         watcher.on_trial_error(0, [trial], trial)
         return False
     watcher.on_trial_recover(0, [trial], trial)
-    watcher.on_trial_start(0, [trial], trial)
+    if comes_up:
+        watcher.on_trial_start(0, [trial], trial)
     return True
 
 
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("comes_up", [True, False])
 @pytest.mark.parametrize(("limit", "starts"), [(-1, CRASHES_IN_PLACE - 1), (2, 2), (CRASHES_IN_PLACE + 5, CRASHES_IN_PLACE + 5)])
 def test_a_trial_that_crashes_without_a_checkpoint_in_between_is_given_up_even_without_a_limit(
-    write: Write, tmp_path: Path, limit: int, starts: int
+    write: Write, tmp_path: Path, limit: int, starts: int, comes_up: bool
 ) -> None:
     text = f"name: tiny\nrun: score_error\nstorage_path: {tmp_path}\nmax_failures: {limit}\n"
     experiment, console = load_experiment(write(text, base="")), Console(file=io.StringIO(), width=300)
@@ -95,8 +98,8 @@ def test_a_trial_that_crashes_without_a_checkpoint_in_between_is_given_up_even_w
     trial.init_local_path()
     watcher.on_trial_start(0, [trial], trial)
     if limit < 0:
-        assert all(crash(watcher, trial) for _ in range(starts))
+        assert all(crash(watcher, trial, comes_up=comes_up) for _ in range(starts))
         watcher.on_trial_save(0, [trial], trial)  # it got on: the count begins anew
-    assert [crash(watcher, trial) for _ in range(starts + 1)] == [True] * starts + [False]
+    assert [crash(watcher, trial, comes_up=comes_up) for _ in range(starts + 1)] == [True] * starts + [False]
     last = console.file.getvalue().splitlines()[-1]  # type: ignore[attr-defined]
-    assert ("as 10 times now without a checkpoint in between" in last) == (limit != 2) and last.startswith("seed=0: failed")
+    assert ("as 10 times now without a checkpoint in between" in last) == (limit < 0) and last.startswith("seed=0: failed")

@@ -38,11 +38,12 @@ def member(run: Run, part: str) -> psutil.Process | None:
 
 def kill(run: Run, part: str) -> float:
     """Kill one process; seconds until there is another one like it and the trial has reported again."""
+    before = {process.pid for process in named(family(run), TITLES[part])}
     victim = member(run, part)
     assert victim is not None
     victim.kill()
     killed = time.monotonic()
-    run.wait_until(lambda: (new := member(run, part)) and new.pid != victim.pid, LIMIT_S)
+    run.wait_until(lambda: len({process.pid for process in named(family(run), TITLES[part])} - before) == len(before), LIMIT_S)
     wait_for_report(run, LIMIT_S)
     return time.monotonic() - killed
 

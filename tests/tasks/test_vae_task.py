@@ -77,6 +77,7 @@ def test_every_network_moves(posterior: str) -> None:
     [
         ({}, ARDAE),
         ({"score": score(fixed_sigma=0.5)}, BlurredDAE),
+        ({"score": score(fixed_sigma=0.5, antithetic=False)}, BlurredDAE),
         ({"posterior": "ivi_avb"}, AdversarialScore),
         ({"posterior": "hvi_ardae", "score": score(form="residual", optimiser="rmsprop", context="hidden")}, ARDAE),
     ],
@@ -89,7 +90,7 @@ def test_the_estimator_is_the_one_asked_for(changes: dict[str, Any], kind: type)
     if kind is not AdversarialScore and chosen.form == "gradient":
         assert task.method.estimator.network.student_dof == chosen.student_dof == 8
     if kind is BlurredDAE:
-        assert task.method.estimator.sigma == 0.5
+        assert (task.method.estimator.sigma, task.method.estimator.antithetic) == (0.5, chosen.antithetic)
     if chosen.optimiser == "rmsprop":
         group = optimiser.param_groups[0]
         assert isinstance(optimiser, torch.optim.RMSprop) and (group["alpha"], group["momentum"], group["lr"]) == (0.99, 0.5, chosen.lr)
