@@ -65,7 +65,7 @@ def test_the_alarm_of_log_z_can_ring_and_can_be_silent(count: int, dim: int, std
     estimate = log_partition(lambda x: -0.5 * (x / std).square().sum(-1), torch.randn(500, count, dim), proposal_std)
     error = (estimate.log_z - dim * math.log(std * math.sqrt(2 * math.pi))).abs().mean()
     assert (float(estimate.effective_sample_size.mean()) < float(threshold)) == rings == bool(error > 2)
-    assert f"below {threshold}, whatever the number of samples" in text
+    assert f"below {threshold}: with 12 `importance_samples` or more" in text
     assert f"(`deploy/alerts.yaml` rings below {threshold})" in (ROOT / "docs" / "metrics.md").read_text()
     assert any(f"Below {threshold} " in panel.get("description", "") for panel in DASHBOARD["panels"])
 
