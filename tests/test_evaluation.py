@@ -201,7 +201,8 @@ def described_as(**changes: Any) -> Callable[[Path], object]:
         (described_as(obs_dim="2"), "p.json: obs_dim must be a whole number, got '2'"),
         (described_as(obs_dim=3), "p.safetensors is not what p.json describes: sampler.body.layers.0.weight should be (4, 3), got (4, 2)"),
         (described_as(sac={"policy": "gaussian", "gaussian": {"width": 7}}), "sampler.body.layers.0.weight should be (7, 2), got (4, 2)"),
-        (described_as(sac={"policy": "gaussian", "gaussian": {"width": 10**9}}), "p.json describes a network that cannot be made: "),
+        (described_as(sac={"policy": "gaussian", "gaussian": {"width": 10**9}}), "should be (1000000000, 2), got (4, 2)"),
+        (described_as(sac={"policy": "gaussian", "gaussian": {"width": 10**10}}), "p.json describes a network that cannot be made: "),
         (described_as(sac={"policy": "normal"}), "sac.policy must be 'implicit' or 'gaussian' or 'flow', got 'normal'"),
         (
             described_as(action_high=[1.5, 2]),
