@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 10.0
 ONE_REQUEST_S = 5.0
 MAX_NAMES = 10
+SOCKET_FOLDER_BYTES = 30  # the path of a socket may have 107 in all, of which Ray takes 76 and its dashboard, below a folder of ours, 50
 
 _FOR_RAY = {
     "RAY_task_events_max_num_task_in_gcs": "10000",  # of 100,000: Ray's head process grew by 130 MB an hour (docs/faults.md)
@@ -97,14 +98,16 @@ def cluster(address: str | None) -> Iterator[str | None]:
 def _own_temporary_files() -> Iterator[None]:
     """A folder for the temporary files of all processes, removed with what they leave: Ray's dashboard never cleans up its ``pymp-*``.
 
-    Ray's logs and sockets, and what torch compiled, stay where they always are.
+    Ray's logs and sockets, and what torch compiled, stay where they always are, but for sockets where TMPDIR is too long a path for any:
+    Ray would not start there, or go without its dashboard after a minute.
     """
+    short = tempfile.gettempdir() if len(os.fsencode(tempfile.gettempdir())) <= SOCKET_FOLDER_BYTES else "/tmp"
     places = {
-        "RAY_TMPDIR": tempfile.gettempdir(),
+        "RAY_TMPDIR": short,
         "TORCHINDUCTOR_CACHE_DIR": str(Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}"),
     }
     before = {name: os.environ.get(name) for name in ("TMPDIR", *places)}
-    with tempfile.TemporaryDirectory(prefix="ardae-rl-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="ardae-rl-", dir=short, ignore_cleanup_errors=True) as folder:
         os.environ |= {**places, **{name: value for name, value in before.items() if value is not None}, "TMPDIR": folder}
         try:
             yield
@@ -226,7 +229,7 @@ def _announce(experiment: Experiment, dashboard: str | None, resume: bool, conso
         "Experiment": f"{experiment.name}: {experiment.title}" + (", resumed" if resume else ""),
         "Trials": f"{len(names)}, {at_once} at a time: {_listed(names)}",
         "Results": str(experiment.folder),
-        "Dashboard": f"http://{dashboard}" if dashboard else "not available (pip install 'ray[default]')",
+        "Dashboard": where_it_is(dashboard),
         "TensorBoard": f"tensorboard --logdir {experiment.folder}",
     }
     for label, text in lines.items():
@@ -236,6 +239,11 @@ def _announce(experiment: Experiment, dashboard: str | None, resume: bool, conso
 def _listed(names: list[str]) -> str:
     hidden = len(names) - MAX_NAMES
     return ", ".join(names) if hidden <= 0 else f"{', '.join(names[:MAX_NAMES])}, ... ({hidden} more)"
+
+
+def where_it_is(dashboard: str | None) -> str:
+    """The address of Ray's dashboard as one reads it, or why there is none."""
+    return f"http://{dashboard}" if dashboard else "did not start; dashboard.log among Ray's logs says why (docs/monitoring.md)"
 
 
 def say(console: Console, label: str, text: str) -> None:

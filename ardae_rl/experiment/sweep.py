@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from ardae_rl.experiment.launch import check_resources, cluster, cluster_nodes, footprints, say
+from ardae_rl.experiment.launch import check_resources, cluster, cluster_nodes, footprints, say, where_it_is
 from ardae_rl.experiment.plan import concurrent_trials, trial_assignments, trial_name
 from ardae_rl.experiment.preflight import OUTPUT, check_folder, has_run
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
@@ -145,7 +145,7 @@ def run(drivers: Sequence[Driver], *, address: str | None, may_grow: bool, comma
             return max(1, concurrent_trials(asked, cluster_nodes(), None))
 
         say(console, "Sweep", f"{len(drivers)} experiments, {len(asked)} trials, {room()} at a time")
-        say(console, "Dashboard", f"http://{dashboard}" if dashboard else "not available (pip install 'ray[default]')")
+        say(console, "Dashboard", where_it_is(dashboard))
         for storage in dict.fromkeys(driver.experiment.storage_folder for driver in drivers):
             say(console, "Results", str(storage))
         _drive(drivers, ray.get_runtime_context().gcs_address, room, received, console)

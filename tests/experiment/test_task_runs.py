@@ -87,13 +87,14 @@ def test_killed_processes_leave_no_trace_in_the_result(task: str, launch: Launch
 
 
 def test_a_smoke_run_of_a_sweep_tries_its_first_point_to_the_end(launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And no process of it leaves a temporary file, but for what torch keeps for the next one."""
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
+    """And no process of it leaves a temporary file, but for what torch keeps for the next one; also where no socket can be made."""
+    temporary = tmp_path / "temporary" / "of" / "a" / "job"
+    temporary.mkdir(parents=True)
     monkeypatch.setenv("TMPDIR", str(temporary))
-    monkeypatch.setenv("RAY_TMPDIR", "/tmp")  # it holds sockets, whose paths may have 107 bytes
+    assert len(str(temporary)) > 60, "too long for the paths of sockets, which may have 107 bytes"
     run = launch(EXPERIMENT + "grid_search: {lr: [1e-2, 1e-3]}", "--smoke")
     assert run.finish() == 0, run.output
+    assert "Dashboard:   http://127.0.0.1:" in run.output
     assert [path.name for path in temporary.iterdir() if not path.name.startswith("torchinductor_")] == []
     steps = SETTINGS.smoke().steps
     assert f"Experiment:  tiny-smoke-1: score_error, {steps:,} steps\nTrials:      1, 1 at a time: seed=0\n" in run.output

@@ -123,16 +123,16 @@ def test_env_runners_that_make_no_step_for_too_long_end_the_run(monkeypatch: pyt
 def test_an_env_runner_that_hangs_is_replaced_and_the_others_go_on_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("ardae_rl.rllib.sampling._MAX_SECONDS_OF_SILENCE", 3.0)
+    monkeypatch.setattr("ardae_rl.rllib.sampling._MAX_SECONDS_OF_SILENCE", 9.0)
     monkeypatch.setattr("ardae_rl.rllib.algorithm._MAX_SECONDS_TO_SYNC", 1.0)
-    algorithm = built(hangs=str(tmp_path / "hung"), timeout_s=1.0)
+    algorithm = built(hangs=str(tmp_path / "hung"), timeout_s=1.5)
     before = {runner: pid for runner, pid in enumerate(pids(algorithm), 1)}
     with caplog.at_level(logging.WARNING, "ardae_rl.rllib.sampling"):
         for _ in range(3):
             progress = algorithm.train()["progress"]
     assert (tmp_path / "hung").exists() and progress["env_steps"] >= 120 and progress["updates"] == progress["env_steps"] - 40
     killed = next(text for text in caplog.messages if text.endswith("killed"))
-    assert killed == f"env runner {killed.split()[2]} has not made a step for 0.05 minutes: killed"
+    assert killed == f"env runner {killed.split()[2]} has not made a step for 0.15 minutes: killed"
     deadline = time.monotonic() + 60
     while algorithm.env_runner_group.num_healthy_remote_workers() < 2 and time.monotonic() < deadline:
         algorithm.train()
