@@ -48,13 +48,13 @@ def refused_at_once(path: Path, address: str, *options: str) -> str:
 @pytest.mark.timeout(400)
 def test_trials_run_side_by_side_on_the_nodes_of_a_cluster(launch: Launch, tmp_path: Path, address: str) -> None:
     long = {"steps": 30_000, "report_every_steps": 1000, "evaluate_every_steps": 15_000}  # else one is over before the next has a process
-    run = launch(EXPERIMENT, "--address", address, *(f"--set=config.{name}={value}" for name, value in long.items()))
+    run = launch(EXPERIMENT, "--seeds=2", "--address", address, *(f"--set=config.{name}={value}" for name, value in long.items()))
     assert run.finish(350) == 0, run.output
-    assert "Trials:      3, 2 at a time: seed=0, seed=1, seed=2" in run.output
-    for seed in range(3):
+    assert "Trials:      2, 2 at a time: seed=0, seed=1" in run.output
+    for seed in range(2):
         assert [row["steps"] for row in rows(tmp_path / "tiny" / f"seed={seed}" / "evaluations.csv")] == ["15000", "30000"]
     results = [path.read_text().splitlines()[-1] for path in (tmp_path / "tiny").glob("seed=*/result.json")]
-    assert len(results) == 3 and len({json.loads(result)["node_id"] for result in results}) == 2
+    assert len(results) == 2 and len({json.loads(result)["node_id"] for result in results}) == 2
 
 
 @pytest.mark.parametrize(

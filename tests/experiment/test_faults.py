@@ -57,12 +57,12 @@ def assert_nothing_lost_or_repeated(tmp_path: Path, env_steps: int) -> None:
 
 
 def test_a_killed_run_resumes_from_its_last_checkpoint_with_its_replay_buffer(launch: Launch, tmp_path: Path) -> None:
-    env_steps = 3000
+    env_steps = 2000
     run = launch(EXPERIMENT % env_steps)
     run.wait_until(lambda: run.reported_steps)
     second = launch(EXPERIMENT % env_steps, "--resume")
     assert second.finish() == 2 and f"tiny is being run by process {run.process.pid} on " in second.output
-    run.wait_until(lambda: 3 in checkpoints(tmp_path))
+    run.wait_until(lambda: 2 in checkpoints(tmp_path))
     os.kill(run.process.pid, signal.SIGKILL)
     run.end()
     assert max(run.reported_steps) < env_steps
