@@ -207,12 +207,14 @@ def _top(values: pd.Series) -> float:
 
 
 def gallery(pictures: pd.DataFrame, grid_paths: list[str], *, columns: int) -> Figure:
-    """The picture of every grid point's first seed, ``columns`` in a row."""
+    """The picture of every grid point's first seed, up to ``columns`` in a row."""
     chosen = [(label, members.loc[members["seed"].idxmin(), "path"]) for label, members in by(pictures, grid_paths)]
-    rows = -(-len(chosen) // columns)
     images = [imread(path) for _, path in chosen]
     height, width = images[0].shape[:2]
-    figure = Figure(figsize=(WIDTH_IN, rows * (WIDTH_IN / columns * height / width + 0.3)), layout="constrained")
+    width_in = WIDTH_IN / columns
+    columns = min(columns, len(chosen))
+    rows = -(-len(chosen) // columns)
+    figure = Figure(figsize=(width_in * columns, rows * (width_in * height / width + 0.3)), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
     for axes in panels:
         axes.set_axis_off()
