@@ -124,6 +124,8 @@ def _no_cluster(address: str | None, error: Exception) -> Problem:
     if address:
         advice = "is it running, and RAY_AUTH_MODE=token set if it asks for a token? Leave the address out to start one on this machine"
         return Problem(f"--address {address}", "", f"no Ray cluster can be joined there ({cause}); {advice}")
+    if "AF_UNIX" in cause:
+        return Problem("RAY_TMPDIR", "", f"Ray cannot be started on this machine: {cause}; set RAY_TMPDIR to a shorter path, such as /tmp")
     advice = (
         "try again when the machine is less busy; where the home directory cannot be written to, set RAY_AUTH_TOKEN to a token of yours"
     )

@@ -69,6 +69,13 @@ def test_more_than_this_machine_has_is_refused_before_anything_is_written(write:
     assert not results.exists()
 
 
+def test_a_folder_too_deep_for_rays_sockets_is_refused(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("x" * 60)))
+    message = refused(write(), "--storage-path", tmp_path / "results")
+    assert message.startswith("Error: RAY_TMPDIR: Ray cannot be started on this machine: ")
+    assert message.endswith("set RAY_TMPDIR to a shorter path, such as /tmp\n") and not (tmp_path / "results").exists()
+
+
 def test_a_dry_run_prints_the_complete_experiment_and_the_resources_and_writes_nothing(write: Write, tmp_path: Path) -> None:
     results = tmp_path / "results"
     done = tune(write(), "--dry-run", "--storage-path", results, "--seeds", "0,7", "--set", "config.sac.actor_lr=1e-5")
