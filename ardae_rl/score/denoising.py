@@ -38,6 +38,8 @@ class BlurredDAE(ScoreEstimator):
     ``antithetic`` as in :class:`~ardae_rl.score.ARDAE`.
     """
 
+    _apart = False
+
     def __init__(self, dim: int, context_dim: int = 0, *, sigma: float, antithetic: bool = False, **network_options: Any) -> None:
         super().__init__(dim, context_dim, standardisation="amortised", **network_options)
         require_positive("sigma", sigma)

@@ -37,6 +37,8 @@ class ScoreEstimator(nn.Module, ABC):
     Every method takes and returns quantities in the sampler's own coordinates. The loss gives no gradient to the samples.
     """
 
+    _apart = True  # whether a sample is trained on in coordinates made from the others of its context
+
     def __init__(
         self,
         dim: int,
@@ -148,9 +150,9 @@ class ScoreEstimator(nn.Module, ABC):
         if self.whitener is None:
             return {"score": self._standard_loss(x, context, frame or self._sample_frame(x, centre), draw)}
         whitening = self.whitener(context, centre, len(x))
-        score_loss = self._standard_loss(x, context, frame or whitening.frame(x), draw)
+        score_loss = self._standard_loss(x, context, frame or whitening.frame(x, apart=self._apart), draw)
         parts = {"score": score_loss, "whitening": whitening.negative_log_likelihood(x)}
-        return parts | ({"misfit": whitening.misfit_negative_log_likelihood(x)} if x.shape[1] > 1 else {})
+        return parts | ({"misfit": whitening.misfit_negative_log_likelihood(x) + whitening.tails_loss(x)} if x.shape[1] > 1 else {})
 
     def score(self, x: Tensor, context: Tensor | None = None, *, frame: Frame | None = None) -> Tensor:
         """Estimate of grad_x log p(x | context), the shape of x."""

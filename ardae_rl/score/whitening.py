@@ -2,13 +2,17 @@
 
 Statistics of the few samples that each context has are noisy, and their noise ends up in the score. A small network that regresses them on
 the context averages that noise over neighbouring contexts, and knows the whole covariance, not one scale. What the regression leaves of the
-scale is read off the samples and shrunk towards it by as much as those are noisier (empirical Bayes): with log mean y^2 of a context
-distributed as N(0, t + n), n the variance of its sampling noise, the best guess of the part that is no noise is t / (t + n) of it.
+scale is read off the samples and shrunk towards it by as much as those are noisier (empirical Bayes): let E y^2 of a context be log-normal
+with mean 1 and log-variance t, and mean y^2 of its K samples so about that, with log-variance n = log(1 + kappa / K). Then
+l = log mean y^2 is N(-(t + n) / 2, t + n), and given l the mean of E y^2 is exp(t / (t + n) (l + n / 2)). kappa, the variance of one
+sample's y^2 over its mean squared, is one number of all contexts: samples that happen to miss the tails of their law understate its scale
+and their own noise at once, and would be believed just when they are wrong.
 Notation: B contexts, K samples per context, D dimension; x (B, K, D), context (B, C) or None.
 Identity: maximum likelihood of N(m(c), (P^T P)^-1) with P = diag(exp d) (I + L), L strictly lower triangular; then log det P = sum d, and
 y = P (x - m) has mean 0 and covariance I where the fit is right. With a given centre b in the place of m it is E[y y^T] that is I.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +22,7 @@ from torch.nn import functional
 from ardae_rl.score.networks import mlp_layers
 from ardae_rl.score.standardise import MIN_SPREAD, Frame
 
+_LEVEL_LIMIT = 3.0  # a context that is further off than that says little of the others' tails
 _MISFIT_RATE = 10.0  # the misfit has e-folds to go while the weights move by a few tenths
 
 
@@ -25,46 +30,66 @@ _MISFIT_RATE = 10.0  # the misfit has e-folds to go while the weights move by a 
 class Whitening:
     """y = diag(exp log_diagonal) (I + lower) (x - mean) for each context: (B, D), (B, D, D), (B, D).
 
-    ``log_misfit``: log t, t the variance of log mean y^2 between contexts beyond the noise of the samples; a scalar.
+    ``log_misfit``: log t, t the variance of log E y^2 between contexts; ``log_tails``: log kappa. Scalars.
     """
 
     log_diagonal: Tensor
     lower: Tensor
     mean: Tensor
     log_misfit: Tensor
+    log_tails: Tensor
 
     def negative_log_likelihood(self, x: Tensor) -> Tensor:
         """Of N(mean, covariance), up to a constant: a scalar averaged over samples (B, K, D), in nats per dimension."""
         return 0.5 * self._whitened(x).square().mean() - self.log_diagonal.mean()
 
     def misfit_negative_log_likelihood(self, x: Tensor) -> Tensor:
-        """Of log mean y^2 ~ N(0, t + n), up to a constant, averaged over contexts: a scalar with a gradient in t alone. K >= 2."""
-        log_level, noise = self._log_level(x)
-        variance = self.log_misfit.exp() + noise
-        return 0.5 * (variance.log() + log_level.square() / variance).mean()
+        """Of log mean y^2 ~ N(-(t + n) / 2, t + n), up to a constant, averaged over contexts: a scalar with a gradient in t alone."""
+        variance = self.log_misfit.exp() + self._noise(x.shape[1])
+        return 0.5 * (variance.log() + (self._levels(x)[1].log() + 0.5 * variance).square() / variance).mean()
+
+    def tails_loss(self, x: Tensor) -> Tensor:
+        """Smallest at kappa = E[variance of y^2] / E[(E y^2)^2], each without bias from K >= 2 samples: a scalar."""
+        with torch.no_grad():
+            squares, level = self._levels(x)
+            variance = squares.var(1)
+            weight = 1 / (_LEVEL_LIMIT**2 + level.square())
+            squared_mean = level.square() - variance / x.shape[1]
+        return (weight * (squared_mean * self.log_tails.exp() - variance * self.log_tails)).mean()
 
     @torch.no_grad()
-    def frame(self, samples: Tensor | None = None) -> Frame:
+    def frame(self, samples: Tensor | None = None, *, apart: bool = False) -> Frame:
         """The same coordinates as constants: a common scale and a matrix of determinant one.
 
-        ``samples`` (B, K, D), two or more of each context, correct the scale by the part of its misfit that is not their noise.
+        ``samples`` (B, K, D), two or more of each context, correct the scale by the part of its misfit that is not their noise, which is
+        taken to be the same for all B. ``apart``: coordinates (B, K) for these samples themselves, each from the others, as a new sample
+        would have them.
         """
         log_scale = self.log_diagonal.mean(-1, keepdim=True)
         identity = torch.eye(self.mean.shape[-1], dtype=self.lower.dtype, device=self.lower.device)
         matrix = (self.log_diagonal - log_scale).exp().unsqueeze(-1) * (self.lower + identity)
         scale = (-log_scale).exp().unsqueeze(-1)
         if samples is not None and samples.shape[1] > 1:
-            log_level, noise = self._log_level(samples)
-            misfit = self.log_misfit.exp()
-            scale = scale * (0.5 * log_level * misfit / (misfit + noise)).exp().view_as(scale)
-        return Frame(self.mean.detach().unsqueeze(1), scale, torch.ones_like(scale), matrix)
+            squares, level = self._levels(samples)
+            count = samples.shape[1]
+            if apart:
+                level = ((count * level.unsqueeze(1) - squares) / (count - 1)).clamp_min(MIN_SPREAD**2)
+                count -= 1
+            noise, misfit = self._noise(count), self.log_misfit.exp()
+            correction = (0.5 * (level.log() + 0.5 * noise) * misfit / (misfit + noise)).exp()
+            scale = scale * correction.view(len(samples), -1, 1)
+        return Frame(self.mean.detach().unsqueeze(1), scale, torch.ones_like(scale[:, :1]), matrix)
 
     @torch.no_grad()
-    def _log_level(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """log mean y^2 of each context and the variance of its sampling noise by the delta method, (B,) each."""
+    def _levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """y^2 of each sample, averaged over dimensions, (B, K), and its mean over the samples of a context, (B,)."""
         squares = self._whitened(x).square().mean(-1)
-        level = squares.mean(1).clamp_min(MIN_SPREAD**2)
-        return level.log(), squares.var(1) / (squares.shape[1] * level.square())
+        return squares, squares.mean(1).clamp_min(MIN_SPREAD**2)
+
+    @torch.no_grad()
+    def _noise(self, samples: int) -> Tensor:
+        """Log-variance of the mean y^2 of so many samples, a scalar."""
+        return torch.log1p(self.log_tails.exp() / samples)
 
     def _whitened(self, x: Tensor) -> Tensor:
         centred = x - self.mean.unsqueeze(1)
@@ -89,6 +114,7 @@ class Whitener(nn.Module):
         self.hidden = mlp_layers(context_dim, width, 3 if context_dim else 0)
         self.out = nn.Linear(width if context_dim else 1, outputs, bias=bool(context_dim))
         self.log_misfit = nn.Parameter(torch.zeros(()))
+        self.log_tails = nn.Parameter(torch.tensor(math.log(2 / dim) / _MISFIT_RATE))  # a Gaussian's
         nn.init.zeros_(self.out.weight)
         if context_dim:
             nn.init.zeros_(self.out.bias)
@@ -101,4 +127,6 @@ class Whitener(nn.Module):
             features = functional.silu(layer(features))
         mean, log_diagonal, below = self.out(features).split((self.dim, self.dim, len(self.below_diagonal)), -1)
         lower = below.new_zeros(batch, self.dim**2).index_copy(1, self.below_diagonal, below).view(batch, self.dim, self.dim)
-        return Whitening(log_diagonal, lower, mean if centre is None else centre, _MISFIT_RATE * self.log_misfit)
+        return Whitening(
+            log_diagonal, lower, mean if centre is None else centre, _MISFIT_RATE * self.log_misfit, _MISFIT_RATE * self.log_tails
+        )
