@@ -4,8 +4,8 @@ Notation: x~ samples in whitened coordinates, u ~ N(0, I), T a scalar network.
 Identity: the minimiser of E[softplus(-T(x~))] + E[softplus(T(u))] is T* = log p(x~) - log N(x~; 0, I), so that the score is
 grad T*(x~) - x~: adaptive contrast, in which T has only the difference from a Gaussian of about the same moments to learn. With u from
 Student's t its log-density and score take their places: T then meets contrast where the samples' tails are. All this holds in any
-coordinates that do not depend on the samples T sees: by their own moments a few samples are whiter than the law they come from.
-Those regressed on the context depend on them by no more than the share of the scale's misfit that is no noise (``whitening.py``).
+coordinates that do not depend on the sample T sees: by their own moments a few samples are whiter than the law they come from.
+Those regressed on the context have their scale corrected for each sample by the others of its context alone (``whitening.py``).
 Reference: Mescheder, Nowozin & Geiger 2017, arXiv:1701.04722, sections 3 and 3.3.
 """
 

@@ -137,7 +137,7 @@ class ScoreEstimator(nn.Module, ABC):
         normal: Normal | None = None,
     ) -> dict[str, Tensor]:
         """``score``: the loss of the score network; where there is a whitening network, its ``whitening``, and where there are several
-        samples of a context that of the ``misfit`` it predicts of itself. Scalars.
+        samples of a context that of the ``misfit`` it predicts of itself, with that of the samples' tails. Scalars.
 
         ``centre`` as in :meth:`frame`; ``frame`` replaces the coordinates taken from these samples by others, from more samples, say.
         ``normal(*shape)`` supplies the noise (default: torch's generator). Samples that are not finite give a loss that is not: no
