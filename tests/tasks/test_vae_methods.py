@@ -93,7 +93,9 @@ def test_the_true_score_has_a_stein_ratio_of_one(posterior: str) -> None:
 
 def test_the_score_network_learns_nothing_from_the_model_and_the_model_nothing_from_it() -> None:
     vae, x = linear_vae("implicit"), torch.randn(4, PIXELS)
-    method = ScoreMethod(vae, ARDAE(DIM, DIM, width=8, layers=1, whitener_width=8), ScoreSettings(samples_per_image=4), normal)
+    method = ScoreMethod(
+        vae, ARDAE(DIM, DIM, width=8, layers=1, whitener_width=8), ScoreSettings(samples_per_image=4, context="centre"), normal
+    )
     before = [p.detach().clone() for p in vae.parameters()]
     loss, _ = method.loss(x, 1.0)
     assert all(torch.equal(a, b) for a, b in zip(before, vae.parameters(), strict=True)), "training the estimator moved the model"
@@ -138,7 +140,7 @@ def test_the_estimator_learns_a_mean_that_is_not_the_point_at_zero_noise(estimat
     vae, x = linear_vae("implicit"), 10 * torch.rand(32, PIXELS)
     vae.posterior = SkewedPosterior(linear_parts(), DIM, 4)
     vae.posterior.trunk = nn.Identity()
-    settings = ScoreSettings(samples_per_image=32, lr=3e-3)
+    settings = ScoreSettings(samples_per_image=32, context="centre", lr=3e-3)
     method = ScoreMethod(vae, estimator(DIM, DIM, width=16, layers=1, context_layers=1, whitener_width=32), settings, normal)
     for _ in range(300):
         context, centre, frame, _ = method.fit(x, x)

@@ -147,19 +147,21 @@ def test_the_released_networks_are_deeper() -> None:
     assert shapes(vae.decoder) == Counter([(300, 32), *2 * [(300, 300)], (784, 300)])
 
 
-# (architecture, posterior): how many numbers an estimator is told of x where the settings leave it to the posterior
+# (architecture, posterior): how many numbers of the encoder an estimator is told
 CONTEXTS = {("mlp", "hvi_ardae"): 600, ("conv", "hvi_ardae"): 1600, ("resconv", "hvi_ardae"): 450} | {
-    (network, posterior): 32 for network in NETWORKS for posterior in ("ivi_ardae", "ivi_avb")
+    (network, posterior): settings.width for network, settings in NETWORKS.items() for posterior in ("ivi_ardae", "ivi_avb")
 }
 
 
 @pytest.mark.parametrize(("network", "posterior"), CONTEXTS)
-def test_an_estimator_is_told_hidden_layers_of_a_hierarchy_and_else_the_centre(network: str, posterior: str) -> None:
+def test_an_estimator_is_told_hidden_layers(network: str, posterior: str) -> None:
     method, x = built(network, posterior), torch.rand(3, 784).round()
     features = method.vae.posterior.encode(x).detach()
-    context, centre, _, _ = method.fit(x, features)
-    told = method.vae.posterior.hidden(features) if posterior == "hvi_ardae" else centre
-    assert torch.equal(context, told) and method.estimator.context_dim == context.shape[1] == CONTEXTS[network, posterior]
+    context, _, _, _ = method.fit(x, features)
+    assert (
+        torch.equal(context, method.vae.posterior.hidden(features))
+        and method.estimator.context_dim == context.shape[1] == CONTEXTS[network, posterior]
+    )
 
 
 @pytest.mark.parametrize("network", NETWORKS)

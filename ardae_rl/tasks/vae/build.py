@@ -50,7 +50,7 @@ def _decoder(settings: VAESettings, parts: Architecture, data: Data) -> Bernoull
 def build_estimator(settings: VAESettings, posterior: Posterior, pixels: int) -> ScoreEstimator:
     """The estimator of the posterior's score that the settings name."""
     score, dim = settings.score, posterior.dim
-    context_dim = {"centre": posterior.dim, "hidden": posterior.hidden_dim, "data": pixels}[score.context or posterior.context]
+    context_dim = {"centre": posterior.dim, "hidden": posterior.hidden_dim, "data": pixels}[score.context]
     sizes = ("layers", "context_layers", "input_layers", "width", "activation", "whitener_width")
     body: dict[str, Any] = {name: getattr(score, name) for name in sizes}
     if settings.posterior == "ivi_avb":

@@ -47,8 +47,9 @@ class NetworkSettings:
 class ScoreSettings:
     """The estimate of the posterior's score; network and coordinates as in :class:`ardae_rl.score.ARDAE`.
 
-    ``context``: what f is told of x: ``centre`` b(x) = g(0, x), ``hidden``: the last hidden layer there (hierarchical: of both levels;
-    of ``resconv`` the second), or ``data``: x. null: as the authors have it, ``hidden`` for ``hvi_ardae`` and ``centre`` for the implicit.
+    ``context``: what f is told of x: ``hidden``, the encoder's last hidden layer at zero noise (hierarchical: of both levels; of
+    ``resconv`` the second), ``centre`` b(x) = g(0, x), the authors' for implicit posteriors, which does not say how wide they are, or
+    ``data``: x.
     ``fits_per_step`` (N_d) steps of f, each on ``samples_per_image`` (n_z) fresh latents, before every step of the model.
     ``fixed_sigma``: a number trains an ordinary residual denoising autoencoder at that one noise level, in units of z and whatever the
     posterior's width, in the place of AR-DAE (Figure 5).
@@ -61,7 +62,7 @@ class ScoreSettings:
     all of AR-DAE, are not read, nor by ``ivi_avb`` ``antithetic``. ``momentum`` is of ``rmsprop``, the paper's optimiser, only.
     """
 
-    context: ContextName | None = None
+    context: ContextName = "hidden"
     samples_per_image: int = 32
     fits_per_step: int = 1
     form: Literal["gradient", "residual"] = "gradient"

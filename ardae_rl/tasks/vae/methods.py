@@ -143,7 +143,7 @@ class ScoreMethod:
         return self.vae.posterior.push(features, noise)
 
     def _context(self, x: Tensor, features: Tensor, centre: Tensor) -> Tensor:
-        match self.settings.context or self.vae.posterior.context:
+        match self.settings.context:
             case "centre":
                 return centre
             case "hidden":

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ardae_rl.tasks.vae.config import ContextName
 from ardae_rl.tasks.vae.networks import Architecture, Linear
 
 
@@ -62,12 +61,8 @@ class GaussianOut(nn.Module):
 
 
 class Posterior(nn.Module, ABC):
-    """Base of the posteriors. ``hidden_dim``: size of what :meth:`hidden` says about x.
+    """Base of the posteriors. ``hidden_dim``: size of what :meth:`hidden` says about x."""
 
-    ``context``: what an estimator of the score is told of x where the settings do not say.
-    """
-
-    context: ContextName = "centre"
     dim: int
     noise_dim: int
     hidden_dim: int
@@ -135,8 +130,6 @@ class HierarchicalPosterior(Posterior):
 
     Noise is [eps0, eps], ``auxiliary_dim`` + ``dim`` numbers.
     """
-
-    context = "hidden"
 
     def __init__(
         self, parts: Architecture, dim: int, auxiliary_dim: int, *, floor: float | None = None, ceiling: float | None = None
