@@ -24,6 +24,7 @@ from ardae_rl.tasks.vae.methods import Method
 BATCH, PIXELS = 128, 784
 EVALUATED, SAMPLES = 32, 256
 PAPER = ScoreSettings(
+    context="centre",
     samples_per_image=625,
     layers=5,
     context_layers=5,
