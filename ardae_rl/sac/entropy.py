@@ -3,7 +3,7 @@
 Notation: B states, n_a samples per state, D action dimension; state (B, C), pre-tanh action u (B, D).
 Contract: ``fit_losses`` (by name; none where nothing is to be fitted), ``log_prob(policy, obs, u, normal) -> (B,)``,
 ``sample_with_log_prob(policy, obs, normal)`` for the critic's target and ``sample_with_policy_term(policy, obs, normal)`` for the actor:
-a scalar whose gradient in the policy is E[grad_u log pi . du/dphi]. All log-densities are those of a = tanh u.
+a scalar whose gradient in the policy is E[grad_u log pi . du/dphi], and what to watch. All log-densities are those of a = tanh u.
 ``normal(B, ...)`` supplies standard normal noise.
 Reference: [Lim2020] arXiv:2006.05164, section 6.3 and Appendix G.
 """
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ardae_rl.sac.tanh import log_det_tanh
-from ardae_rl.score import ARDAE, Frame, entropy_surrogate
+from ardae_rl.score import ARDAE, Frame, entropy_surrogate, stein_ratio
 from ardae_rl.score.estimator import Normal
 
 
@@ -37,6 +37,14 @@ class LogProb(NamedTuple):
     metrics: dict[str, Tensor]
 
 
+class PolicyTerm(NamedTuple):
+    """One pre-tanh action per state (B, D), differentiable in the policy, the scalar of the actor's loss, and what to watch."""
+
+    action: Tensor
+    term: Tensor
+    metrics: dict[str, Tensor]
+
+
 class TractableEntropy(nn.Module):
     """The policy has a density (``log_prob`` and ``draw_with_log_prob``): use it."""
 
@@ -50,9 +58,9 @@ class TractableEntropy(nn.Module):
         action, log_prob = (part.squeeze(1) for part in policy.draw_with_log_prob(obs, normal(len(obs), 1, policy.noise_dim)))
         return LogProb(action, log_prob - log_det_tanh(action), {})
 
-    def sample_with_policy_term(self, policy: Any, obs: Tensor, normal: Normal) -> tuple[Tensor, Tensor]:
+    def sample_with_policy_term(self, policy: Any, obs: Tensor, normal: Normal) -> PolicyTerm:
         action, log_prob, _ = self.sample_with_log_prob(policy, obs, normal)
-        return action, log_prob.mean()
+        return PolicyTerm(action, log_prob.mean(), {})
 
 
 class ScoreEntropy(nn.Module):
@@ -79,12 +87,13 @@ class ScoreEntropy(nn.Module):
         log_prob, metrics = self._log_prob(policy, obs, action, normal)
         return LogProb(action, log_prob, metrics)
 
-    def sample_with_policy_term(self, policy: Sampler, obs: Tensor, normal: Normal) -> tuple[Tensor, Tensor]:
+    def sample_with_policy_term(self, policy: Sampler, obs: Tensor, normal: Normal) -> PolicyTerm:
         action = policy.draw(obs, normal(len(obs), 1, policy.noise_dim))
         with torch.no_grad():
             frame = self._frame(policy, obs, normal)
             score = self.estimator.score(action, obs, frame=frame)
-        return action.squeeze(1), -entropy_surrogate(action, score) - log_det_tanh(action).mean()
+        term = -entropy_surrogate(action, score) - log_det_tanh(action).mean()
+        return PolicyTerm(action.squeeze(1), term, {"stein_ratio": stein_ratio(action - frame.centre, score)})
 
     def _log_prob(self, policy: Sampler, obs: Tensor, action: Tensor, normal: Normal) -> tuple[Tensor, dict[str, Tensor]]:
         frame = self._frame(policy, obs, normal)

@@ -31,7 +31,7 @@ METRIC_NAMES = frozenset(
         "calibration",
         SKIPPED,
     )
-) | {"log_z_std", "log_z_error", "importance_ess", "clamping_loss", "clamping_weight", "jacobian_stretch"}
+) | {"log_z_std", "log_z_error", "importance_ess", "stein_ratio", "clamping_loss", "clamping_weight", "jacobian_stretch"}
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,8 @@ class SAC:
         return self.networks.calibration_mean if self.config.target_calibration else 0.0
 
     def _update_policy(self, obs: Tensor, metrics: Metrics) -> None:
-        pre_tanh, term = self.entropy.sample_with_policy_term(self.policy, obs, self.normal)
+        pre_tanh, term, watched = self.entropy.sample_with_policy_term(self.policy, obs, self.normal)
+        metrics |= watched
         value = self.critic(obs, pre_tanh.tanh(), fixed=True).amin(0)
         loss = self.temperature() * term - value.mean()
         if self.config.jacobian_clamping is not None and isinstance(self.policy, ImplicitSampler):

@@ -17,8 +17,8 @@ def entropy_surrogate(x: Tensor, score: Tensor) -> Tensor:
     return -(score.detach() * x).sum(-1).mean()
 
 
-def stein_ratio(x: Tensor, score: Tensor) -> float:
-    """-E[x^T score] / D, which is 1 for the true score of any smooth law: a check of an estimate that takes no more than samples.
+def stein_ratio(x: Tensor, score: Tensor) -> Tensor:
+    """-E[x^T score] / D, a scalar, which is 1 for the true score of any smooth law: a check of an estimate that takes no more than samples.
 
     ``x`` (..., D): samples minus b, a number per context that does not depend on the sample; near their mean it makes for the least noise.
     ``score`` (..., D): the estimate at them. ValueError if the shapes differ.
@@ -26,7 +26,7 @@ def stein_ratio(x: Tensor, score: Tensor) -> float:
     too weak on average, for instance blind to directions in which the law is thin; above 1 too strong. 1 does not prove it right.
     """
     _check_shapes(x, score)
-    return float(-(score * x).detach().sum(-1).mean() / x.shape[-1])
+    return -(score * x).detach().sum(-1).mean() / x.shape[-1]
 
 
 def _check_shapes(x: Tensor, score: Tensor) -> None:

@@ -67,7 +67,7 @@ def corners(batch: int, samples: int, dim: int) -> Tensor:
 
 
 def policy_gradient(entropy: TractableEntropy | ScoreEntropy, policy: GaussianSampler, obs: Tensor, noise: Normal) -> tuple[Tensor, ...]:
-    _, term = entropy.sample_with_policy_term(policy, obs, noise)  # type: ignore[arg-type]
+    _, term, _ = entropy.sample_with_policy_term(policy, obs, noise)  # type: ignore[arg-type]
     return torch.autograd.grad(term, list(policy.parameters()))
 
 
@@ -76,6 +76,13 @@ def test_policy_gradients_agree_where_the_noise_has_exact_moments() -> None:
     policy, obs = make_policy(), torch.randn(1, OBS_DIM).expand(4, -1)
     through_score = policy_gradient(with_oracle(policy), policy, obs, corners)
     torch.testing.assert_close(through_score, policy_gradient(TractableEntropy(), policy, obs, corners))
+
+
+def test_the_true_score_of_a_policy_has_a_stein_ratio_of_one() -> None:
+    """About b(s), the mean of a Gaussian; to the last digit where the noise has exact moments."""
+    policy, obs = make_policy(), torch.randn(1, OBS_DIM).expand(4, -1)
+    metrics = with_oracle(policy).sample_with_policy_term(policy, obs, corners).metrics
+    assert float(metrics["stein_ratio"]) == pytest.approx(1, abs=1e-9)
 
 
 def test_policy_gradients_agree_in_the_mean() -> None:
@@ -143,7 +150,7 @@ def test_policy_term_is_the_score_pushed_through_the_sampler(standardisation: St
             parameter.add_(0.1 * torch.randn_like(parameter))
     entropy = ScoreEntropy(estimator, samples_per_state=6, importance_samples=3, proposal_std=None)
     obs = torch.randn(5, OBS_DIM)
-    action, term = entropy.sample_with_policy_term(policy, obs, same_for_every_state)
+    action, term, _ = entropy.sample_with_policy_term(policy, obs, same_for_every_state)
     frame = estimator.frame(policy.draw(obs, same_for_every_state(5, 6, 4)), policy.centre(obs), context=obs)
     expected = estimator.score(action.unsqueeze(1), obs, frame=frame).squeeze(1) + 2 * action.tanh()
     parameters = list(policy.parameters())

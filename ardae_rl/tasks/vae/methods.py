@@ -104,7 +104,7 @@ class ScoreMethod:
             score = self.estimator.score(away, context, frame=frame)
         reconstruction = -self.vae.decoder.log_likelihood(x, z).mean()
         divergence = -log_prior(z).mean() - entropy_surrogate(z, score)
-        watched = {"score_loss": score_loss, "stein_ratio": stein_ratio(away, score)}
+        watched = {"score_loss": score_loss, "stein_ratio": float(stein_ratio(away, score))}
         return reconstruction + beta * divergence, {"reconstruction": float(reconstruction.detach()), **watched}
 
     def fit(self, x: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Frame, float]:
