@@ -132,7 +132,7 @@ class WholeCheckpoints(ABC, tune.Trainable):
                 raise  # of this machine, not of the checkpoint
             except Exception as error:  # of pickle, torch, safetensors, RLlib: damage has many names
                 errors.append(error)
-                cause = str(error).strip().partition("\n")[0]
+                cause = " ".join(str(error).split())[:300]
                 logger.warning("%s cannot be read (%s): going back to the checkpoint before it", folder, cause or type(error).__name__)
         raise errors[0]
 

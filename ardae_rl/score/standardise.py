@@ -20,9 +20,9 @@ MIN_SPREAD = 1e-8  # a sampler collapsed to a point still gets finite coordinate
 class Frame:
     """Affine coordinates x~ = matrix (x - centre) / scale, one set per context.
 
-    ``centre`` (B, 1, D) and ``scale`` (B, 1, 1) are in units of x; ``spread`` (B, 1, 1) is the samples' standard deviation measured in
-    x~ (dimensions averaged), which sets the noise of an adaptive sigma prior; None: unknown, for scores and densities do without.
-    ``matrix`` (B, D, D) has determinant one; None: the identity.
+    ``centre`` (B, 1, D) and ``scale`` (B, 1, 1), or (B, K, 1) for K given samples, are in units of x; ``spread`` (B, 1, 1) is the samples'
+    standard deviation measured in x~ (dimensions averaged), which sets the noise of an adaptive sigma prior; None: unknown, for scores
+    and densities do without. ``matrix`` (B, D, D) has determinant one; None: the identity.
     """
 
     centre: Tensor
