@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -182,38 +183,35 @@ def test_a_few_samples_with_tails_correct_the_scale_without_making_scores_too_st
     assert (2 * scale.log() - z).square().mean() < 0.65 * 0.25, "and it still tells more than the regression alone, which is off by t"
 
 
-@pytest.mark.parametrize(("samples", "tails", "tolerance"), [(64, False, 0.05), (8, False, 0.12), (8, True, 0.25)])
-def test_the_misfit_is_learned(samples: int, tails: bool, tolerance: float) -> None:
-    """The mean of eight squares is log-normal in about the variance only."""
-    whitening, x, _ = scattered(20_000, samples, 0.25, tails=tails)
-    log_misfit = torch.zeros((), requires_grad=True)
-    optimiser = torch.optim.LBFGS([log_misfit], line_search_fn="strong_wolfe")
+def minimiser(objective: Callable[[Tensor], Tensor]) -> Tensor:
+    """The number at which a smooth function of one number is smallest, sought from 0."""
+    number = torch.zeros((), requires_grad=True)
+    optimiser = torch.optim.LBFGS([number], line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        value = dataclasses.replace(whitening, log_misfit=log_misfit).misfit_negative_log_likelihood(x)
+        value = objective(number)
         value.backward()
         return value
 
     optimiser.step(loss)
-    torch.testing.assert_close(log_misfit.exp().detach(), torch.tensor(0.25), rtol=tolerance, atol=0)
+    return number.detach()
+
+
+@pytest.mark.parametrize(("samples", "tails", "tolerance"), [(64, False, 0.05), (8, False, 0.12), (8, True, 0.25)])
+def test_the_misfit_is_learned(samples: int, tails: bool, tolerance: float) -> None:
+    """The mean of eight squares is log-normal in about the variance only."""
+    whitening, x, _ = scattered(20_000, samples, 0.25, tails=tails)
+    log_misfit = minimiser(lambda value: dataclasses.replace(whitening, log_misfit=value).misfit_negative_log_likelihood(x))
+    torch.testing.assert_close(log_misfit.exp(), torch.tensor(0.25), rtol=tolerance, atol=0)
 
 
 @pytest.mark.parametrize(("tails", "kappa"), [(False, 1.0), (True, 3.0)])
 def test_the_tails_are_learned(tails: bool, kappa: float) -> None:
     """In two dimensions mean y^2 is exponential for a Gaussian. The weights make heavy tails lighter, whence the tolerance."""
     whitening, x, _ = scattered(50_000, 8, 0.25, tails=tails)
-    log_tails = torch.zeros((), requires_grad=True)
-    optimiser = torch.optim.LBFGS([log_tails], line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        value = dataclasses.replace(whitening, log_tails=log_tails).tails_loss(x)
-        value.backward()
-        return value
-
-    optimiser.step(loss)
-    torch.testing.assert_close(log_tails.exp().detach(), torch.tensor(kappa), rtol=0.15, atol=0)
+    log_tails = minimiser(lambda value: dataclasses.replace(whitening, log_tails=value).tails_loss(x))
+    torch.testing.assert_close(log_tails.exp(), torch.tensor(kappa), rtol=0.15, atol=0)
 
 
 def test_coordinates_apart_are_those_that_the_other_samples_give() -> None:
