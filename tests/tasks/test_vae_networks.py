@@ -1,4 +1,4 @@
-"""Layer shapes are Table 5's, for every architecture and posterior but one; noise joins as if it had been concatenated."""
+"""Layer shapes are Table 5's, but of one network; noise joins as if it had been concatenated."""
 
 import dataclasses
 from collections import Counter
@@ -50,14 +50,14 @@ ENCODERS: dict[tuple[str, str], Shapes] = {
     ("mlp", "hvi_ardae"): [(300, 784), (100, 300), (100, 300), (300, 400), (32, 300), (32, 300)],
     ("conv", "gaussian"): [*CONV_TRUNK, (800, 512), (32, 800), (32, 800)],
     ("conv", "ivi_ardae"): [*CONV_TRUNK, (800, 612), (32, 800)],
-    ("conv", "hvi_ardae"): [*CONV_TRUNK, (800, 512), (100, 800), (100, 800), (800, 612), (32, 800), (32, 800)],
+    ("conv", "hvi_ardae"): [*2 * CONV_TRUNK, (800, 512), (100, 800), (100, 800), (800, 612), (32, 800), (32, 800)],
     ("resconv", "gaussian"): [*RESCONV_TRUNK, (32, 450), (32, 450)],
     ("resconv", "ivi_ardae"): [*RESCONV_TRUNK, *residual(550, 450), *residual(450, 32)],
     ("resconv", "hvi_ardae"): [*RESCONV_TRUNK, (100, 450), (100, 450), (450, 550), (32, 450), (32, 450)],
 }
 AUXILIARY: dict[str, Shapes] = {
     "mlp": [(300, 332), (100, 300), (100, 300)],
-    "conv": [(800, 544), (100, 800), (100, 800)],
+    "conv": [*CONV_TRUNK, (800, 544), (100, 800), (100, 800)],
     "resconv": [(450, 482), (100, 450), (100, 450)],
 }
 DECODERS: dict[str, Shapes] = {"mlp": [(300, 32), (784, 300)], "conv": CONV_DECODER, "resconv": RESCONV_DECODER}
@@ -176,6 +176,47 @@ def test_hidden_layers_of_a_hierarchy_are_those_at_zero_noise(network: str) -> N
     torch.testing.assert_close(q.hidden(features), second if network == "resconv" else torch.cat([first, second], 1))
 
 
+# What the authors' code starts from Xavier's uniform weights and without biases; it leaves torch's where nothing is named
+XAVIER = {
+    ("mlp", "ivi_ardae"): ["decoder"],
+    ("mlp", "ivi_avb"): ["decoder"],
+    ("mlp", "hvi_ardae"): ["posterior", "decoder"],
+    ("conv", "ivi_ardae"): ["posterior", "decoder"],
+    ("conv", "ivi_avb"): ["posterior", "decoder"],
+    ("conv", "hvi_ardae"): ["posterior", "decoder"],
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("posterior", ["gaussian", "hvi_auxiliary", "hvi_ardae", "ivi_ardae", "ivi_avb"])
+def test_released_weights_start_as_in_the_authors_code(network: str, posterior: str) -> None:
+    """Scale of every layer's weights: U(-sqrt(6 / (in + out)), ...) with no bias where Xavier's, else torch's U(-1 / sqrt(in), ...)."""
+    vae = built(network, posterior, initialisation="released").vae
+    wide = "posterior.out" if network == "mlp" and posterior in ("ivi_ardae", "ivi_avb") else None
+    for name, layer in vae.named_modules():
+        if not isinstance(layer, (nn.Linear, nn.Conv2d)) or hasattr(layer, "parametrizations"):
+            continue
+        fan_in = layer.weight[0].numel()
+        fan_out = layer.weight.numel() // layer.weight.shape[1]
+        is_xavier = name.split(".")[0] in XAVIER.get((network, posterior), [])
+        largest = (6 / (fan_in + fan_out)) ** 0.5 if is_xavier else fan_in**-0.5
+        assert layer.bias is not None and (layer.bias.abs().max() == 0) == is_xavier, name
+        if name == wide:
+            assert layer.weight.std().item() == pytest.approx(1, abs=0.05)
+        else:
+            assert 0.97 * largest < layer.weight.abs().max().item() <= largest * 1.000001, name
+
+
+def test_a_released_toy_starts_with_wide_latents_and_means() -> None:
+    network = dataclasses.replace(TOY, initialisation="released")
+    settings = VAESettings(data="toy", latent_dim=2, noise_dim=10, network=network, score=ScoreSettings(width=8, layers=1))
+    vae: Any = build_method(settings, Toy("cpu"), normal, "cpu").vae
+    of_mean, of_log_variance = vae.decoder.body[1].weight.chunk(2)
+    assert vae.posterior.out.weight.std().item() == pytest.approx(1, abs=0.15)
+    assert of_mean.std().item() == pytest.approx(1, abs=0.15)
+    assert of_log_variance.abs().max().item() <= 1 / 16  # torch's: 256 inputs
+
+
 def test_the_toy_has_the_encoder_of_table_5_and_the_decoder_of_appendix_f() -> None:
     settings = VAESettings(data="toy", latent_dim=2, noise_dim=10, network=TOY, score=ScoreSettings(width=8, layers=1))
     vae = build_method(settings, Toy("cpu"), normal, "cpu").vae
@@ -192,6 +233,25 @@ def test_what_goes_in_and_out(network: str, posterior: str) -> None:
     assert vae.posterior.hidden(vae.posterior.encode(x)).shape == (3, vae.posterior.hidden_dim)
     assert vae.log_joint(x, z).shape == (3, 5)
     assert vae.decoder.mean(z[:, 0]).shape == (3, 784)
+
+
+def test_convolutions_of_a_hierarchy_are_each_level_s_own() -> None:
+    """Another first trunk changes q(z0 | x), another second one q(z | z0, x) alone, and a third h(z0 | z, x) alone."""
+    method, x = built("conv", "hvi_auxiliary"), torch.rand(3, 784).round()
+    q, noise, z = method.vae.posterior, torch.randn(3, 1, 132), torch.randn(3, 1, 32)
+
+    def means() -> list[Tensor]:
+        features = q.encode(x)
+        drawn = q.through(features, noise)
+        return [drawn.first.mean, drawn.second.mean, method.auxiliary(x, features, z).mean]
+
+    before, changed = means(), []
+    for trunk in (method.auxiliary.trunk, q.second_trunk, q.trunk):
+        nn.init.normal_(next(trunk.parameters()))
+        after = means()
+        changed.append([not torch.equal(one, other) for one, other in zip(before, after, strict=True)])
+        before = after
+    assert changed == [[False, False, True], [False, True, False], [True, True, False]]
 
 
 @pytest.mark.usefixtures("float64")

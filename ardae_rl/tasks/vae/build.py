@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from torch import nn
+
 from ardae_rl.score import ARDAE, AdversarialScore, BlurredDAE, ScoreEstimator
 from ardae_rl.score.estimator import Normal
 from ardae_rl.tasks.vae.config import VAESettings
@@ -16,7 +18,10 @@ def build_method(settings: VAESettings, data: Data, normal: Normal, device: str)
     """The model, what it is trained by, and all their weights on ``device``; weights come from torch's global generator."""
     parts = ARCHITECTURES[settings.network.architecture](settings.network, data.pixels, centred=data.side is not None)
     decoder = _decoder(settings, parts, data)  # before the posterior: one seed starts it the same whatever the posterior
-    vae = VAE(_posterior(settings, parts), decoder).to(device)
+    vae = VAE(_posterior(settings, parts), decoder)
+    if settings.network.initialisation == "released":
+        _start_as_released(vae, settings)
+    vae.to(device)
     match settings.posterior:
         case "gaussian":
             return GaussianMethod(vae, None, normal)
@@ -45,6 +50,26 @@ def _decoder(settings: VAESettings, parts: Architecture, data: Data) -> Bernoull
     if data.side is None:
         return GaussianDecoder(parts.decoder(settings.latent_dim, 2 * data.pixels))
     return BernoulliDecoder(parts.decoder(settings.latent_dim, data.pixels))
+
+
+def _start_as_released(vae: VAE, settings: VAESettings) -> None:
+    match settings.network.architecture, settings.posterior:
+        case ("mlp", "hvi_ardae") | ("conv", "hvi_ardae" | "ivi_ardae" | "ivi_avb"):
+            _xavier(vae)
+        case "mlp", "ivi_ardae" | "ivi_avb":
+            nn.init.normal_(vae.posterior.get_parameter("out.weight"))
+            if isinstance(vae.decoder, GaussianDecoder):
+                of_mean, _ = vae.decoder.body.get_parameter("1.weight").chunk(2)
+                nn.init.normal_(of_mean)
+            else:
+                _xavier(vae.decoder)
+
+
+def _xavier(network: nn.Module) -> None:
+    for layer in network.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.get_parameter("bias"))
 
 
 def build_estimator(settings: VAESettings, posterior: Posterior, pixels: int) -> ScoreEstimator:

@@ -27,6 +27,10 @@ class NetworkSettings:
     ``log_variance_floor``: K of the soft floor softplus(l + K) - K, at -K, under the log-variances l of posteriors; null: none.
     ``log_variance_ceiling``: C of the soft ceiling C - softplus(C - l) over them and those of h(z0 | z, x), a standard deviation of 7
     where the prior has 1 by default; null: none.
+    ``initialisation``: of the weights: ``default``, torch's, or ``released``, as in the authors' code: N(0, 1) in the last layer of an
+    implicit ``mlp``, which spreads z widely at first, and in the decoder's mean of the toy; Xavier-uniform weights and no biases in the
+    decoder of the former, and in all dense layers and convolutions, but for transposed ones, of implicit ``conv`` posteriors and
+    ``hvi_ardae``; torch's elsewhere and for ``resconv``.
     """
 
     architecture: Literal["mlp", "conv", "resconv"] = "mlp"
@@ -38,6 +42,7 @@ class NetworkSettings:
     activation: Literal["relu", "softplus", "elu"] = "softplus"
     log_variance_floor: float | None = None
     log_variance_ceiling: float | None = 4.0
+    initialisation: Literal["default", "released"] = "default"
 
     def __post_init__(self) -> None:
         positive(self, "width", "encoder_layers", "head_layers", "decoder_layers")

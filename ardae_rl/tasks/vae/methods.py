@@ -76,7 +76,7 @@ class AuxiliaryMethod(BoundMethod):
         assert isinstance(posterior, HierarchicalPosterior) and self.auxiliary is not None
         features = posterior.encode(x)
         drawn = posterior.through(features, normal(len(x), samples, posterior.noise_dim))
-        log_auxiliary = self.auxiliary(features, drawn.z).log_prob(drawn.z0)
+        log_auxiliary = self.auxiliary(x, features, drawn.z).log_prob(drawn.z0)
         divergence = drawn.second.kl_from_prior() - drawn.first.entropy() - log_auxiliary
         return -self.vae.decoder.log_likelihood(x, drawn.z), divergence
 

@@ -186,13 +186,15 @@ _AS_IMAGE = partial(nn.Unflatten, 1, (1, 28, 28))
 class Architecture:
     """The parts of an encoder and a decoder for x of ``pixels`` numbers, as multilayer perceptrons; every call makes fresh weights.
 
-    ``trunk()``: x -> features (B, ``features``), shared by all networks of an encoder; with ``centred``, pixels in [0, 1] go to [-1, 1]
-    first. ``head()``: features -> hidden layer (B, ``width``). ``hidden_of_both``: whether what a hierarchical posterior says about x is
+    ``trunk()``: x -> features (B, ``features``); with ``centred``, pixels in [0, 1] go to [-1, 1] first. ``own_trunks``: whether
+    q(z | z0, x) and h(z0 | z, x) have one each, or share that of q(z0 | x).
+    ``head()``: features -> hidden layer (B, ``width``). ``hidden_of_both``: whether what a hierarchical posterior says about x is
     the hidden layer of q(z0 | x) and that of q(z | z0, x), or the second alone, as the released code has it for each architecture.
     ``mixer(E)``: the same where E numbers join, (B, K, ``width``). ``implicit(E, D)``: mixer and last layer of an implicit posterior.
     ``decoder(D, P)``: z (N, D) -> (N, P).
     """
 
+    own_trunks = False
     hidden_of_both = True
 
     def __init__(self, settings: NetworkSettings, pixels: int, *, centred: bool) -> None:
@@ -221,7 +223,9 @@ class Architecture:
 
 
 class ConvArchitecture(Architecture):
-    """Three convolutions; the one dense layer before an output is every network's own."""
+    """Three convolutions and the one dense layer before an output, all of them every network's own."""
+
+    own_trunks = True
 
     def __init__(self, settings: NetworkSettings, pixels: int, *, centred: bool) -> None:
         super().__init__(settings, pixels, centred=centred)

@@ -128,7 +128,7 @@ class Hierarchy(NamedTuple):
 class HierarchicalPosterior(Posterior):
     """z0 ~ N(mu0(x), diag sigma0^2(x)), z ~ N(mu(z0, x), diag sigma^2(z0, x)): a density that is an integral.
 
-    Noise is [eps0, eps], ``auxiliary_dim`` + ``dim`` numbers.
+    Noise is [eps0, eps], ``auxiliary_dim`` + ``dim`` numbers. Features are those of both levels, (B, 2 F), where each has a trunk.
     """
 
     def __init__(
@@ -136,24 +136,37 @@ class HierarchicalPosterior(Posterior):
     ) -> None:
         super().__init__(parts)
         self.dim, self.auxiliary_dim, self.noise_dim = dim, auxiliary_dim, auxiliary_dim + dim
+        self.second_trunk = parts.trunk() if parts.own_trunks else None
         self.first_head, self.first_out = parts.head(), GaussianOut(parts.width, auxiliary_dim, floor, ceiling)
         self.mixer, self.out = parts.mixer(auxiliary_dim), GaussianOut(parts.width, dim, floor, ceiling)
         self.hidden_of_both = parts.hidden_of_both
         self.hidden_dim = 2 * parts.width if parts.hidden_of_both else parts.width
 
+    def encode(self, x: Tensor) -> Tensor:
+        features = self.trunk(x)
+        return features if self.second_trunk is None else torch.cat([features, self.second_trunk(x)], -1)
+
+    def _of_each_level(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        if self.second_trunk is None:
+            return features, features
+        first, second = features.chunk(2, -1)
+        return first, second
+
     def through(self, features: Tensor, noise: Tensor) -> Hierarchy:
+        of_first, of_second = self._of_each_level(features)
         eps0, eps = noise.split((self.auxiliary_dim, self.dim), -1)
-        first = self.first_out(self.first_head(features).unsqueeze(1))
+        first = self.first_out(self.first_head(of_first).unsqueeze(1))
         z0 = first.draw(eps0)
-        second = self.out(self.mixer(features, z0))
+        second = self.out(self.mixer(of_second, z0))
         return Hierarchy(first, z0, second, second.draw(eps))
 
     def push(self, features: Tensor, noise: Tensor) -> Tensor:
         return self.through(features, noise).z
 
     def hidden(self, features: Tensor) -> Tensor:
-        first = self.first_head(features)
-        second = self.mixer(features, self.first_out(first).mean.unsqueeze(1)).squeeze(1)
+        of_first, of_second = self._of_each_level(features)
+        first = self.first_head(of_first)
+        second = self.mixer(of_second, self.first_out(first).mean.unsqueeze(1)).squeeze(1)
         return torch.cat([first, second], -1) if self.hidden_of_both else second
 
 
@@ -177,8 +190,9 @@ class AuxiliaryModel(nn.Module):
 
     def __init__(self, parts: Architecture, dim: int, auxiliary_dim: int, *, ceiling: float | None = None) -> None:
         super().__init__()
+        self.trunk = parts.trunk() if parts.own_trunks else None
         self.mixer, self.out = parts.mixer(dim), GaussianOut(parts.width, auxiliary_dim, None, ceiling)
 
-    def forward(self, features: Tensor, z: Tensor) -> DiagonalGaussian:
-        """(B, K, D0) for z (B, K, D)."""
-        return self.out(self.mixer(features, z))
+    def forward(self, x: Tensor, features: Tensor, z: Tensor) -> DiagonalGaussian:
+        """(B, K, D0) for x (B, pixels) and z (B, K, D). ``features``: the posterior's, read where h has no trunk of its own."""
+        return self.out(self.mixer(features if self.trunk is None else self.trunk(x), z))
