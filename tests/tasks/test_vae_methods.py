@@ -8,6 +8,7 @@ from ardae_rl.score import ARDAE, AdversarialScore, Frame
 from ardae_rl.score.standardise import Standardisation
 from ardae_rl.tasks.vae import methods
 from ardae_rl.tasks.vae.config import ScoreSettings
+from ardae_rl.tasks.vae.evaluate import joint_log_likelihood
 from ardae_rl.tasks.vae.methods import AuxiliaryMethod, BoundMethod, GaussianMethod, ScoreMethod
 from ardae_rl.tasks.vae.model import VAE
 from ardae_rl.tasks.vae.networks import Joint
@@ -247,6 +248,20 @@ def test_with_the_best_h_the_gradient_of_the_auxiliary_bound_is_that_of_the_boun
     error = draws.std(0) / len(draws) ** 0.5
     assert ((draws.mean(0) - exact).abs() < 4 * error + 1e-9).all()
     assert (draws.mean(0) - exact).norm() < 0.15 * exact.norm()
+
+
+def test_joint_weights_give_log_p_whatever_h_is() -> None:
+    """With the best h they all are p(x) where q is the posterior; with another one, on a decoder that has moved, on average."""
+    vae, x = linear_vae("hierarchical"), torch.randn(4, PIXELS)
+    method, _ = optimal_hierarchy(vae)
+    with torch.no_grad():
+        spread = (method.log_weights(x, 100, normal) - exact_log_p(vae, x).unsqueeze(1)).abs()
+        assert spread.max() < 1e-9
+        body_of(vae).bias.add_(0.3), method.auxiliary.out.mean.bias.add_(0.3)  # type: ignore[union-attr, operator]
+        estimate = joint_log_likelihood(method, x, samples=40_000, normal=normal)
+    assert estimate.ess_fraction.min() > 0.05 and estimate.ess_fraction.max() < 0.95
+    error = ((1 / estimate.ess_fraction - 1) / 40_000).sqrt()
+    assert ((estimate.log_p - exact_log_p(vae, x)).abs() < 4 * error).all()
 
 
 def test_an_h_that_ignores_z_loses_what_z_tells_about_z0() -> None:

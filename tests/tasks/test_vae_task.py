@@ -15,7 +15,7 @@ from ardae_rl.tasks.vae import evaluate
 from ardae_rl.tasks.vae.config import EvaluationSettings, NetworkSettings, PosteriorName, ScoreSettings, VAESettings
 from ardae_rl.tasks.vae.data import Images
 from ardae_rl.tasks.vae.methods import ScoreMethod
-from ardae_rl.tasks.vae.task import VAETask
+from ardae_rl.tasks.vae.task import VAETask, _some
 
 POSTERIORS = get_args(PosteriorName)
 SMALL: dict[str, Any] = {
@@ -57,6 +57,7 @@ def test_every_posterior_trains_on_every_kind_of_data(posterior: str, data: str)
     assert measured | {"best_validation_nll"} <= finite
     assert {name.replace("validation_", "test_") for name in metrics if name.startswith("validation_")} <= metrics.keys() - finite
     assert ("validation_negative_elbo" in metrics) == (posterior in ("gaussian", "hvi_auxiliary"))
+    assert ("validation_joint_nll" in metrics) == (posterior == "hvi_auxiliary")
     assert ("validation_modes_covered" in metrics) == ("validation_fine_mmd_squared" in metrics) == (data == "toy")
     assert ("score_loss" in progress) == ("stein_ratio" in progress) == (posterior not in ("gaussian", "hvi_auxiliary"))
 
@@ -342,3 +343,9 @@ def test_a_smoke_run_is_the_same_experiment_but_short() -> None:
     kept = {f.name for f in dataclasses.fields(chosen)} - changed
     assert all(getattr(short, name) == getattr(chosen, name) for name in kept)
     assert dataclasses.replace(short.score, samples_per_image=625) == chosen.score
+
+
+def test_images_are_measured_all_along_a_split() -> None:
+    split = torch.arange(10).unsqueeze(1)
+    for images, expected in ((None, range(10)), (3, [0, 3, 6]), (5, range(0, 10, 2)), (12, range(10))):
+        assert _some(split, images).squeeze(1).tolist() == list(expected)

@@ -106,7 +106,7 @@ class ScoreSettings:
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
     """log p(x) by importance sampling: ``samples`` per image on ``images`` validation images (null: all), as often as the run evaluates;
-    ``test_samples`` on ``test_images`` test images at the end, with the weights that did best on validation.
+    ``test_samples`` on ``test_images`` test images at the end, with the weights that did best on validation. Images are evenly spaced.
     """
 
     samples: int = 256
@@ -160,6 +160,8 @@ class VAESettings:
         at_least(self, 0, "anneal_steps", "average_from_step")
         self._check_noise()
         dof = self.score.student_dof
+        if self.posterior == "ivi_avb" and self.score.fixed_sigma is not None:
+            raise ValueError(f"score.fixed_sigma is of denoising autoencoders, got {self.score.fixed_sigma!r} with posterior 'ivi_avb'")
         if self.posterior == "ivi_avb" and dof is not None and dof != int(dof):
             raise ValueError(f"score.student_dof of ivi_avb must be a whole number or null, got {dof!r}")
         if not 0 <= self.beta1 < 1:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ardae_rl.score.estimator import Normal
+from ardae_rl.tasks.vae.methods import AuxiliaryMethod
 from ardae_rl.tasks.vae.model import VAE
 from ardae_rl.tasks.vae.posteriors import GaussianPosterior, Posterior
 
@@ -41,6 +42,16 @@ def log_likelihood(vae: VAE, x: Tensor, *, samples: int, normal: Normal, fit_sam
     """
     fitted = fit_samples or max(samples, FIT_PER_DIMENSION * vae.posterior.dim)
     groups = [_averaged(_log_weights(vae, images, samples, fitted, normal)) for images in in_parts(x, samples)]
+    return LogLikelihood(*(torch.cat(columns) for columns in zip(*groups, strict=True)))
+
+
+@torch.no_grad()
+def joint_log_likelihood(method: AuxiliaryMethod, x: Tensor, *, samples: int, normal: Normal) -> LogLikelihood:
+    """log p(x) with q(z0, z | x) for the proposal and p(x, z) h(z0 | z, x) for the joint density: the paper's for the auxiliary bound."""
+    groups = []
+    for images in in_parts(x, samples):
+        parts = [method.log_weights(images, count, normal).double() for count in _counts(samples, len(images))]
+        groups.append(_averaged(torch.cat(parts, 1)))
     return LogLikelihood(*(torch.cat(columns) for columns in zip(*groups, strict=True)))
 
 

@@ -19,7 +19,7 @@ from ardae_rl.tasks.descent import Descent
 from ardae_rl.tasks.task import Metrics
 from ardae_rl.tasks.vae.config import ScoreSettings
 from ardae_rl.tasks.vae.model import VAE, log_prior
-from ardae_rl.tasks.vae.posteriors import AuxiliaryModel, GaussianPosterior, HierarchicalPosterior
+from ardae_rl.tasks.vae.posteriors import AuxiliaryModel, GaussianPosterior, HierarchicalPosterior, Hierarchy
 
 ROWS = 2**12  # latents that a processor differentiates the score network's loss for at once: their hidden layers stay in its cache
 
@@ -72,13 +72,22 @@ class AuxiliaryMethod(BoundMethod):
     """
 
     def bound(self, x: Tensor, samples: int, normal: Normal) -> tuple[Tensor, Tensor]:
+        drawn, log_auxiliary = self._drawn(x, samples, normal)
+        divergence = drawn.second.kl_from_prior() - drawn.first.entropy() - log_auxiliary
+        return -self.vae.decoder.log_likelihood(x, drawn.z), divergence
+
+    def log_weights(self, x: Tensor, samples: int, normal: Normal) -> Tensor:
+        """log p(x, z) + log h(z0 | z, x) - log q(z0, z | x) of draws of q, (B, K): E[exp] = p(x) whatever h is."""
+        drawn, log_auxiliary = self._drawn(x, samples, normal)
+        log_q = drawn.first.log_prob(drawn.z0) + drawn.second.log_prob(drawn.z)
+        return self.vae.log_joint(x, drawn.z) + log_auxiliary - log_q
+
+    def _drawn(self, x: Tensor, samples: int, normal: Normal) -> tuple[Hierarchy, Tensor]:
         posterior = self.vae.posterior
         assert isinstance(posterior, HierarchicalPosterior) and self.auxiliary is not None
         features = posterior.encode(x)
         drawn = posterior.through(features, normal(len(x), samples, posterior.noise_dim))
-        log_auxiliary = self.auxiliary(x, features, drawn.z).log_prob(drawn.z0)
-        divergence = drawn.second.kl_from_prior() - drawn.first.entropy() - log_auxiliary
-        return -self.vae.decoder.log_likelihood(x, drawn.z), divergence
+        return drawn, self.auxiliary(x, features, drawn.z).log_prob(drawn.z0)
 
 
 class ScoreMethod:
