@@ -30,9 +30,10 @@ class ARDAE(ScoreEstimator):
     """AR-DAE: one network conditioned on sigma, trained under random sigma, used at sigma = 0.
 
     ``delta_scale``: standard deviation of sigma, in sample standard deviations of the context (``adaptive_delta``) or in standardised
-    units. ``sigmas_per_sample`` noise draws per sample. ``antithetic``: half as many, each used with u and with -u at the same x and sigma;
-    near sigma = 0 the noise of the loss's gradient, of order sigma, cancels within a pair. ``autocast`` runs the network in bfloat16 inside
-    the loss, where nearly all the work is; scores and log-densities, few by comparison, are always computed in full precision.
+    units, which ``amortised`` takes for the same. ``sigmas_per_sample`` noise draws per sample. ``antithetic``: half as many, each used
+    with u and with -u at the same x and sigma; near sigma = 0 the noise of the loss's gradient, of order sigma, cancels within a pair.
+    ``autocast`` runs the network in bfloat16 inside the loss, where nearly all the work is; scores and log-densities, few by comparison,
+    are always computed in full precision.
     ``squared_sigma``: the network sees (sigma / delta)^2 in the place of sigma. Blurring is diffusion for a time of sigma^2 / 2, so f*
     is even in sigma and near 0 linear in its square; what the network cannot resolve in sigma ends up as bias at 0. None: unless ``fixed``.
     ``network_options`` are those of :class:`.estimator.ScoreEstimator`.

@@ -21,8 +21,8 @@ class Frame:
     """Affine coordinates x~ = matrix (x - centre) / scale, one set per context.
 
     ``centre`` (B, 1, D) and ``scale`` (B, 1, 1), or (B, K, 1) for K given samples, are in units of x; ``spread`` (B, 1, 1) is the samples'
-    standard deviation measured in x~ (dimensions averaged), which sets the noise of an adaptive sigma prior; None: unknown, for scores
-    and densities do without. ``matrix`` (B, D, D) has determinant one; None: the identity.
+    standard deviation measured in x~ (dimensions averaged; 1 by definition with ``amortised``), which sets the noise of an adaptive sigma
+    prior; None: unknown, for scores and densities do without. ``matrix`` (B, D, D) has determinant one; None: the identity.
     """
 
     centre: Tensor

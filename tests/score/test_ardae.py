@@ -100,12 +100,13 @@ def test_constant_delta_ignores_the_spread() -> None:
     torch.testing.assert_close(estimator.loss(20 * torch.randn(30, 2), normal=unit_sigma_without_u), torch.tensor(2 * 0.3**2))
 
 
-def test_sigma_is_symmetric_about_zero_with_standard_deviation_delta() -> None:
-    """With f = (1, 1) and u = 0 the loss is 2 sigma^2, of mean 2 delta^2 and standard deviation sqrt(8) delta^2."""
-    estimator = reveal_sigma(make(form="residual", delta_scale=0.3))
-    draw = normal()
-    loss = estimator.loss(torch.randn(20_000, 2), normal=lambda *shape: draw(*shape) if shape[-1] == 1 else torch.zeros(shape))
-    assert abs(loss - 2 * 0.3**2) < 4 * math.sqrt(8) * 0.3**2 / math.sqrt(20_000)
+def test_sigma_is_normal_about_zero_with_standard_deviation_delta() -> None:
+    """That the network sees: its mean, its variance, and its fourth moment, 3 delta^4, with 4 standard errors each."""
+    estimator, count, seen = make(delta_scale=0.3, antithetic=False), 20_000, list[Tensor]()
+    estimator.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2].flatten() / 0.3))
+    estimator.loss(torch.randn(count, 2), normal=normal())
+    for power, moment, deviation in ((1, 0, 1), (2, 1, math.sqrt(2)), (4, 3, math.sqrt(96))):
+        assert abs(seen[0].pow(power).mean() - moment) < 4 * deviation / math.sqrt(count)
 
 
 def test_several_sigmas_per_sample_are_repeats_of_the_sample() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ardae_rl.score import ARDAE
+from ardae_rl.score import ARDAE, AdversarialScore, ScoreEstimator
 from ardae_rl.score.networks import GaussianResidual, PotentialNet, ResidualNet, ScoreBody
 from ardae_rl.score.whitening import Whitener, Whitening
 
@@ -220,6 +220,18 @@ def test_coordinates_apart_are_those_that_the_other_samples_give() -> None:
     for k in range(5):
         others = torch.cat([x[:, :k], x[:, k + 1 :]], 1)
         torch.testing.assert_close(apart[:, k : k + 1], whitening.frame(others).scale)
+
+
+@pytest.mark.parametrize("estimator", [ARDAE(3, 3, width=8, antithetic=False), AdversarialScore(3, 3, width=8)])
+def test_estimators_train_in_coordinates_apart(estimator: ScoreEstimator) -> None:
+    """What the network sees of samples without noise on them; the other coordinates, one set per context, are clearly different."""
+    x, context, seen = torch.randn(4, 5, 3), torch.randn(4, 3), list[Tensor]()
+    estimator.double().network.network.body.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    estimator.losses(x, context, normal=lambda *shape: torch.zeros(shape))
+    assert estimator.whitener is not None
+    whitening = estimator.whitener(context, None, 4)
+    torch.testing.assert_close(seen[0], whitening.frame(x, apart=True).standardise(x))
+    assert (seen[0] - whitening.frame(x).standardise(x)).abs().max() > 0.1
 
 
 def test_a_sample_far_out_does_not_spoil_coordinates_and_losses_in_single_precision() -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ardae_rl.tasks.vae import evaluate
 from ardae_rl.tasks.vae.evaluate import FINE, active_units, gaussian_fit, known_law, latents, log_likelihood, mmd_squared, mode_coverage
+from ardae_rl.tasks.vae.model import BernoulliDecoder, GaussianDecoder
 from ardae_rl.tasks.vae.posteriors import GaussianPosterior
 from tests.tasks.linear_vae import DIM, PIXELS, body_of, exact_log_p, law_of, linear_vae
 
@@ -234,3 +235,12 @@ def test_a_mode_counts_from_a_fifth_of_its_share() -> None:
         x = means[torch.tensor([0] * (99 - seconds) + [1] * seconds)] + 0.01
         coverage = mode_coverage(torch.cat([x, torch.tensor([[5.0, 0.0]])]), means, 0.1)
         assert coverage.modes == modes and coverage.share == pytest.approx(0.99)
+
+
+@pytest.mark.parametrize("decoder", [BernoulliDecoder(nn.Linear(2, 3)), GaussianDecoder(nn.Linear(2, 6))])
+def test_what_is_generated_has_the_mean_of_the_decoder(decoder: BernoulliDecoder | GaussianDecoder) -> None:
+    z = torch.randn(1, 2).expand(40_000, -1)
+    with torch.no_grad():
+        x = decoder.double().sample(z, torch.randn(40_000, 3))
+        assert ((x.mean(0) - decoder.mean(z[:1])[0]).abs() < 4 * x.std(0) / 200).all()
+    assert (set(x.unique().tolist()) == {0, 1}) == isinstance(decoder, BernoulliDecoder)

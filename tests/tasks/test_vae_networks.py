@@ -14,7 +14,7 @@ from ardae_rl.experiment.load import load_experiment
 from ardae_rl.tasks.vae.build import build_method
 from ardae_rl.tasks.vae.config import NetworkSettings, ScoreSettings, VAESettings
 from ardae_rl.tasks.vae.data import Data, Images, Toy, load_data
-from ardae_rl.tasks.vae.networks import ARCHITECTURES, Joint, Mixer, ResidualLinear, ResidualMixer
+from ardae_rl.tasks.vae.networks import ARCHITECTURES, Joint, Mixer, ResidualConv, ResidualLinear, ResidualMixer
 from ardae_rl.tasks.vae.posteriors import AuxiliaryModel, GaussianOut, HierarchicalPosterior, Posterior
 
 CONFIGS = Path(__file__).parents[2] / "tune_configs"
@@ -111,7 +111,7 @@ EQUAL_DEPTH: dict[str, Shapes] = {"mlp": [(300, 300)], "conv": [], "resconv": [(
 
 
 @pytest.mark.parametrize(("network", "posterior"), ENCODERS)
-def test_with_equal_depth_a_law_of_x_alone_is_as_deep_as_one_of_noise_too(network: str, posterior: str) -> None:
+def test_equal_depth_adds_a_hidden_layer_to_laws_of_x_alone(network: str, posterior: str) -> None:
     vae = built(network, posterior, equal_depth=True).vae
     added = [] if posterior == "ivi_ardae" else EQUAL_DEPTH[network]
     assert shapes(vae.posterior) == Counter(ENCODERS[network, posterior] + added)
@@ -283,6 +283,29 @@ def test_a_residual_mixer_is_a_residual_layer_on_the_concatenation() -> None:
     plain.first, plain.skip, plain.second = mixer.first.layer, mixer.skip.layer, mixer.second
     joined = torch.cat([features.unsqueeze(1).expand(-1, 4, -1), extra], -1)
     torch.testing.assert_close(mixer(features, extra), functional.elu(plain(joined)))
+
+
+@pytest.mark.usefixtures("float64")
+def test_residual_blocks_are_what_table_5_means() -> None:
+    """W elu(V x) + U x, of dense layers and of convolutions, from their weights."""
+    dense: Any = ResidualLinear(8, 5, "elu")
+    conv: Any = ResidualConv(2, 3, 2, "elu")
+    x, image = torch.randn(4, 8), torch.randn(4, 2, 6, 6)
+    inner = functional.elu(functional.linear(x, dense.first.weight, dense.first.bias))
+    skip = functional.linear(x, dense.skip.weight, dense.skip.bias)
+    torch.testing.assert_close(dense(x), functional.linear(inner, dense.second.weight, dense.second.bias) + skip)
+    inner = functional.elu(functional.conv2d(image, conv.first.weight, conv.first.bias, 2, 1))
+    skip = functional.conv2d(image, conv.skip.weight, conv.skip.bias, 2, 1)
+    torch.testing.assert_close(conv(image), functional.conv2d(inner, conv.second.weight, conv.second.bias, 1, 1) + skip)
+
+
+@pytest.mark.parametrize("posterior", ["ivi_ardae", "hvi_ardae"])
+def test_all_layers_of_residual_blocks_are_normalised(posterior: str) -> None:
+    vae = built("resconv", posterior).vae
+    blocks = [module for module in vae.modules() if isinstance(module, (ResidualLinear, ResidualConv, ResidualMixer))]
+    layers = [layer for block in blocks for layer in block.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
+    assert len(layers) == 3 * len(blocks) > 30
+    assert all(hasattr(layer, "parametrizations") for layer in layers)
 
 
 def test_normalised_weights_start_with_rows_of_length_one() -> None:

@@ -17,7 +17,7 @@ from ardae_rl.tasks.vae.posteriors import AuxiliaryModel, GaussianPosterior, Hie
 def build_method(settings: VAESettings, data: Data, normal: Normal, device: str) -> Method:
     """The model, what it is trained by, and all their weights on ``device``; weights come from torch's global generator."""
     parts = ARCHITECTURES[settings.network.architecture](settings.network, data.pixels, centred=data.side is not None)
-    decoder = _decoder(settings, parts, data)  # before the posterior: one seed starts it the same whatever the posterior
+    decoder = _decoder(settings, parts, data)  # before the posterior: one seed starts it the same whatever the posterior, by default
     vae = VAE(_posterior(settings, parts), decoder)
     if settings.network.initialisation == "released":
         _start_as_released(vae, settings)
@@ -53,14 +53,14 @@ def _decoder(settings: VAESettings, parts: Architecture, data: Data) -> Bernoull
 
 
 def _start_as_released(vae: VAE, settings: VAESettings) -> None:
+    """First weights as in the authors' code, whose baselines start from torch's: decoders then differ between posteriors."""
     match settings.network.architecture, settings.posterior:
         case ("mlp", "hvi_ardae") | ("conv", "hvi_ardae" | "ivi_ardae" | "ivi_avb"):
             _xavier(vae)
         case "mlp", "ivi_ardae" | "ivi_avb":
             nn.init.normal_(vae.posterior.get_parameter("out.weight"))
             if isinstance(vae.decoder, GaussianDecoder):
-                of_mean, _ = vae.decoder.body.get_parameter("1.weight").chunk(2)
-                nn.init.normal_(of_mean)
+                nn.init.normal_(vae.decoder.last_weights_of_mean())
             else:
                 _xavier(vae.decoder)
 

@@ -21,7 +21,7 @@ class NetworkSettings:
 
     ``mlp``: ``encoder_layers`` hidden layers see x; ``head_layers`` more where noise or another latent joins; ``decoder_layers`` hidden
     layers; all of ``width`` and with ``activation``. ``conv`` and ``resconv``: the 28 x 28 networks of Table 5, of which only ``width``
-    (800 and 450 in the paper), ``head_layers`` and ``equal_depth`` are free.
+    (800 and 450 in the paper) and ``activation`` are free, of ``conv`` also ``head_layers``, of ``resconv`` also ``equal_depth``.
     ``equal_depth``: ``head_layers`` where nothing joins, too: of a Gaussian and of q(z0 | x). In Table 5 that is one fewer (but of
     ``conv``, where it is as many), so that a Gaussian's mean is a shallower network of x than an implicit posterior's.
     ``log_variance_floor``: K of the soft floor softplus(l + K) - K, at -K, under the log-variances l of posteriors; null: none.
@@ -46,6 +46,10 @@ class NetworkSettings:
 
     def __post_init__(self) -> None:
         positive(self, "width", "encoder_layers", "head_layers", "decoder_layers")
+        if self.architecture == "resconv" and self.head_layers != 1:
+            raise ValueError(
+                f"head_layers must be 1 with architecture 'resconv', whose blocks are those of Table 5, got {self.head_layers}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +135,8 @@ class VAESettings:
     ``beta_start`` and ``anneal_steps``: the weight of all but the reconstruction rises linearly to 1; no annealing with 0 steps.
     ``average_decay``: measure bias-corrected averages of the weights, from step ``average_from_step`` on; null: the weights themselves.
     ``train_on_validation``: on training and validation data together. Nothing is left to choose weights by: the last are tested, so set
-    ``steps`` to the ``best_step`` of a run that had validation data.
+    ``steps`` to the ``best_step`` of a run that had validation data. ``validation_*`` are then of images that were trained on. Not for
+    ``toy``, whose training data are without end.
     ``data_folder``: where scripts/fetch_data.py put MNIST.
     """
 
@@ -168,6 +173,8 @@ class VAESettings:
             raise ValueError(f"beta1 must be at least 0 and less than 1, got {self.beta1!r}")
         if not 0 <= self.beta_start <= 1:
             raise ValueError(f"beta_start must be between 0 and 1, got {self.beta_start!r}")
+        if self.train_on_validation and self.data == "toy":
+            raise ValueError("train_on_validation must be false for toy, got true: its training data are without end")
         if self.average_decay is not None and not 0 < self.average_decay < 1:
             raise ValueError(f"average_decay must be between 0 and 1, or null, got {self.average_decay!r}")
         if not Path(self.data_folder).expanduser().is_absolute():

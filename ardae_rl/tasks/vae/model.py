@@ -55,6 +55,10 @@ class GaussianDecoder(nn.Module):
         mean, log_variance = self.body(z).chunk(2, -1)
         return mean + (0.5 * log_variance).exp() * noise
 
+    def last_weights_of_mean(self) -> Tensor:
+        """Rows of the last layer that make m, (P, width)."""
+        return list(self.body.parameters())[-2].chunk(2)[0]
+
 
 class VAE(nn.Module):
     """A posterior and a decoder."""
