@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ardae_rl.sac.export import TrainedPolicy
 
 INVALID = 2
+REPORTS = Path("reports")
 PICKLE_NOTE = "Checkpoints are read by pickle, which can run code: go on only with checkpoints you trust (docs/security.md)"
 
 
@@ -194,7 +195,7 @@ def report(
         list[Path], typer.Argument(help="folders of experiments, such as runs/score_error; those of SAC are compared", metavar="RESULTS...")
     ],
     output: Annotated[
-        Path | None, typer.Option(help="where tables and figures go (default: results/NAME of the experiment; of several, results/study)")
+        Path | None, typer.Option(help="where tables and figures go (default: reports/NAME of the experiment; of several, reports/study)")
     ] = None,
 ) -> None:
     """Write the tables and figures of experiments.
@@ -229,7 +230,7 @@ def _report(folders: list[Path], output: Path | None) -> tuple[list[Path], list[
                 message = "its grid is over steps, and a report compares trials of one length"
                 raise InvalidExperimentError([Problem(str(folder), "", f"{message}. Their curves are in {folder}/*/evaluations.csv")])
             elif experiment["run"] in of_tasks:
-                place = output if output and len(folders) == 1 else (output or Path("results")) / experiment["name"]
+                place = output if output and len(folders) == 1 else (output or REPORTS) / experiment["name"]
                 written += of_tasks[experiment["run"]](experiment, folder, place)
                 written += write_events(experiment, folder, place)
                 problems += damaged_trials(folder, experiment["grid_search"])
@@ -244,7 +245,7 @@ def _report(folders: list[Path], output: Path | None) -> tuple[list[Path], list[
         _warn_of_pickles(control_experiments)
         names = [experiment["name"] for _, experiment in control_experiments]
         try:
-            files, left_out = control.write(control_experiments, output or Path("results") / (names[0] if len(names) == 1 else "study"))
+            files, left_out = control.write(control_experiments, output or REPORTS / (names[0] if len(names) == 1 else "study"))
             written, problems = written + files, problems + left_out
         except InvalidExperimentError as error:
             problems += error.problems

@@ -63,7 +63,7 @@ def update(json: JsonFile = None, repeats: Repeats = 3) -> None:
 
 @app.command()
 def score(json: JsonFile = None, repeats: Repeats = 3) -> None:
-    """Error of the estimated score and log-density on a Gaussian sampler: per-context standardisation against the paper's fixed scale."""
+    """Error of the estimated score and log-density on a Gaussian sampler: this project's coordinates against the paper's fixed scale."""
     from ardae_rl.bench import score
 
     rows = score.run(seeds=range(repeats), threads=CORES)

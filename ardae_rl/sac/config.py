@@ -3,7 +3,7 @@
 The same classes are what a YAML file is validated against, what :class:`ardae_rl.sac.update.SAC` is built from, and what a checkpoint
 records. Defaults are those of [Lim2020] Table 7, HalfCheetah column, with n_a and n_Z of the authors' released code (64 and 10 for the
 table's 128 and 100) and except ``ScoreConfig.standardisation``, ``gaussian_residual`` and ``antithetic``, and
-``ImplicitPolicyConfig.initialisation``, where this project's measured improvements are the default.
+``ImplicitPolicyConfig.initialisation``, where the defaults are this project's.
 
 Reference: [Lim2020] arXiv:2006.05164.
 """

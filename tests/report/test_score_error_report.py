@@ -162,6 +162,18 @@ def test_what_cannot_be_reported_is_explained(tmp_path: Path, content: dict[str,
     assert not (tmp_path / "out").exists()
 
 
+def test_a_report_goes_to_reports_by_default_and_leaves_records_in_results_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    app = typer.Typer()
+    app.command()(report)
+    result = CliRunner().invoke(app, [str(folder)])
+    name = experiment_of(folder)["name"]
+    assert result.exit_code == 0 and (tmp_path / "reports" / name / "table.md").exists(), result.output
+    assert not (tmp_path / "results").exists()
+
+
 def test_a_report_may_go_into_the_folder_of_the_run_itself(folder: Path) -> None:
     app = typer.Typer()
     app.command()(report)
