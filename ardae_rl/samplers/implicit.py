@@ -15,7 +15,7 @@ Initialisation = Literal["lecun", "released"]
 
 
 class ImplicitSampler(nn.Module):
-    """x = head([encoder(c), eps]): ``encoder_layers`` hidden layers of ``width`` and ``head_layers`` of ``head_width``, then a linear output.
+    """x = head([encoder(c), eps]): ``encoder_layers`` hidden layers of ``width``, ``head_layers`` of ``head_width``, then a linear output.
 
     ``head_width`` None: as ``width``.
 
