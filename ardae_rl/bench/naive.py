@@ -74,7 +74,6 @@ class Potential(nn.Module):
         self.action_encoder = mlp([config.action_dim] + [width] * layers, nn.ELU, activate_last=True)
         self.state_encoder = mlp([config.obs_dim] + [width] * layers, nn.ELU, activate_last=True)
         self.joint = mlp([2 * width + 1] + [width] * layers + [1], nn.ELU, activate_last=False)
-        nn.init.normal_(self.joint[-1].weight)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, obs: Tensor, sigma: Tensor) -> Tensor:
         return self.joint(torch.cat([self.action_encoder(x), self.state_encoder(obs), sigma], -1)).squeeze(-1)

@@ -65,6 +65,7 @@ _GAUSSIAN: dict[str, Any] = {
 _SCORE: dict[str, Any] = {
     "sac.score_lr": 3e-4,
     "sac.implicit.activation": "elu",
+    "sac.implicit.head_width": None,
     "sac.score.layers": 5,
     "sac.score.width": 256,
     "sac.score.activation": "elu",

@@ -36,7 +36,8 @@ def _non_negative(owner: object, *names: str) -> None:
 class ImplicitPolicyConfig:
     """Pre-tanh action = head(encoder(state), noise): a sampler without a density.
 
-    ``encoder_layers`` / ``head_layers`` are numbers of *hidden* layers (Table 7: m_enc / m_fc of the policy).
+    ``encoder_layers`` / ``head_layers`` are numbers of *hidden* layers (Table 7: m_enc / m_fc of the policy). ``width`` is that of the
+    encoder, ``head_width`` that of the head; None: as ``width``.
     ``initialisation``: ``lecun`` starts with actions before the tanh around 0, of spread a little below 1; ``released`` as the authors'
     code, with many that the tanh saturates. See docs/environments.md.
     """
@@ -45,11 +46,14 @@ class ImplicitPolicyConfig:
     encoder_layers: int = 1
     head_layers: int = 1
     width: int = 256
+    head_width: int | None = None
     activation: Activation = "elu"
     initialisation: Literal["lecun", "released"] = "lecun"
 
     def __post_init__(self) -> None:
         _positive(self, "noise_dim", "encoder_layers", "head_layers", "width")
+        if self.head_width is not None:
+            _positive(self, "head_width")
 
 
 @dataclass(frozen=True, kw_only=True)

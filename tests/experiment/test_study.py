@@ -114,18 +114,21 @@ def test_variants_differ_in_what_they_are_named_for(env: str) -> None:
     assert load(f"{env}_sac_nf").config.sac.flow.kind == "radial" and load(f"{env}_sac_nf").config.sac.flow.flows == flows
 
 
-FOUR = {"score.state_layers": 4, "score.action_layers": 4}
+HUMANOIDS = {"implicit.head_layers": 3, "implicit.width": 256, "implicit.head_width": 64, "score.state_layers": 2}
 
 
 @pytest.mark.parametrize(
     ("env", "released"),
     [
-        ("half_cheetah", {"score.samples_per_state": 64, "score.importance_samples": 10, "warmup_env_steps": 10_000, **FOUR}),
-        ("ant", {"score.samples_per_state": 128, "score.importance_samples": 100, **FOUR}),
-        ("hopper", {"implicit.encoder_layers": 1, "implicit.head_layers": 2}),
-        ("walker2d", {"implicit.encoder_layers": 2, "implicit.head_layers": 1}),
-        ("humanoid", {"implicit.encoder_layers": 2, "implicit.head_layers": 3}),
-        ("humanoid_rllab", {"implicit.encoder_layers": 2, "implicit.head_layers": 3}),
+        (
+            "half_cheetah",
+            {"implicit.encoder_layers": 2, "score.samples_per_state": 64, "score.importance_samples": 10, "warmup_env_steps": 10_000},
+        ),
+        ("ant", {"implicit.encoder_layers": 2, "score.samples_per_state": 128, "score.importance_samples": 100}),
+        ("hopper", {"implicit.head_layers": 2}),
+        ("walker2d", {"implicit.encoder_layers": 3, "implicit.head_layers": 1, "score.state_layers": 2}),
+        ("humanoid", HUMANOIDS),
+        ("humanoid_rllab", HUMANOIDS),
     ],
 )
 def test_released_settings(env: str, released: dict[str, Any]) -> None:

@@ -49,9 +49,13 @@ def test_the_limit_of_evaluations_counts_where_the_environment_has_none() -> Non
         (
             "half_cheetah_released",
             f"{EIGHT}, warmup_env_steps 10,000 (5,000), score.samples_per_state 64 (128), score.importance_samples 10 (100), "
-            "score.state_layers 4 (5), score.action_layers 4 (5)",
+            "implicit.encoder_layers 2 (1)",
         ),
-        ("hopper_released", f"{EIGHT}, implicit.encoder_layers 1 (2), implicit.head_layers 2 (1)"),
+        ("hopper_released", f"{EIGHT}, implicit.head_layers 2 (1)"),
+        (
+            "humanoid_released",
+            f"{EIGHT}, implicit.head_layers 3 (2), implicit.width 256 (64), implicit.head_width 64 (None), score.state_layers 2 (1)",
+        ),
         ("hopper_plus", f"{EIGHT}, score.antithetic True (False), score.standardisation amortised (fixed)"),  # beside SAC-AR-DAE
         ("quickstart", ""),
     ],

@@ -22,6 +22,7 @@ from ardae_rl.sac import (
     [
         (ImplicitPolicyConfig, {"noise_dim": 0}, r"noise_dim must be greater than 0, got 0"),
         (ImplicitPolicyConfig, {"encoder_layers": 0}, r"encoder_layers must be greater than 0, got 0"),
+        (ImplicitPolicyConfig, {"head_width": 0}, r"head_width must be greater than 0, got 0"),
         (GaussianPolicyConfig, {"width": -1}, r"width must be greater than 0, got -1"),
         (GaussianPolicyConfig, {"log_std_min": 3.0}, r"log_std_min must be below log_std_max = 2\.0, got 3\.0"),
         (FlowPolicyConfig, {"flows": 0}, r"flows must be greater than 0, got 0"),

@@ -20,6 +20,7 @@ CONFIGS = {
     "radial": SACConfig(policy="flow", gaussian=GAUSSIAN, flow=FlowPolicyConfig(flows=2)),
     "spline": SACConfig(policy="flow", gaussian=GAUSSIAN, flow=FlowPolicyConfig(kind="spline", flows=2, bins=4, width=8)),
     "implicit": SACConfig(implicit=ImplicitPolicyConfig(noise_dim=4, encoder_layers=2, head_layers=3, width=8, activation="silu")),
+    "implicit_head": SACConfig(implicit=ImplicitPolicyConfig(noise_dim=4, encoder_layers=2, head_layers=3, width=8, head_width=5)),
 }
 KINDS = pytest.mark.parametrize("kind", CONFIGS)
 
@@ -97,13 +98,13 @@ print(load_policy(Path({str(path)!r}))(torch.ones(1, 3)).tolist())
     torch.testing.assert_close(torch.tensor(json.loads(done.stdout)), policy(torch.ones(1, 3)))
 
 
-@pytest.mark.parametrize("kind", ["implicit", "gaussian"])
+@pytest.mark.parametrize("kind", ["implicit", "implicit_head", "gaussian"])
 def test_the_lines_in_the_docs_read_a_policy_with_torch_alone(kind: str, tmp_path: Path) -> None:
     """Where neither this package nor safetensors can be imported."""
     policy = policy_of(kind)
     save_policy(policy, tmp_path / "policy.safetensors")
     shown, gaussian = [block.split("```")[0] for block in (ROOT / "docs/using-a-policy.md").read_text().split("```python\n")[1:]]
-    lines = shown if kind == "implicit" else shown.replace("\nweights, facts = load", f"{gaussian}\nweights, facts = load")
+    lines = shown if kind != "gaussian" else shown.replace("\nweights, facts = load", f"{gaussian}\nweights, facts = load")
     script = f"""
 import sys
 sys.modules |= dict.fromkeys(["ardae_rl", "safetensors", "ray", "gymnasium"])  # importing them is an error
@@ -116,6 +117,14 @@ print(json.dumps(act(torch.ones(2, 3), torch.full((2, facts["noise_dim"]), 0.5))
     assert printed.startswith("Hopper-v5 tensor(")
     expected = policy(torch.ones(2, 3), torch.full((2, policy.noise_dim), 0.5))
     torch.testing.assert_close(torch.tensor(json.loads(actions)), expected)
+
+
+def test_a_description_without_a_width_of_the_head_is_of_one_width(tmp_path: Path) -> None:
+    policy, path, obs = policy_of("implicit"), tmp_path / "p.safetensors", torch.randn(8, 3)
+    described = json.loads(save_policy(policy, path).read_text())
+    assert described["sac"]["implicit"].pop("head_width", "absent") is None
+    path.with_suffix(".json").write_text(json.dumps(described))
+    assert torch.equal(load_policy(path)(obs), policy(obs))
 
 
 def test_files_that_are_missing_or_of_another_format_are_refused(tmp_path: Path) -> None:

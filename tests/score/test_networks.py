@@ -150,7 +150,7 @@ def test_first_joint_layer_starts_like_one_linear_layer() -> None:
 
 
 def test_last_layer_of_the_potential_starts_small() -> None:
-    """U(-1, 1) / sqrt(width): with N(0, 1), as in the authors' code, the first scores are too large by far to unlearn in a short run."""
+    """U(-1, 1) / sqrt(width): with N(0, 1) the first scores are too large by far to unlearn in a short run."""
     width = 20_000
     weight = PotentialNet(make_body(), width).out.weight
     assert weight.abs().max() <= 1 / math.sqrt(width)
