@@ -8,7 +8,7 @@ from ardae_rl.score.estimator import ScoreEstimator
 from ardae_rl.score.implicit_matching import ImplicitScoreMatching
 from ardae_rl.score.kernel import KernelDensityScore, SpectralSteinScore, SteinScore
 from ardae_rl.score.partition import LogPartition, log_partition
-from ardae_rl.score.standardise import Frame, frame_of
+from ardae_rl.score.standardise import Frame, frame_of, whitening_frame
 
 __all__ = [
     "ARDAE",
@@ -28,4 +28,5 @@ __all__ = [
     "frame_of",
     "log_partition",
     "stein_ratio",
+    "whitening_frame",
 ]

@@ -2,22 +2,21 @@
 
 Notation: B contexts, K samples per context, D dimension; u ~ N(0, I), sigma ~ N(0, delta^2): symmetric, so that sigma = 0 is interpolated.
 Identity: the minimiser of E||u + sigma f(x + sigma u; sigma)||^2 is the score of p convolved with N(0, sigma^2 I); at 0, of p.
-Not here: coordinates and log-densities (``estimator.py``), optimisers, samplers.
+Not here: coordinates and log-densities (``estimator.py``), ``torch.compile`` (``compiled.py``), optimisers, samplers.
 Reference: [Lim2020] arXiv:2006.05164, section 4; the standardisations ``per_context`` and ``amortised`` are this project's.
 """
 
 import contextlib
-import logging
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
-from ardae_rl.score.estimator import Normal, ScoreEstimator, require_positive
+from ardae_rl.score.compiled import CompiledFunction
+from ardae_rl.score.estimator import NetworkOptions, Normal, ScoreEstimator, require_at_least, require_positive
 from ardae_rl.score.standardise import Frame
-
-logger = logging.getLogger(__name__)
 
 
 def denoising_loss(network: nn.Module, x: Tensor, context: Tensor | None, sigma: Tensor, u: Tensor) -> Tensor:
@@ -29,20 +28,25 @@ def denoising_loss(network: nn.Module, x: Tensor, context: Tensor | None, sigma:
 class ARDAE(ScoreEstimator):
     """AR-DAE: one network conditioned on sigma, trained under random sigma, used at sigma = 0.
 
-    ``delta_scale``: standard deviation of sigma, in sample standard deviations of the context (``adaptive_delta``) or in standardised
-    units, which ``amortised`` takes for the same. ``sigmas_per_sample`` noise draws per sample. ``antithetic``: half as many, each used
-    with u and with -u at the same x and sigma; near sigma = 0 the noise of the loss's gradient, of order sigma, cancels within a pair.
-    ``autocast`` runs the network in bfloat16 inside the loss, where nearly all the work is; scores and log-densities, few by comparison,
-    are always computed in full precision.
-    ``squared_sigma``: the network sees (sigma / delta)^2 in the place of sigma. Blurring is diffusion for a time of sigma^2 / 2, so f*
-    is even in sigma and near 0 linear in its square; what the network cannot resolve in sigma ends up as bias at 0. None: unless ``fixed``.
-    ``network_options`` are those of :class:`.estimator.ScoreEstimator`.
+    Args:
+        delta_scale: standard deviation of sigma, in sample standard deviations of the context (``adaptive_delta``) or in standardised
+            units, which for coordinates that whiten are the same.
+        sigmas_per_sample: noise draws per sample; the network sees so many rows for each.
+        antithetic: half as many, each used with u and with -u at the same x and sigma; near sigma = 0 the noise of the loss's gradient,
+            of order sigma, cancels within a pair. Where draws do not go round, the samples that get one are chosen at random.
+        squared_sigma: the network sees (sigma / delta)^2 in the place of sigma. Blurring is diffusion for a time of sigma^2 / 2, so f*
+            is even in sigma and near 0 linear in its square; what the network cannot resolve in sigma ends up as bias at 0. None: unless
+            ``fixed``.
+        autocast: runs the network in bfloat16 inside the loss, where nearly all the work is; scores and log-densities, few by
+            comparison, are always computed in full precision.
+
+    The others are those of :class:`.estimator.ScoreEstimator`.
 
     >>> _ = torch.manual_seed(0)
     >>> estimator = ARDAE(2)
-    >>> x = torch.randn(64, 2)
-    >>> estimator.score(x, frame=estimator.frame(x)).shape
-    torch.Size([64, 2])
+    >>> loss, score = estimator.loss(torch.randn(64, 2)), estimator.score(torch.randn(5, 2))
+    >>> score.shape
+    torch.Size([5, 2])
     """
 
     def __init__(
@@ -56,16 +60,15 @@ class ARDAE(ScoreEstimator):
         antithetic: bool = True,
         squared_sigma: bool | None = None,
         autocast: bool = False,
-        **network_options: Any,
+        **options: Unpack[NetworkOptions],
     ) -> None:
         require_positive("delta_scale", delta_scale)
-        fixed = network_options.get("standardisation") == "fixed"
+        require_at_least("sigmas_per_sample", sigmas_per_sample, 1)
+        fixed = options.get("standardisation") == "fixed"
         if squared_sigma and fixed and adaptive_delta:
             raise ValueError("squared_sigma needs noise of one size: with standardisation 'fixed' set adaptive_delta=False.")
         squared = not fixed if squared_sigma is None else squared_sigma
-        super().__init__(dim, context_dim, sigma_unit=delta_scale if squared else None, **network_options)
-        if sigmas_per_sample < 1:
-            raise ValueError(f"sigmas_per_sample must be at least 1, got {sigmas_per_sample}.")
+        super().__init__(dim, context_dim, sigma_unit=delta_scale if squared else None, **options)
         self.delta_scale, self.adaptive_delta, self.sigmas_per_sample = delta_scale, adaptive_delta, sigmas_per_sample
         self.antithetic, self.autocast = antithetic, autocast
         self._loss: Callable[..., Tensor] = denoising_loss
@@ -83,26 +86,29 @@ class ARDAE(ScoreEstimator):
         }
         return cls(dim, context_dim, **(settings | options))
 
-    def blurred_score(self, x: Tensor, context: Tensor | None = None, *, frame: Frame, sigma: float) -> Tensor:
-        """The score of the law convolved with N(0, sigma^2 I), sigma in standardised units, at x: the shape of x."""
-        points = self._with_contexts(x, "x")
-        standard = frame.standardise(points)
-        return frame.score(self.network(standard, context, torch.full_like(standard[..., :1], sigma))).view(x.shape)
+    def blurred_score(
+        self, x: Tensor, context: Tensor | None = None, *, sigma: float, centre: Tensor | None = None, frame: Frame | None = None
+    ) -> Tensor:
+        """The score of the distribution convolved with N(0, sigma^2 I), sigma in standardised units, at x: the shape of x."""
+        points = self._checked(x, "x", context)
+        coordinates = self._coordinates_at(points, context, centre, frame)
+        standard = self._standard(coordinates, points)
+        field = self.network(standard, self._seen(context), torch.full_like(standard[..., :1], sigma))
+        return coordinates.score(field.to(x.dtype)).view(x.shape)
 
-    def compile(self) -> None:  # type: ignore[override]
-        """Run the loss through ``torch.compile``; where that cannot work, warn once and stay eager."""
-        self._loss = _compiled_with_fallback(denoising_loss)
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Run the loss through ``torch.compile``, with its arguments; where that cannot work, warn once and stay eager."""
+        self._loss = CompiledFunction(denoising_loss, *args, **options)
 
     def _standard_loss(self, x: Tensor, context: Tensor | None, frame: Frame, draw: Normal) -> Tensor:
-        x = frame.standardise(x).repeat_interleave(self.sigmas_per_sample, 1)
-        delta = self.delta_scale * self._noise_unit(frame)
-        if self.antithetic:  # as many rows as without: every second one gives way to the twin of its neighbour
-            x = x[:, ::2]
+        x, delta = self._standard(frame, x), self.delta_scale * self._noise_unit(frame)
+        repeats = self.sigmas_per_sample
+        x = half_of_the_rows(x, repeats, draw) if self.antithetic else x.repeat_interleave(repeats, 1)
         sigma, u = delta * draw(*x.shape[:-1], 1), draw(*x.shape)
         if self.antithetic:
             x, sigma, u = torch.cat([x, x], 1), torch.cat([sigma, sigma], 1), torch.cat([u, -u], 1)
         with self._precision(x):
-            return self._loss(self.network, x, context, sigma, u).mean()
+            return self._loss(self.network, x, context, sigma.to(x.dtype), u.to(x.dtype)).mean()
 
     def _noise_unit(self, frame: Frame) -> Tensor | float:
         if not self.adaptive_delta:
@@ -115,17 +121,13 @@ class ARDAE(ScoreEstimator):
         return torch.autocast(x.device.type, torch.bfloat16) if self.autocast else contextlib.nullcontext()
 
 
-def _compiled_with_fallback(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """torch.compile, falling back to eager with a warning at the first call that fails to compile (no compiler, unsupported platform)."""
-    compiled, state = torch.compile(function), {"eager": False}
+def half_of_the_rows(x: Tensor, repeats: int, draw: Normal) -> Tensor:
+    """Of ``repeats`` copies of samples x (B, K, D) half, rounded up, (B, ceil(K repeats / 2), D): each sample as often as the others.
 
-    def call(*args: object) -> Tensor:
-        if not state["eager"]:
-            try:
-                return compiled(*args)
-            except Exception as error:  # torch.compile raises many unrelated types; an error of the function itself recurs eagerly below
-                logger.warning("torch.compile does not work here (%s: %s); going on without it.", type(error).__name__, str(error)[:200])
-                state["eager"] = True
-        return function(*args)
-
-    return call
+    What an odd number leaves over goes to samples that ``draw`` chooses anew for each context.
+    """
+    whole = x.repeat_interleave(repeats // 2, 1)
+    if repeats % 2 == 0:
+        return whole
+    chosen = draw(*x.shape[:2]).argsort(1)[:, : (x.shape[1] + 1) // 2]
+    return torch.cat([whole, x.take_along_dim(chosen.unsqueeze(-1), 1)], 1)

@@ -2,42 +2,88 @@
 
 Notation: B contexts, K samples per context, D dimension of a sample, C of a context; x (B, K, D), context (B, C). Without a context,
 x is (N, D) and counts as one context of N samples. x~ are standardised coordinates (``standardise.py``).
-Contract: ``loss(samples, context)`` to be minimised, ``frame(samples)`` for the coordinates of a law, ``score(x, context, frame=)``.
+Contract: ``loss(x, context)`` to be minimised, ``score(x, context)``; every argument and result is in the sampler's own coordinates.
 """
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from dataclasses import replace
+from typing import Any, Literal, TypedDict, get_args
 
 import torch
 from torch import Tensor, nn
 
+from ardae_rl.score.checks import check_form, check_values
 from ardae_rl.score.networks import GaussianResidual, PotentialNet, ResidualNet, ScoreBody
 from ardae_rl.score.partition import LogPartition, log_partition
-from ardae_rl.score.standardise import Frame, Standardisation, frame_of
-from ardae_rl.score.whitening import Whitener
+from ardae_rl.score.standardise import Average, Frame, Moments, Standardisation, frame_of, frame_of_moments, scaled_frame, whitening_frame
+from ardae_rl.score.whitening import Whitener, Whitening
 
 Normal = Callable[..., Tensor]  # normal(B, K, D) -> standard normal tensor of that shape
-_PROPOSAL_STD = 1.2  # in standardised coordinates: a little wider than the law itself
+_PROPOSAL_STD = 1.2  # in standardised coordinates: a little wider than the distribution itself
+# Calls of the loss that the remembered moments reach back. As coordinates they follow a sampler that moves. Under a whitening network they
+# are a choice of units, and every move of theirs is noise to it.
+_CALLS, _CALLS_UNDER_WHITENER = 20, 1000
+
+
+class NetworkOptions(TypedDict, total=False):
+    """Keyword arguments of every :class:`ScoreEstimator`, which explains them."""
+
+    form: Literal["gradient", "residual"]
+    layers: int
+    context_layers: int
+    input_layers: int
+    width: int
+    activation: str
+    standardisation: Standardisation | None
+    scale: float
+    gaussian_residual: bool | None
+    student_dof: float | None
+    whitener_width: int | None
 
 
 class ScoreEstimator(nn.Module, ABC):
     """Base of the estimators that train a network f on samples alone; a subclass says by which loss.
 
-    ``form``: ``gradient`` (f is the gradient of a scalar potential: also gives a log-density) or ``residual`` (the network's outputs).
-    ``layers`` hidden layers where context and sample meet, ``context_layers`` / ``input_layers`` before that, all of ``width``.
-    ``standardisation``: ``fixed`` multiplies by ``scale`` (the paper's s); ``per_context`` divides by the sample standard deviation of the
-    context; ``amortised`` whitens with a mean and covariance regressed on the context by a network of ``whitener_width``, trained along:
-    statistics of a few samples are noisy, and their noise ends up in the score. None: ``amortised`` with a context, else ``per_context``.
-    ``gaussian_residual``: f is the score of a standard Gaussian plus the network, which then starts at zero. None: with ``amortised``,
-    where the Gaussian has the right covariance; see docs/method.md. ``student_dof``: with a Gaussian residual, Student's t of so many
-    degrees of freedom in its place, for samplers free to grow heavy tails. ``sigma_unit``: see :class:`.networks.ScoreBody`.
+    Args:
+        dim: D, at least 1.
+        context_dim: C; 0 for a distribution without a context.
+        form: ``gradient`` (f is the gradient of a scalar potential: also gives a log-density) or ``residual`` (the network's outputs).
+        layers: hidden layers where context and sample meet, at least 1.
+        context_layers: hidden layers of the context before that, 0 or more; ``input_layers`` those of the sample.
+        width: of every hidden layer.
+        activation: a smooth one, of ``networks.ACTIVATIONS``.
+        standardisation: the coordinates in which f sees the samples. ``amortised`` whitens with a mean and covariance regressed on the
+            context by a second network, trained along. ``samples``, without a context, whitens with the mean and covariance of the
+            samples of the last losses. ``per_context`` divides by the standard deviation of the context's own samples, and asks for them
+            again for a score: ``frame=``. ``fixed`` multiplies by ``scale``, and asks for a ``centre``. None: ``amortised``, which without
+            a context is ``samples``.
+        scale: the paper's s, of ``fixed`` alone, in 1 / units of x.
+        gaussian_residual: f is the score of a standard Gaussian plus the network, which then starts at zero. None: with ``amortised``,
+            where the Gaussian has the right covariance given the context.
+        student_dof: with a Gaussian residual, Student's t of so many degrees of freedom in its place, for samplers free to grow tails.
+        whitener_width: of the network of ``amortised``. None: twice ``width``.
+        sigma_unit: see :class:`.networks.ScoreBody`; for subclasses.
 
-    Every method takes and returns quantities in the sampler's own coordinates. The loss gives no gradient to the samples.
+    The loss gives no gradient to the samples. Samples are float32 or float64, whatever the network is in; results have the type of x.
+    Where moments of the samples are remembered (buffers), the loss updates them in training mode only.
+    Cost: the loss is linear in the number of samples, in time and memory; no two samples ever meet.
+
+    Raises:
+        ValueError: for a choice or a range that is not met; by the methods, for shapes that do not fit together.
     """
 
-    _apart = True  # whether a sample is trained on in coordinates made from the others of its context
+    centred: Tensor
+
+    def __init_subclass__(cls) -> None:
+        """Shows ``help`` and editors the network's options under their names."""
+        own = inspect.signature(cls.__init__).parameters.values()
+        shared = [p for name, p in inspect.signature(ScoreEstimator.__init__).parameters.items() if name in NetworkOptions.__annotations__]
+        named = [p for p in own if p.kind is not p.VAR_KEYWORD and p.name != "self"]
+        new = [p for p in shared if p.name not in {each.name for each in named}] if len(named) < len(own) - 1 else []
+        cls.__signature__ = inspect.Signature([*named, *new])  # type: ignore[attr-defined]
 
     def __init__(
         self,
@@ -54,60 +100,37 @@ class ScoreEstimator(nn.Module, ABC):
         scale: float = 10_000.0,
         gaussian_residual: bool | None = None,
         student_dof: float | None = None,
-        whitener_width: int = 512,
+        whitener_width: int | None = None,
         sigma_unit: float | None = None,
     ) -> None:
         super().__init__()
-        if dim < 1 or context_dim < 0:
-            raise ValueError(f"dim must be at least 1 and context_dim at least 0, got dim={dim} and context_dim={context_dim}.")
-        standardisation = standardisation or ("amortised" if context_dim else "per_context")
-        if standardisation not in get_args(Standardisation):
-            raise ValueError(f"standardisation must be one of {', '.join(get_args(Standardisation))}, got {standardisation!r}.")
-        if form not in ("gradient", "residual"):
-            raise ValueError(f"form must be 'gradient' or 'residual', got {form!r}.")
-        for name, value in (("layers", layers), ("width", width), ("scale", scale), ("whitener_width", whitener_width)):
-            require_positive(name, value)
+        for name, number, least in (("dim", dim, 1), ("context_dim", context_dim, 0), ("layers", layers, 1), ("width", width, 1)):
+            require_at_least(name, number, least)
+        for name, number in (("context_layers", context_layers), ("input_layers", input_layers)):
+            require_at_least(name, number, 0)
+        require_positive("scale", scale)
+        if whitener_width is not None:
+            require_at_least("whitener_width", whitener_width, 1)
         if student_dof is not None:
             require_positive("student_dof", student_dof)
-        if gaussian_residual and standardisation == "fixed":
-            raise ValueError(
-                "gaussian_residual needs standardised samples of unit scale: use standardisation 'per_context' or 'amortised'."
-            )
+        if form not in ("gradient", "residual"):
+            raise ValueError(f"form must be 'gradient' or 'residual', got {form!r}.")
+        self.dim, self.context_dim, self.form, self.scale = dim, context_dim, form, scale
+        self.standardisation: Standardisation = _coordinates(standardisation, context_dim)
+        if gaussian_residual and self.standardisation == "fixed":
+            raise ValueError("gaussian_residual needs standardised samples of unit scale: use another standardisation than 'fixed'.")
         if gaussian_residual is None:
-            gaussian_residual = standardisation == "amortised"
-        self.dim, self.context_dim, self.form = dim, context_dim, form
-        self.standardisation: Standardisation = standardisation
-        self.scale = scale
-        body = ScoreBody(
-            dim,
-            context_dim,
-            layers=layers,
-            context_layers=context_layers,
-            input_layers=input_layers,
-            width=width,
-            activation=activation,
-            sigma_unit=sigma_unit,
-        )
+            gaussian_residual = self.standardisation == "amortised"
+        sizes = {"layers": layers, "context_layers": context_layers, "input_layers": input_layers, "width": width}
+        body = ScoreBody(dim, context_dim, activation=activation, sigma_unit=sigma_unit, **sizes)
         network = PotentialNet(body, width) if form == "gradient" else ResidualNet(body, width, dim)
         # May be replaced: (x, context, sigma) -> f.
         self.network: Any = GaussianResidual(network, student_dof) if gaussian_residual else network
-        self.whitener = Whitener(dim, context_dim, width=whitener_width) if standardisation == "amortised" else None
-
-    def frame(self, samples: Tensor | None, centre: Tensor | None = None, *, context: Tensor | None = None) -> Frame:
-        """Standardised coordinates for the law that ``samples`` (B, K, D) or (N, D) come from.
-
-        ``centre`` (B, D) or (D,) maps to 0; None: the mean, of the samples or as learned. ``context`` is read by ``amortised`` only,
-        which needs no more than one sample of each context, and corrects its scale by what more of them say. Samples None: ``fixed``
-        coordinates around a ``centre``, for scores and densities; the loss, whose noise may follow the samples' spread, needs more.
-        """
-        if samples is None:
-            return self._fixed_frame(centre)
-        x = self._with_contexts(samples, "samples")
-        centre = self._checked_centre(x, centre)
-        if self.whitener is not None:
-            self._check_context(x, context)
-            return self.whitener(context, centre, len(x)).frame(x)
-        return self._sample_frame(x, centre)
+        self.whitener = Whitener(dim, context_dim, width=whitener_width or 2 * width) if self.standardisation == "amortised" else None
+        calls = _CALLS_UNDER_WHITENER if self.whitener else _CALLS
+        self.moments = Moments(dim, calls) if self.whitener or not context_dim else None
+        self.register_buffer("centred", torch.tensor(-1, dtype=torch.int8))  # whether losses had a centre; -1: there was none yet
+        self._centred: bool | None = None
 
     def loss(
         self,
@@ -117,14 +140,16 @@ class ScoreEstimator(nn.Module, ABC):
         centre: Tensor | None = None,
         frame: Frame | None = None,
         normal: Normal | None = None,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Scalar loss: the sum of :meth:`losses`, whose arguments are the same. Raises ValueError for samples that are not finite."""
-        if not samples.isfinite().all():
-            bad = int((~samples.isfinite()).sum())
-            raise ValueError(
-                f"samples must be finite, got {bad} NaN or infinite of {samples.numel()} numbers: look at the sampler's inputs."
-            )
-        parts = self.losses(samples, context, centre=centre, frame=frame, normal=normal)
+        """Scalar loss: the sum of :meth:`losses`, whose arguments are the same.
+
+        Raises:
+            ValueError: for samples that are not finite, too large to be squared, or all equal (in a context with more than one), and for
+                a context that is not finite; TypeError for samples that are neither float32 nor float64.
+        """
+        check_values(self._checked(samples, "samples", context), context)
+        parts = self.losses(samples, context, centre=centre, frame=frame, normal=normal, generator=generator)
         return torch.stack(list(parts.values())).sum()
 
     def losses(
@@ -135,38 +160,71 @@ class ScoreEstimator(nn.Module, ABC):
         centre: Tensor | None = None,
         frame: Frame | None = None,
         normal: Normal | None = None,
+        generator: torch.Generator | None = None,
+        average: Average | None = None,
     ) -> dict[str, Tensor]:
-        """``score``: the loss of the score network; where there is a whitening network, its ``whitening``, and where there are several
-        samples of a context that of the ``misfit`` it predicts of itself, with that of the samples' tails. Scalars.
+        """``score``: the loss of the score network; where there is a whitening network, ``whitening``: its loss. Scalars.
 
-        ``centre`` as in :meth:`frame`; ``frame`` replaces the coordinates taken from these samples by others, from more samples, say.
-        ``normal(*shape)`` supplies the noise (default: torch's generator). Samples that are not finite give a loss that is not: no
-        look at them, which a GPU would have to wait for.
+        Args:
+            samples: (B, K, D), or (N, D) without a context.
+            context: (B, C).
+            centre: (B, D) or, for one context, (D,): the point that becomes the origin, b(c) = g(0, c) of a sampler that knows it. None:
+                the mean, of the samples or as learned. :meth:`score` then wants the centre, too.
+            frame: coordinates to train in, of :meth:`frame`; the estimator then learns none of its own from these samples.
+            normal: ``normal(*shape)`` supplies the noise; ``generator`` draws it otherwise (None: torch's own).
+            average: replaces moments of the samples, in place, by their means over learners.
+
+        Samples that are not finite give a loss that is not: no look at them, which a GPU would have to wait for.
         """
-        x = self._with_contexts(samples.detach(), "samples")
-        self._check_context(x, context)
-        centre = self._checked_centre(x, centre)
-        draw = normal or (lambda *shape: torch.randn(shape, device=x.device, dtype=x.dtype))
+        x, seen, middle = self._checked(samples.detach(), "samples", context), self._seen(context), self._checked_centre(centre)
+        draw = normal or self._normal(generator, x.device)
+        if frame is not None:
+            return {"score": self._standard_loss(x, seen, self._belonging(frame, x, context, centre), draw)}
+        self._remember(x, middle, average)
         if self.whitener is None:
-            return {"score": self._standard_loss(x, context, frame or self._sample_frame(x, centre), draw)}
-        whitening = self.whitener(context, centre, len(x))
-        score_loss = self._standard_loss(x, context, frame or whitening.frame(x, apart=self._apart), draw)
-        parts = {"score": score_loss, "whitening": whitening.negative_log_likelihood(x)}
-        return parts | ({"misfit": whitening.misfit_negative_log_likelihood(x) + whitening.tails_loss(x)} if x.shape[1] > 1 else {})
+            coordinates = self._sample_frame(x, middle) if self.context_dim else self._moments_frame(middle, x.dtype)
+            return {"score": self._standard_loss(x, seen, coordinates, draw)}
+        whitening = self._whitening(context, middle, x.dtype)
+        return {"score": self._standard_loss(x, seen, whitening.frame(), draw), "whitening": whitening.negative_log_likelihood(x)}
 
-    def score(self, x: Tensor, context: Tensor | None = None, *, frame: Frame | None = None) -> Tensor:
-        """Estimate of grad_x log p(x | context), the shape of x."""
-        points = self._with_contexts(x, "x")
-        self._check_context(points, context)
-        frame = self._known_frame(frame)
-        return frame.score(self._standard_score(frame.standardise(points), context)).view(x.shape)
+    def score(self, x: Tensor, context: Tensor | None = None, *, centre: Tensor | None = None, frame: Frame | None = None) -> Tensor:
+        """Estimate of grad_x log p(x | context), the shape of x, in 1 / units of x.
 
-    def log_density(self, x: Tensor, context: Tensor | None = None, *, frame: Frame | None = None) -> Tensor:
-        """log p(x | context) up to the log Z of the context, x.shape[:-1], in nats. Gradient form only."""
-        points = self._with_contexts(x, "x")
-        self._check_context(points, context)
-        frame = self._known_frame(frame)
-        return frame.log_density(self._potential(frame.standardise(points), context)).view(x.shape[:-1])
+        Args:
+            x: (B, K, D), or (N, D) without a context: any points, samples or not.
+            context: (B, C).
+            centre: as in :meth:`losses`, and given if and only if it was given there.
+            frame: other coordinates than the remembered ones, from :meth:`frame` for these contexts. ``per_context`` needs one.
+
+        Raises:
+            ValueError: for a frame of other contexts, or a centre that the losses had and this call lacks (or the other way round).
+        """
+        points = self._checked(x, "x", context)
+        coordinates = self._coordinates_at(points, context, centre, frame)
+        return coordinates.score(self._standard_score(self._standard(coordinates, points), self._seen(context)).to(x.dtype)).view(x.shape)
+
+    def log_density(self, x: Tensor, context: Tensor | None = None, *, centre: Tensor | None = None, frame: Frame | None = None) -> Tensor:
+        """log p(x | context) up to the log Z of the context, x.shape[:-1], in nats. Gradient form only. Arguments as of :meth:`score`."""
+        points = self._checked(x, "x", context)
+        coordinates = self._coordinates_at(points, context, centre, frame)
+        potential = self._potential(self._standard(coordinates, points), self._seen(context))
+        return coordinates.log_density(potential.to(x.dtype)).view(x.shape[:-1])
+
+    def frame(self, samples: Tensor | None = None, *, context: Tensor | None = None, centre: Tensor | None = None) -> Frame:
+        """Coordinates to score or train in other than those that the estimator would take itself.
+
+        ``samples`` (B, K, D) or (N, D) of the distributions at hand, whose mean and spread they are; ``amortised`` has those from the
+        ``context`` (B, C) alone. None: the coordinates that :meth:`score` takes. ``centre`` as in :meth:`losses`.
+        """
+        middle = self._checked_centre(centre)
+        if samples is None:
+            return self._remembered(context, centre)
+        x = self._with_contexts(samples, "samples")
+        self._check_centre(x, middle)
+        if self.whitener is not None or context is not None:
+            self._check_context(x, context)
+        coordinates = self._sample_frame(x, middle) if self.whitener is None else self._whitening(context, middle, x.dtype).frame()
+        return replace(coordinates, context=context)
 
     def log_partition(
         self,
@@ -176,6 +234,7 @@ class ScoreEstimator(nn.Module, ABC):
         proposal_std: float | None = None,
         contexts: int = 1,
         normal: Normal | None = None,
+        generator: torch.Generator | None = None,
     ) -> LogPartition:
         """log Z of each context by importance sampling from N(0, proposal_std^2 I) around the centre.
 
@@ -187,82 +246,187 @@ class ScoreEstimator(nn.Module, ABC):
         if (context is None and self.context_dim) or (context is not None and context.shape[1:] != (self.context_dim,)):
             received = None if context is None else tuple(context.shape)
             raise ValueError(f"context must have shape {('B', self.context_dim) if self.context_dim else None}, got {received}.")
-        reference = next(self.network.parameters())
-        batch = contexts if context is None else len(context)
-        draw = normal or (lambda *shape: torch.randn(shape, device=reference.device, dtype=reference.dtype))
+        batch, seen = contexts if context is None else len(context), self._seen(context)
+        draw = normal or self._normal(generator, self._parameter.device)
         if self.standardisation == "fixed":
             std = self.scale * (math.exp(-1) if proposal_std is None else proposal_std)
         else:
             std = _PROPOSAL_STD if proposal_std is None else proposal_std
-        return log_partition(lambda a: self._potential(a, context), draw(batch, samples, self.dim), std)
+        return log_partition(lambda a: self._potential(a, seen), draw(batch, samples, self.dim), std)
 
     @abstractmethod
     def _standard_loss(self, x: Tensor, context: Tensor | None, frame: Frame, draw: Normal) -> Tensor:
-        """Scalar loss on samples (B, K, D) in the sampler's coordinates."""
+        """Scalar loss on samples (B, K, D) in the sampler's coordinates; the context in the network's type."""
 
     def _standard_score(self, x: Tensor, context: Tensor | None) -> Tensor:
         """The score in standardised coordinates at standardised points (B, K, D)."""
         return self.network(x, context)
+
+    def _standard(self, frame: Frame, x: Tensor) -> Tensor:
+        """x in the frame, as the network takes it: x keeps its digits until it is near 0."""
+        return frame.standardise(x).to(self._parameter.dtype)
 
     def _potential(self, x: Tensor, context: Tensor | None) -> Tensor:
         if self.form == "residual":
             raise ValueError("a residual-form estimator has no potential, hence no log-density: build it with form='gradient'.")
         return self.network.potential(x, context)
 
-    def _sample_frame(self, x: Tensor, centre: Tensor | None) -> Frame:
-        assert self.standardisation != "amortised"
-        return frame_of(x, standardisation=self.standardisation, scale=self.scale, centre=centre)
+    @property
+    def _parameter(self) -> Tensor:
+        """One of them, for the type and device of all."""
+        return next(self.network.parameters())
 
-    def _fixed_frame(self, centre: Tensor | None) -> Frame:
-        if self.standardisation != "fixed" or centre is None:
-            given = "none" if centre is None else f"one of shape {tuple(centre.shape)}"
-            raise ValueError(
-                f"a frame without samples needs standardisation 'fixed' and a centre, got {self.standardisation!r} and {given}: "
-                "pass samples."
-            )
-        middle = self._detached_centre(centre)
-        return Frame(middle.unsqueeze(1), torch.full_like(middle[:, :1], 1 / self.scale).unsqueeze(1), None)
+    def _normal(self, generator: torch.Generator | None, device: torch.device) -> Normal:
+        dtype = self._parameter.dtype
+        return lambda *shape: torch.randn(shape, device=device, dtype=dtype, generator=generator)
+
+    # Coordinates.
+
+    def _remember(self, x: Tensor, centre: Tensor | None, average: Average | None) -> None:
+        if not self.training:
+            return
+        if self._centred is not (centre is not None):
+            self._centred = centre is not None
+            self.centred.fill_(self._centred)
+        if self.moments is not None:
+            away = x if centre is None or self.whitener is None else x - centre.unsqueeze(1)
+            self.moments.update(away.flatten(0, 1), average or (lambda tensors: None))
+
+    def _coordinates_at(self, x: Tensor, context: Tensor | None, centre: Tensor | None, frame: Frame | None) -> Frame:
+        if frame is not None:
+            return self._belonging(frame, x, context, centre)
+        self._check_centre(x, self._checked_centre(centre))
+        return self._remembered(context, centre, x.dtype)
+
+    def _remembered(self, context: Tensor | None, centre: Tensor | None, dtype: torch.dtype | None = None) -> Frame:
+        """The coordinates that need no samples."""
+        middle, dtype = self._checked_centre(centre), dtype or self._parameter.dtype
+        self._check_centred(middle)
+        if self.whitener is not None:
+            if context is None:
+                raise ValueError(f"context must have shape {('B', self.context_dim)}, got None.")
+            return replace(self._whitening(context, middle, dtype).frame(), context=context)
+        if not self.context_dim:
+            return self._moments_frame(middle, dtype)
+        if self.standardisation == "fixed" and middle is not None:
+            return Frame(middle.unsqueeze(1), torch.full_like(middle[:, :1], 1 / self.scale).unsqueeze(1), None, context=context)
+        needed = "a centre for every context: pass centre=, or " if self.standardisation == "fixed" else "samples of every context: pass "
+        raise ValueError(
+            f"standardisation {self.standardisation!r} needs {needed}frame=estimator.frame(samples, context=context) with samples "
+            f"(contexts, samples per context, {self.dim}). An estimator with standardisation='amortised' needs neither."
+        )
+
+    def _whitening(self, context: Tensor | None, centre: Tensor | None, dtype: torch.dtype) -> Whitening:
+        assert self.whitener is not None and self.moments is not None and context is not None
+        seen = self._seen(context)
+        assert seen is not None
+        mean, covariance = self.moments.mean, self.moments.covariance
+        if centre is None:
+            outer = frame_of_moments(mean.view(1, 1, -1), covariance.unsqueeze(0), dtype)
+        else:
+            outer = frame_of_moments(centre.unsqueeze(1), (covariance + torch.outer(mean, mean)).unsqueeze(0), dtype)
+        return self.whitener(seen, outer, centred=centre is not None)
+
+    def _moments_frame(self, centre: Tensor | None, dtype: torch.dtype) -> Frame:
+        """Of a distribution without a context."""
+        assert self.moments is not None
+        middle = self.moments.mean.view(1, 1, -1) if centre is None else centre.unsqueeze(1)
+        if self.standardisation == "samples":
+            return frame_of_moments(middle, self.moments.covariance.unsqueeze(0), dtype)
+        spread = self.moments.covariance.diagonal().sqrt().mean().to(dtype).view(1, 1, 1)
+        return scaled_frame(middle.to(dtype), spread, self._fixed_scale)
+
+    def _sample_frame(self, x: Tensor, centre: Tensor | None) -> Frame:
+        """Of the samples alone."""
+        if self.standardisation == "samples":
+            return whitening_frame(x)
+        return frame_of(x, scale=self._fixed_scale, centre=centre)
+
+    @property
+    def _fixed_scale(self) -> float | None:
+        return self.scale if self.standardisation == "fixed" else None
+
+    # Checks.
+
+    def _checked(self, x: Tensor, name: str, context: Tensor | None) -> Tensor:
+        """x as (B, K, D), once it and the context are what they must be."""
+        points = self._with_contexts(x, name)
+        self._check_context(points, context)
+        return points
 
     def _with_contexts(self, x: Tensor, name: str) -> Tensor:
-        if x.dim() == 2 and self.context_dim == 0:
-            x = x.unsqueeze(0)
-        if x.dim() != 3 or x.shape[-1] != self.dim:
+        points = x.unsqueeze(0) if x.dim() == 2 and self.context_dim == 0 else x
+        if points.dim() != 3 or points.shape[-1] != self.dim:
             expected = f"(N, {self.dim}) or (B, K, {self.dim})" if self.context_dim == 0 else f"(contexts, samples per context, {self.dim})"
             raise ValueError(f"{name} must have shape {expected}, got {tuple(x.shape)}.")
-        return x
+        check_form(name, points, self._parameter.device)
+        return points
 
     def _check_context(self, x: Tensor, context: Tensor | None) -> None:
         expected = (len(x), self.context_dim) if self.context_dim else None
         received = None if context is None else tuple(context.shape)
         if received != expected:
             raise ValueError(f"context must have shape {expected} for x of shape {tuple(x.shape)}, got {received}.")
+        if context is not None:
+            check_form("context", context, self._parameter.device)
 
-    def _checked_centre(self, x: Tensor, centre: Tensor | None) -> Tensor | None:
+    def _seen(self, context: Tensor | None) -> Tensor | None:
+        """The context as the networks take it."""
+        return None if context is None else context.to(self._parameter.dtype)
+
+    def _checked_centre(self, centre: Tensor | None) -> Tensor | None:
+        """(B, D) of (B, D) or, for one context, (D,)."""
         if centre is None:
             return None
-        middle = self._detached_centre(centre)
-        if len(middle) != len(x):
-            raise ValueError(f"centre must have shape {(len(x), self.dim)}, one point per context, got {tuple(middle.shape)}.")
-        return middle
-
-    def _detached_centre(self, centre: Tensor) -> Tensor:
-        """(B, D) of (B, D) or, for one context, (D,)."""
         middle = centre.detach() if centre.dim() == 2 else centre.detach().unsqueeze(0)
         if middle.shape[1:] != (self.dim,):
             raise ValueError(f"centre must have shape (contexts, {self.dim}), got {tuple(centre.shape)}.")
+        check_form("centre", middle, self._parameter.device)
         return middle
 
-    def _known_frame(self, frame: Frame | None) -> Frame:
-        if frame is not None:
-            return frame
-        context = ", context=context" if self.context_dim else ""
-        raise ValueError(
-            "the score lives in the coordinates of the sampler's law: "
-            f"pass frame=estimator.frame(samples{context}) with samples of shape "
-            f"(contexts, samples per context, {self.dim}) drawn for the same contexts."
-        )
+    def _check_centre(self, x: Tensor, centre: Tensor | None) -> None:
+        if centre is not None and len(centre) != len(x):
+            raise ValueError(f"centre must have shape {(len(x), self.dim)}, one point per context, got {tuple(centre.shape)}.")
+
+    def _check_centred(self, centre: Tensor | None) -> None:
+        """A network that was trained around a centre knows nothing of other origins."""
+        if self._centred is None and int(self.centred) >= 0:  # after loading; once, for a GPU waits
+            self._centred = bool(self.centred)
+        if self._centred is not None and self._centred is not (centre is not None):
+            was, now = ("given", "missing") if self._centred else ("not given", "given")
+            raise ValueError(f"centre was {was} to the loss and is {now} here: pass it to both, or to neither, or pass frame=.")
+
+    def _belonging(self, frame: Frame, x: Tensor, context: Tensor | None, centre: Tensor | None) -> Frame:
+        """The frame, once it is known to be one of these contexts."""
+        if centre is not None:
+            raise ValueError("centre and frame exclude each other: pass centre to frame().")
+        if frame.centre.shape[0] != len(x) or frame.centre.shape[-1] != self.dim:
+            raise ValueError(
+                f"frame must be one of the {len(x)} contexts of x of shape {tuple(x.shape)}, got coordinates of {frame.centre.shape[0]} in "
+                f"{frame.centre.shape[-1]} dimensions: make it by frame(samples, context=context) with samples of the same contexts."
+            )
+        mine, its = context, frame.context
+        if mine is not None and its is not None and mine is not its and not torch.equal(mine, its):
+            raise ValueError("frame belongs to other contexts: make it by frame(samples, context=context) with the same context.")
+        return frame
+
+
+def _coordinates(standardisation: Standardisation | None, context_dim: int) -> Standardisation:
+    """The default, and what there is of ``amortised`` without anything to amortise over."""
+    chosen = standardisation or "amortised"
+    if chosen not in get_args(Standardisation):
+        raise ValueError(f"standardisation must be one of {', '.join(get_args(Standardisation))}, got {standardisation!r}.")
+    if chosen == "samples" and context_dim:
+        raise ValueError("standardisation 'samples' is for one distribution without a context: with context_dim above 0 use 'amortised'.")
+    return "samples" if chosen == "amortised" and not context_dim else chosen
 
 
 def require_positive(name: str, value: float) -> None:
     if not value > 0:
         raise ValueError(f"{name} must be greater than 0, got {value}.")
+
+
+def require_at_least(name: str, value: int, least: int) -> None:
+    """Raises ValueError unless ``value`` is a whole number, ``least`` or more."""
+    if value != int(value) or value < least:
+        raise ValueError(f"{name} must be a whole number and at least {least}, got {value}.")

@@ -6,29 +6,34 @@ through the network, or by Hutchinson's estimate v^T (grad f) v: sliced score ma
 arXiv:1905.07088).
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
-from ardae_rl.score.estimator import Normal, ScoreEstimator
+from ardae_rl.score.estimator import NetworkOptions, Normal, ScoreEstimator
 from ardae_rl.score.standardise import Frame
 
 
 class ImplicitScoreMatching(ScoreEstimator):
     """``trace``: ``exact`` (cost grows with D) or ``sliced`` (one Gaussian direction per sample)."""
 
-    def __init__(self, dim: int, context_dim: int = 0, *, trace: Literal["exact", "sliced"] = "exact", **network_options: Any) -> None:
-        super().__init__(dim, context_dim, **network_options)
+    def __init__(
+        self, dim: int, context_dim: int = 0, *, trace: Literal["exact", "sliced"] = "exact", **options: Unpack[NetworkOptions]
+    ) -> None:
+        super().__init__(dim, context_dim, **options)
         if trace not in ("exact", "sliced"):
             raise ValueError(f"trace must be 'exact' or 'sliced', got {trace!r}.")
         self.trace = trace
 
     def _standard_loss(self, x: Tensor, context: Tensor | None, frame: Frame, draw: Normal) -> Tensor:
-        points = frame.standardise(x).requires_grad_()
+        points = self._standard(frame, x).requires_grad_()
         with torch.enable_grad():
             f = self.network(points, context)
-            trace = self._exact_trace(f, points) if self.trace == "exact" else _directional_slope(f, points, draw(*x.shape))
+            trace = (
+                self._exact_trace(f, points) if self.trace == "exact" else _directional_slope(f, points, draw(*x.shape).to(points.dtype))
+            )
         return (0.5 * f.square().sum(-1) + trace).mean()
 
     def _exact_trace(self, f: Tensor, points: Tensor) -> Tensor:
