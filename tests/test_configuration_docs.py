@@ -22,7 +22,7 @@ from ardae_rl.tasks.registry import TASKS
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 REFERENCE, _, _REST = PAGE.read_text(encoding="utf-8").partition("\n## Tasks\n")
 TASK_SECTION, _, OWN_ENVIRONMENT = _REST.partition("\n## Your own environment\n")
-BASE = {"base": ("text", "none")}  # read by yaml_file.py before there are dataclasses
+BASE = {"base": ("text", "none"), "schema": ("int", "none")}  # read before there are dataclasses
 
 Keys = dict[str, tuple[str, str]]  # dotted path: its type in the page's words, and its default
 

@@ -1,12 +1,14 @@
 """The kinds of run there are, and the one way from a file to an experiment of the kind it names."""
 
+import dataclasses
 from difflib import get_close_matches
 from typing import Any
 
 from ardae_rl.experiment.control import ControlExperiment
-from ardae_rl.experiment.plan import trial_assignments, trial_name
+from ardae_rl.experiment.plan import trial_assignments, trial_name, with_stored_grid
 from ardae_rl.experiment.problems import Problem
-from ardae_rl.experiment.schema import CONTROL_RUN, Experiment
+from ardae_rl.experiment.record import KEY, MISSING, check_version, missing_keys
+from ardae_rl.experiment.schema import CONTROL_RUN, Experiment, as_record
 from ardae_rl.experiment.task import task_experiment
 from ardae_rl.experiment.validation import shown, unknown_path, validate
 from ardae_rl.experiment.yaml_file import Document
@@ -19,14 +21,25 @@ def parse(document: Document) -> tuple[Experiment | None, list[Problem]]:
     """The experiment in ``document``, or None and every mistake in it (grid values included).
 
     A file without ``run``, or with a misspelt one, is read as the nearest kind; where no kind is near, only ``run`` can be judged.
+    One that states its ``schema`` is a record and must say everything. Raises InvalidExperimentError for one of another version.
     """
+    if KEY in document.data:
+        check_version(document.data, document.place(KEY))
+    settings = {key: value for key, value in document.data.items() if key != KEY}
+    experiment, problems = _parse(dataclasses.replace(document, data=settings))
+    if experiment is not None and KEY in document.data:
+        problems = [Problem(document.place(key), key, MISSING) for key in missing_keys(as_record(experiment), document.data)]
+    return (None if problems else experiment), problems
+
+
+def _parse(document: Document) -> tuple[Experiment | None, list[Problem]]:
     run = document.data.get("run", CONTROL_RUN)
     near = get_close_matches(str(run), KINDS, n=1, cutoff=0.6)
     experiment, problems = validate(KINDS[near[0]] if near else ControlExperiment, document)
     if experiment is None:
         return None, problems if near else [problem for problem in problems if problem.key == "run"]
     problems = _grid_problems(experiment, document)
-    return (None if problems else experiment), problems
+    return (None, problems) if problems else (with_stored_grid(experiment), [])
 
 
 def _grid_problems(experiment: Experiment, document: Document) -> list[Problem]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import yaml
 
 from ardae_rl.experiment.kinds import parse
-from ardae_rl.experiment.preflight import OUTPUT
+from ardae_rl.experiment.preflight import OUTPUT, PROVENANCE, RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
+from ardae_rl.experiment.record import KEY, check_version
 from ardae_rl.experiment.schema import Experiment, put
 from ardae_rl.experiment.yaml_file import Document, parse_value, read_document
 
@@ -25,6 +26,8 @@ def load_experiment(
         InvalidExperimentError: with every mistake found in the file and the options.
     """
     document = read_document(path)
+    if KEY not in document.data and _is_record(path):
+        check_version(document.data, str(path))
     problems = [problem for assignment in assignments for problem in _assign(document, assignment)]
     if seeds is not None:
         problems += _override(document, "seeds", f"[{seeds}]" if "," in seeds else seeds, f"--seeds {seeds}")
@@ -34,6 +37,11 @@ def load_experiment(
     if problems or experiment is None:
         raise InvalidExperimentError([*problems, *found])
     return shortened(experiment) if smoke else experiment
+
+
+def _is_record(path: Path) -> bool:
+    """Whether a run wrote it, even one of older code, which stated no version: today's defaults are not what it ran with."""
+    return path.name == RECORD and path.with_name(PROVENANCE).is_file()
 
 
 def shortened(experiment: Experiment) -> Experiment:

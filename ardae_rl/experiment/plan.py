@@ -40,11 +40,17 @@ def total_steps(experiment: Experiment) -> dict[str, int]:
     return {trial_name(assignment): experiment.total_steps(point) for assignment, point in points}
 
 
+def with_stored_grid(experiment: Experiment) -> Experiment:
+    """The same experiment, its grid values as the settings hold them: a section there says everything, too."""
+    grid = {path: [_stored(experiment, {path: value})[path] for value in values] for path, values in experiment.grid_search.items()}
+    return dataclasses.replace(experiment, grid_search=grid)
+
+
 def param_space(experiment: Experiment) -> dict[str, Any]:
     """Tune's search space: the settings as plain data with each grid path, and the seed, marked to be varied."""
     settings = dataclasses.asdict(experiment.settings(next(experiment.grid_points())))
-    for path, values in experiment.grid_search.items():
-        put(settings, path, {"grid_search": [_stored(experiment, {path: value})[path] for value in values]})
+    for path, values in with_stored_grid(experiment).grid_search.items():
+        put(settings, path, {"grid_search": values})
     return {**experiment.subject, "settings": settings, "seed": {"grid_search": experiment.seed_list}}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
+from ardae_rl.experiment.record import check_version
 from ardae_rl.experiment.schema import Experiment, to_yaml
 from ardae_rl.experiment.validation import shown
 
@@ -120,18 +121,26 @@ def _check_unchanged(experiment: Experiment, folder: Path) -> None:
     if not record.is_file():
         return
     try:
-        before = _flat(yaml.safe_load(record.read_text(encoding="utf-8")))
+        stored = yaml.safe_load(record.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
+        stored = None
+    if not isinstance(stored, dict):
         advice = "put it back from a copy, or delete it to continue without this check"
-        raise InvalidExperimentError([Problem("--resume", "", f"{record}, which says what was started, is damaged; {advice}")]) from None
+        raise InvalidExperimentError([Problem("--resume", "", f"{record}, which says what was started, is damaged; {advice}")])
+    check_version(stored, f"--resume: {record}")
+    before = _flat(stored)
     now = _flat(yaml.safe_load(to_yaml(experiment)))
     changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key) and key != "storage_path"]
-    problems = []
-    for key in changed:
-        difference = f"was {shown(before.get(key))} when {folder} was started and is {shown(now.get(key))} now"
-        problems.append(Problem("--resume", key, f"{difference}; put it back, for instance with --set {key}=VALUE"))
-    if problems:
-        raise InvalidExperimentError(problems)
+    if changed:
+        raise InvalidExperimentError(Problem("--resume", key, _difference(key, before, now, record)) for key in changed)
+
+
+def _difference(key: str, before: dict[str, Any], now: dict[str, Any], record: Path) -> str:
+    if key not in before:
+        repair = "leave it out; or, if the run is older than this setting, write there what the code did that started it"
+        return f"is {shown(now[key])} now and not in {record}; {repair}"
+    difference = f"was {shown(before[key])} when {record.parent} was started and is {shown(now.get(key))} now"
+    return f"{difference}; put it back, for instance with --set {key}=VALUE"
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import yaml
 
+from ardae_rl.experiment.record import KEY, SCHEMA
 from ardae_rl.experiment.validation import validate
 from ardae_rl.experiment.yaml_file import Document
 from ardae_rl.tasks.registry import TASKS
@@ -226,9 +227,13 @@ def put(data: dict[str, Any], path: str, value: object) -> None:
     data[leaf] = copy.deepcopy(value)
 
 
+def as_record(experiment: Experiment) -> dict[str, Any]:
+    """The complete experiment, defaults included, as plain data with its version: what it is about first."""
+    first = (KEY, "name", "run", "env", "seeds", "stop")
+    data = {KEY: SCHEMA, **dataclasses.asdict(experiment)}
+    return {key: data[key] for key in (*first, *data) if key in data}
+
+
 def to_yaml(experiment: Experiment) -> str:
-    """The complete experiment, defaults included, in the format it is read from: what it is about first."""
-    first = ("name", "run", "env", "seeds", "stop")
-    data = dataclasses.asdict(experiment)
-    ordered = {key: data[key] for key in (*first, *data) if key in data}
-    return yaml.safe_dump(ordered, sort_keys=False, default_flow_style=None, width=120)
+    """:func:`as_record` in the format it is read from."""
+    return yaml.safe_dump(as_record(experiment), sort_keys=False, default_flow_style=None, width=120)

@@ -10,13 +10,17 @@ import yaml
 
 from ardae_rl.experiment.preflight import RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
+from ardae_rl.experiment.record import KEY, check_version
 from ardae_rl.experiment.schema import is_folder_name
 
 EVALUATIONS, METRICS, PARAMS = "evaluations.csv", "metrics.csv", "params.json"
 
 
 def read_experiment(folder: Path) -> dict[str, Any]:
-    """The experiment file stored in ``folder``. Raises InvalidExperimentError where there is none, or it is damaged."""
+    """The experiment file stored in ``folder``. Raises InvalidExperimentError where there is none, or it is damaged or of another version.
+
+    One that states no version, of older code, is read: seeds and grid are all that is asked of it, settings stand in each trial's folder.
+    """
     path = folder / RECORD
     if not path.is_file():
         message = f"there is no {RECORD} in it; give the folder of an experiment, such as runs/score_error"
@@ -27,6 +31,8 @@ def read_experiment(folder: Path) -> dict[str, Any]:
         experiment = None
     if not (isinstance(experiment, dict) and _says_which(experiment)):
         raise InvalidExperimentError([Problem(str(path), "", "is damaged: it does not say which experiment this is")])
+    if KEY in experiment:
+        check_version(experiment, str(path))
     return experiment
 
 

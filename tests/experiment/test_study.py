@@ -172,6 +172,6 @@ def test_every_file_dry_runs_and_shows_the_whole(
     assert _tune(experiment, path, dry_run=True, resume=False, address=None, may_grow=False) == 0
     shown, trials = capsys.readouterr().out.split("\n\n", 1)
     complete = yaml.safe_load(shown)
-    assert complete.keys() == {field.name for field in dataclasses.fields(experiment)}
+    assert complete.keys() == {"schema"} | {field.name for field in dataclasses.fields(experiment)}
     assert "base" not in complete and f"{path.stem}" == complete["name"] and "at a time on" in trials
     assert not list(tmp_path.iterdir())

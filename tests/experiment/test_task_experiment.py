@@ -122,7 +122,7 @@ def test_the_printed_experiment_reads_back_as_itself_and_begins_with_what_it_is_
     copy = tmp_path / "copy.yaml"
     copy.write_text(to_yaml(experiment))
     assert load_experiment(copy) == experiment
-    assert list(yaml.safe_load(copy.read_text()))[:4] == ["name", "run", "seeds", "stop"]
+    assert list(yaml.safe_load(copy.read_text()))[:5] == ["schema", "name", "run", "seeds", "stop"]
 
 
 def test_a_smoke_run_is_as_short_as_the_task_says(write: Write, tmp_path: Path) -> None:

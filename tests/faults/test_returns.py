@@ -13,7 +13,7 @@ from tests.faults.sweep import assert_gone, checkpoints, column, family
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3000)]
 KILLED_AFTER, ENV_STEPS, LIMIT_S = 8000, 10_000, 1200.0  # what is left then is too little to learn it anew
 SEEDS = ("seed=0", "seed=1")
-SEED_NOISE = 60.0  # returns of trained seeds lie between -130 and -185 (results/quickstart_before), those of untrained ones below -1000
+SEED_NOISE = 60.0  # the better of two evaluations lies between -145 and -185 (results/quickstart), untrained below -1000
 
 
 def final_returns(folder: Path) -> list[float]:
