@@ -67,7 +67,7 @@ def test_a_position_once_seen_does_not_move_with_the_next_step() -> None:
     kept = first.copy()
     first += 100
     second, *_ = env.step(act(0.1, 0.0))
-    np.testing.assert_allclose(second, kept + [0.3, 0.0])
+    np.testing.assert_allclose(second, kept + np.array([0.3, 0.0]))
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
