@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ardae_rl.score import ScoreEstimator
+from tests.spies import calls_of
 
 CONTEXTS, SAMPLES = 3, 8
 
@@ -234,7 +235,8 @@ def antithetic(build: Build) -> None:
     pairs, singles = seen(build(antithetic=True)), seen(build(antithetic=False))
     assert pairs.x.shape == singles.x.shape
     assert pairs.sigma is not None and singles.sigma is not None
-    assert torch.equal(*pairs.sigma.chunk(2, 1)) and not torch.isclose(*singles.sigma.chunk(2, 1)).any()
+    (one, twin), (first, other) = pairs.sigma.chunk(2, 1), singles.sigma.chunk(2, 1)
+    assert torch.equal(one, twin) and not torch.isclose(first, other).any()
     quiet = seen(build(antithetic=True, delta_scale=1e-6))
     torch.testing.assert_close(sum(pairs.x.chunk(2, 1)), sum(quiet.x.chunk(2, 1)), rtol=1e-4, atol=1e-4)
 
@@ -258,20 +260,18 @@ def autocast(build: Build) -> None:
 
 def compiled(build: Build) -> None:
     """torch.compile is asked for where it is, and only there; the loss is the same."""
-    asked: list[object] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "compile", lambda function, **_: asked.append(function) or function)
+        patch.setattr(torch, "compile", lambda function: function)
+        asked = calls_of(patch, torch, "compile")
         eager = score_loss(same_weights(build(compile=False)))
         assert not asked
         assert score_loss(same_weights(build(compile=True))) == eager
     assert asked
 
 
-LAWS: dict[str, Callable[[Build], None]] = {
-    law.__name__: law
-    for law in (
-        *(layers, context_layers, input_layers, width, whitener_width, activation, form),
-        *(gaussian_residual, student_dof, standardisation, scale),
-        *(delta_scale, adaptive_delta, sigmas_per_sample, antithetic, squared_sigma, autocast),
-    )
-} | {"compile": compiled}
+_EACH: tuple[Callable[[Build], None], ...] = (
+    *(layers, context_layers, input_layers, width, whitener_width, activation, form),
+    *(gaussian_residual, student_dof, standardisation, scale),
+    *(delta_scale, adaptive_delta, sigmas_per_sample, antithetic, squared_sigma, autocast),
+)
+LAWS = {law.__name__: law for law in _EACH} | {"compile": compiled}

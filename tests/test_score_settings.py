@@ -33,6 +33,7 @@ from ardae_rl.tasks.vae.task import VAETask
 from tests.estimator_laws import LAWS, Build
 from tests.sac.problem import make_batch, make_config, make_sac
 from tests.settings_net import changed, fingerprint, leaves
+from tests.spies import calls_of
 
 Step = Callable[[], object]
 
@@ -68,17 +69,11 @@ def same(*names: str) -> dict[str, str]:
 
 def calls_in_one_step(trained: Trained) -> list[tuple[Tensor, Tensor | None, Tensor | None]]:
     """Samples, context and centre of every loss that one step takes."""
-    calls = []
-    losses = ScoreEstimator.losses
-
-    def spied(self: ScoreEstimator, samples: Tensor, context: Tensor | None = None, **options: Any) -> dict[str, Tensor]:
-        calls.append((samples, context, options.get("centre")))
-        return losses(self, samples, context, **options)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ScoreEstimator, "losses", spied)
+        calls = calls_of(patch, ScoreEstimator, "losses")
         trained.step()
-    return calls
+    given = [(*call.arguments[1:], None)[:2] for call in calls]
+    return [(samples, context, call.options.get("centre")) for (samples, context), call in zip(given, calls, strict=True)]
 
 
 def counts_fits(place: Place, field: str) -> None:
@@ -134,8 +129,8 @@ def sac(changes: dict[str, Any]) -> Trained:
 def effective_sample_size(**changes: Any) -> tuple[float, float]:
     """Of log Z at an estimator's start, and its relative error."""
     learner = make_sac(changed(make_config(), {f"score.{name}": value for name, value in changes.items()}))
-    metrics = learner._update_critics(make_batch(), watched := {})
-    assert metrics is not None
+    watched: dict[str, Tensor] = {}
+    learner._update_critics(make_batch(), watched)
     return float(watched["importance_ess"]), float(watched["log_z_error"])
 
 
@@ -205,6 +200,7 @@ def maxent(changes: dict[str, Any]) -> Trained:
     assert isinstance(task.model, Implicit)
     ensemble = task.model.score.ensemble
     estimator = copy.deepcopy(ensemble.stacked)
+    assert isinstance(estimator, ScoreEstimator)
     for parameter in estimator.parameters():
         parameter.data = parameter.data[0]
     return Trained(estimator, task.step, list(ensemble.parameters()))

@@ -140,6 +140,15 @@ def test_a_whole_update_moves_the_temperature_towards_the_target_entropy(policy:
 
 
 @EVERY
+def test_by_default_the_target_entropy_is_minus_the_number_of_actions(policy: PolicyName) -> None:
+    """However many numbers of noise the policy takes."""
+    learner = make_sac(make_config(policy, alpha="auto"))
+    metrics = learner.update(make_batch())
+    assert learner.temperature.log_alpha.grad is not None
+    torch.testing.assert_close(learner.temperature.log_alpha.grad, metrics["entropy"] + ACTION_DIM)
+
+
+@EVERY
 def test_the_temperature_in_use_is_the_one_before_the_update(policy: PolicyName) -> None:
     learner = make_sac(make_config(policy, alpha="auto", initial_alpha=0.7, target_entropy=30.0, alpha_lr=0.1))
     alphas = [float(learner.update(make_batch())["alpha"]) for _ in range(2)]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,21 +22,9 @@ from ardae_rl.tasks.vae.config import ScoreSettings as VAEScore
 from ardae_rl.tasks.vae.config import VAESettings
 from ardae_rl.tasks.vae.methods import ScoreMethod
 from ardae_rl.tasks.vae.task import VAETask
+from tests.spies import calls_of
 
 STILL = 1e-30  # a learning rate
-
-
-def recorded(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[Any]:
-    """What ``owner.name`` returns from here on."""
-    results: list[Any] = []
-    function: Callable[..., Any] = getattr(owner, name)
-
-    def spied(*arguments: Any, **options: Any) -> Any:
-        results.append(function(*arguments, **options))
-        return results[-1]
-
-    monkeypatch.setattr(owner, name, spied)
-    return results
 
 
 # energy
@@ -52,9 +39,9 @@ def energy(**changes: Any) -> EnergySettings:
 def test_alpha_weighs_the_energy_and_not_the_entropy(method: str, monkeypatch: pytest.MonkeyPatch, float64: None) -> None:
     """The sampler's gradient is alpha that of E[U] less that of H, taken apart on the same draws."""
     task = EnergyTask(energy(method=method, alpha_start=0.2, lr=STILL), seed=0)
-    drawn = recorded(monkeypatch, task.method, "draw_with_entropy")
+    drawn = calls_of(monkeypatch, task.method, "draw_with_entropy")
     assert task.step()["alpha"] == 0.2
-    ((x, entropy),) = drawn
+    x, _ = drawn[0].result
     state = task.draws.get_state()
     moved = list(task.method.moved())
     found = [parameter.grad for parameter in moved]
@@ -132,6 +119,17 @@ def pair_product(residuals: Tensor) -> Tensor:
     return off_diagonal / (count * (count - 1))
 
 
+def into_support(problem: str, y: Tensor) -> tuple[Tensor, Tensor]:
+    """x = T(y) and dT/dy by hand."""
+    match problem:
+        case "uniform":
+            return y.sigmoid(), y.sigmoid() * (1 - y.sigmoid())
+        case "exponential":
+            return y.exp().log1p(), y.sigmoid()
+        case _:
+            return y, torch.ones_like(y)
+
+
 @pytest.mark.parametrize("estimate", ["unbiased", "batch"])
 @pytest.mark.parametrize("problem", ["gaussian", "laplace", "uniform", "exponential"])
 def test_samplers_descend_price_and_penalty_less_entropy_and_stretch(
@@ -143,16 +141,14 @@ def test_samplers_descend_price_and_penalty_less_entropy_and_stretch(
     names = [] if problem == "uniform" else ["c1", "c2"] if problem == "gaussian" else ["c1"]
     task.multipliers.values = {name: torch.randn(3, {"c1": dim, "c2": dim**2}[name]) for name in names}
     task.steps_done = 5
-    drawn, descended = recorded(monkeypatch, task.model, "draw_with_entropy"), list[Tensor]()
+    drawn, descended = calls_of(monkeypatch, task.model, "draw_with_entropy"), list[Tensor]()
     monkeypatch.setattr(task.model.sampler, "descend", descended.append)
     report = task.step()
-    ((y, entropy),), (found,) = drawn, descended
+    (y, entropy), (found,) = drawn[0].result, descended
     weight = (0.01 * 10.0) ** 0.5
     assert report["penalty_weight"] == pytest.approx(weight)
-    maps = {"uniform": torch.sigmoid, "exponential": torch.nn.functional.softplus}
-    log_slopes = {"uniform": lambda y: (y.sigmoid() * (1 - y.sigmoid())).log(), "exponential": lambda y: y.sigmoid().log()}
-    x = maps.get(problem, lambda y: y)(y)
-    stretch = log_slopes.get(problem, torch.zeros_like)(y).sum(-1).mean(1)
+    x, slope = into_support(problem, y)
+    stretch = slope.log().sum(-1).mean(1)
     residuals = task.problem.residuals(x)
     price = sum((task.multipliers.values[name] * residuals[name].mean(1)).sum(-1) for name in names)
     square = pair_product if estimate == "unbiased" else lambda r: r.mean(1).square().sum(-1)
@@ -230,13 +226,11 @@ def test_without_halving_the_learning_rate_falls_along_a_cosine_or_stays_where_t
 
 def test_networks_of_several_levels_are_trained_on_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     task = ScoreErrorTask(score_error(estimator="residual_dae", sigmas=[0.1, 1.0, 0.5]), seed=0)
-    seen: list[Tensor] = []
-    for member in task.members:
-        fit = member.fit
-        monkeypatch.setattr(member, "fit", lambda *batch, fit=fit: seen.append(batch[0]) or fit(*batch))
+    fits = [calls_of(monkeypatch, member, "fit") for member in task.members]
     task.step(), task.step()
-    assert len(seen) == 6 and all(torch.equal(seen[0], each) for each in seen[1:3])
-    assert not torch.equal(seen[0], seen[3])
+    first, second = ([calls[step].arguments[0] for calls in fits] for step in range(2))
+    assert len(first) == 3 and all(torch.equal(first[0], each) for each in first[1:])
+    assert not torch.equal(first[0], second[0])
 
 
 @pytest.mark.parametrize("law", ["ring", "gaussian_4d"])
@@ -244,11 +238,9 @@ def test_the_fit_is_about_the_point_that_measuring_is_about(law: str, monkeypatc
     """The law's own centre of each context."""
     task = ScoreErrorTask(score_error(law=law, contexts=3), seed=0)
     estimator = task.members[0].estimator
-    centres: list[Any] = []
-    losses = estimator.losses
-    monkeypatch.setattr(estimator, "losses", lambda *given, **options: centres.append((given, options)) or losses(*given, **options))
+    losses = calls_of(monkeypatch, estimator, "losses")
     task.step()
-    (((_, context), options),) = centres
+    (((_, context), options, _),) = losses
     torch.testing.assert_close(options["centre"], task.law.centre(context))
 
 
@@ -276,17 +268,12 @@ def test_every_fit_sees_fresh_latents_about_the_point_at_zero_noise(
     method = task.method
     x = task.data.batch(4, torch.Generator().manual_seed(0))
     features = method.vae.posterior.encode(x).detach()
-    calls: list[Any] = []
-    losses = method.estimator.losses
-    monkeypatch.setattr(method.estimator, "losses", lambda *given, **options: calls.append((given, options)) or losses(*given, **options))
-    noises: list[Tensor] = []
-    normal = method.normal
-    monkeypatch.setattr(method, "normal", lambda *shape: noises.append(normal(*shape)) or noises[-1])
+    losses, noises = calls_of(monkeypatch, method.estimator, "losses"), calls_of(monkeypatch, method, "normal")
     method.fit(x, features)
-    drawn = [noise for noise in noises if noise.shape == (4, 4, method.vae.posterior.noise_dim)]
+    drawn = [noise.result for noise in noises if noise.arguments == (4, 4, method.vae.posterior.noise_dim)]
     b = method.vae.posterior.centre(x).detach()
-    assert len(calls) == len(drawn) == 2 and not torch.equal(*drawn)
-    for ((samples, context), options), noise in zip(calls, drawn, strict=True):
+    assert len(losses) == len(drawn) == 2 and not torch.equal(*drawn)
+    for ((samples, context), options, _), noise in zip(losses, drawn, strict=True):
         torch.testing.assert_close(samples, method.vae.posterior.draw(x, noise).detach() - b.unsqueeze(1))
         assert not samples.requires_grad and not context.requires_grad
         assert (options["centre"] is None) == (standardisation == "amortised")

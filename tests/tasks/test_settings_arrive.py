@@ -49,7 +49,7 @@ class Kind:
 ENERGY = Kind(
     EnergyTask,
     EnergySettings(
-        **{"width": 8, "layers": 1, "batch_size": 8, "steps": 4, "emd_samples": 100, "final_emd_samples": 100},
+        **{"width": 8, "layers": 1, "batch_size": 8, "steps": 4, "emd_samples": 100, "final_emd_samples": 100},  # type: ignore[arg-type]
         score=EnergyScore(width=8, layers=1, sigmas_per_sample=1, fits_per_step=1),
     ),
     cases={
