@@ -30,7 +30,7 @@ from ardae_rl.tasks.vae.config import ScoreSettings as VAEScore
 from ardae_rl.tasks.vae.config import VAESettings
 from ardae_rl.tasks.vae.methods import ScoreMethod
 from ardae_rl.tasks.vae.task import VAETask
-from tests.estimator_laws import LAWS, Build
+from tests.estimator_laws import LAWS, Build, problem
 from tests.sac.problem import make_batch, make_config, make_sac
 from tests.settings_net import changed, fingerprint, leaves
 from tests.spies import calls_of
@@ -67,13 +67,12 @@ def same(*names: str) -> dict[str, str]:
 # how an estimator is trained
 
 
-def calls_in_one_step(trained: Trained) -> list[tuple[Tensor, Tensor | None, Tensor | None]]:
-    """Samples, context and centre of every loss that one step takes."""
+def calls_in_one_step(trained: Trained) -> list[tuple[Tensor, Tensor | None]]:
+    """Samples and context of every loss that one step takes."""
     with pytest.MonkeyPatch.context() as patch:
         calls = calls_of(patch, ScoreEstimator, "losses")
         trained.step()
-    given = [(*call.arguments[1:], None)[:2] for call in calls]
-    return [(samples, context, call.options.get("centre")) for (samples, context), call in zip(given, calls, strict=True)]
+    return [(*call.arguments[1:], None)[:2] for call in calls]
 
 
 def counts_fits(place: Place, field: str) -> None:
@@ -83,13 +82,13 @@ def counts_fits(place: Place, field: str) -> None:
 
 def fits_see_fresh_samples(place: Place, field: str) -> None:
     counts_fits(place, field)
-    samples = [float(samples.flatten()[0]) for samples, _, _ in calls_in_one_step(place.make({field: 3}))]
+    samples = [float(samples.flatten()[0]) for samples, _ in calls_in_one_step(place.make({field: 3}))]
     assert len(set(samples)) == 3
 
 
 def counts_samples(place: Place, field: str) -> None:
     for count in (6, 10):
-        assert {samples.shape[-2] for samples, _, _ in calls_in_one_step(place.make({field: count}))} == {count}
+        assert {samples.shape[-2] for samples, _ in calls_in_one_step(place.make({field: count}))} == {count}
 
 
 def scales_the_step(place: Place, field: str) -> None:
@@ -262,7 +261,7 @@ def vae(changes: dict[str, Any]) -> Trained:
 def context_is_what_it_is_said_to_be(place: Place) -> None:
     """b(x), the hidden layer at zero noise, or x: of each image its own."""
     for chosen, size in {"centre": 2, "hidden": 8, "data": 64}.items():
-        ((samples, context, _),) = calls_in_one_step(place.make({"context": chosen}))
+        ((samples, context),) = calls_in_one_step(place.make({"context": chosen}))
         assert context is not None and context.shape == (4, size) and len(samples) == 4
         assert ((context == 0) | (context == 1)).all() == (chosen == "data")
 
@@ -316,3 +315,12 @@ def test_an_option_of_the_estimator_is_the_one_that_was_set(name: str, option: s
 @pytest.mark.parametrize(("name", "field"), [(name, field) for name, place in PLACES.items() for field in place.training])
 def test_the_estimator_is_trained_as_was_set(name: str, field: str) -> None:
     PLACES[name].training[field](PLACES[name])
+
+
+@pytest.mark.parametrize("name", ["energy", "maxent"])
+def test_where_the_form_is_no_setting_it_is_the_residual_one(name: str) -> None:
+    """Which has no log-density."""
+    estimator = PLACES[name].build()()
+    x, context = problem(estimator)
+    with pytest.raises(ValueError, match="no potential"):
+        estimator.log_density(x, context, frame=estimator.frame(x, context=context))
