@@ -52,6 +52,32 @@ def test_alpha_weighs_the_energy_and_not_the_entropy(method: str, monkeypatch: p
         torch.testing.assert_close(zero if gradient is None else gradient, expected)
 
 
+@pytest.mark.parametrize("method", ["implicit_ardae", "hierarchical_ardae", "hierarchical_auxiliary", "flow"])
+def test_entropy_is_an_average_over_draws(method: str, float64: None) -> None:
+    """Each counted twice it is the same: the batch size says nothing of what the entropy weighs against the energy."""
+    task = EnergyTask(energy(method=method), seed=0)
+    noise = torch.randn(16, task.method.sampler.noise_dim)
+    once, twice = (task.method.draw_with_entropy(each)[1] for each in (noise, noise.repeat(2, 1)))
+    torch.testing.assert_close(once, twice)
+
+
+@pytest.mark.parametrize(("standardisation", "about"), [("fixed", 0.0), ("per_context", None), ("amortised", None)])
+def test_fixed_coordinates_are_about_the_origin_in_fit_and_use(
+    standardisation: str, about: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And those of the samples about what the samples say."""
+    score = EnergyScore(width=8, layers=1, sigmas_per_sample=1, fits_per_step=1, standardisation=standardisation)  # type: ignore[arg-type]
+    method = EnergyTask(energy(score=score), seed=0).method
+    estimator = method.networks["estimator"]
+    fits, scores = calls_of(monkeypatch, estimator, "losses"), calls_of(monkeypatch, estimator, "score")
+    method.fit(lambda *shape: torch.randn(shape))
+    x, _ = method.draw_with_entropy(torch.randn(16, 10))
+    found = fits[0].options["centre"]
+    assert found is None if about is None else torch.equal(found, torch.full((1, 2), about))
+    standard = scores[0].options["frame"].standardise(x.detach().unsqueeze(0))
+    assert (standardisation == "fixed") == torch.equal(standard[0], x.detach())
+
+
 def test_the_flows_entropy_is_minus_the_mean_of_its_log_density(float64: None) -> None:
     task = EnergyTask(energy(method="flow"), seed=0)
     x, entropy = task.method.draw_with_entropy(torch.randn(16, 2))
