@@ -12,6 +12,7 @@ from ardae_rl.sac.diagnostics import smallest_singular_values
 from ardae_rl.sac.tanh import log_det_tanh
 from ardae_rl.score import ScoreEstimator
 from tests.sac.problem import ACTION_DIM, OBS_DIM, POLICIES, PolicyName, changed_parts, make_batch, make_config, make_sac, weights
+from tests.spies import calls_of
 
 pytestmark = pytest.mark.usefixtures("float64")
 EVERY = pytest.mark.parametrize("policy", POLICIES)
@@ -88,21 +89,28 @@ def test_the_score_is_fitted_about_the_policys_point_at_zero_noise_of_each_state
     assert all(not torch.isclose(found, expected[name], rtol=1e-4) for name in ("of another state", "nothing"))
 
 
-def test_the_score_is_fitted_to_actions_before_the_tanh_of_many_draws_per_state() -> None:
+def test_the_score_is_fitted_to_actions_before_the_tanh_of_many_draws_per_state(monkeypatch: pytest.MonkeyPatch) -> None:
     learner = make_sac(make_config())
     with torch.no_grad():
         learner.policy.out.bias.fill_(5.0)  # type: ignore[union-attr, operator]
-    fitted: list[Tensor] = []
-    losses = learner.entropy.estimator.losses  # type: ignore[union-attr, operator]
-
-    def spied(samples: Tensor, *rest: Tensor, **options: object) -> dict[str, Tensor]:
-        fitted.append(samples)
-        return losses(samples, *rest, **options)  # type: ignore[operator, return-value]
-
-    learner.entropy.estimator.losses = spied  # type: ignore[union-attr, method-assign, assignment]
+    fits = calls_of(monkeypatch, learner.entropy.estimator, "losses")
     learner.update(make_batch())
-    (samples,) = fitted
+    (((samples, _), _, _),) = fits
     assert samples.shape == (8, 6, ACTION_DIM) and samples.min() > 1 and (samples.std(1) > 0.01).all()
+
+
+@EVERY
+def test_every_state_has_noise_of_its_own(policy: PolicyName, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a state that comes twice the draws differ: those for the fit, for the critic's target and for the policy's loss."""
+    learner, obs = make_sac(make_config(policy)), torch.ones(5, OBS_DIM)
+    drawn = [learner.entropy.sample_with_log_prob(learner.policy, obs, learner.normal).action.unsqueeze(1)]
+    drawn += [learner.entropy.sample_with_policy_term(learner.policy, obs, learner.normal).action.unsqueeze(1)]
+    if isinstance(learner.entropy, ScoreEntropy):
+        fits = calls_of(monkeypatch, learner.entropy.estimator, "losses")
+        learner.entropy.fit_losses(learner.policy, obs, learner.normal)
+        drawn += [fits[0].arguments[0]]
+    for actions in drawn:
+        assert len(actions.detach().flatten(0, 1).unique(dim=0)) == actions.shape[0] * actions.shape[1]
 
 
 @pytest.mark.parametrize("standardisation", ["fixed", "per_context", "amortised"])
@@ -244,19 +252,13 @@ def test_the_implicit_term_is_minus_log_det_and_path_derivative() -> None:
 
 
 def clamping_draws(learner: SAC, obs: Tensor) -> tuple[Tensor, Tensor]:
-    """Base noise (B, 1, E) of the clamping loss, and its unit directions (B, P, E), from what the policy is asked to draw."""
-    asked: list[Tensor] = []
-    draw = learner.policy.draw
-
-    def spied(context: Tensor, noise: Tensor) -> Tensor:
-        asked.append(noise)
-        return draw(context, noise)
-
-    learner.policy.draw = spied  # type: ignore[method-assign, assignment]
+    """Base noise (B, 1, E) of the clamping loss, and its directions (B, P, E), from what the policy is asked to draw."""
+    with pytest.MonkeyPatch.context() as patch:
+        draws = calls_of(patch, learner.policy, "draw")
+        learner._clamping(learner.policy, obs, {})  # type: ignore[arg-type]
     clamp = learner.config.jacobian_clamping
     assert clamp is not None
-    learner._clamping(learner.policy, obs, {})  # type: ignore[arg-type]
-    moved, base = sorted(asked, key=lambda noise: -noise.shape[1])
+    base, moved = sorted((call.arguments[1] for call in draws), key=lambda noise: noise.shape[1])
     return base, (moved - base) / clamp.xi
 
 
@@ -266,9 +268,8 @@ def test_every_state_is_clamped_at_noise_and_along_directions_of_its_own() -> No
     assert base.shape == (200, 1, 4) and directions.shape == (200, 7, 4)
     everything = torch.cat([base, directions], 1).flatten()
     assert abs(everything.mean()) < 4 / len(everything) ** 0.5 and abs(everything.var() - 1) < 4 * (2 / len(everything)) ** 0.5
-    for draws in (base, directions):
-        between = torch.stack([(draws[:-1] * draws[1:]).mean(), (base * directions).mean()])  # independent: of mean 0
-        assert (between.abs() < 4 / draws.numel() ** 0.5 + 4 / base.numel() ** 0.5).all()
+    for products in (base[:-1] * base[1:], directions[:-1] * directions[1:], base * directions):  # of what is independent
+        assert abs(products.mean()) < 4 / products.numel() ** 0.5
 
 
 def test_clamping_looks_at_the_action_after_the_tanh_and_widens_what_is_too_narrow() -> None:
