@@ -232,9 +232,12 @@ def test_entropy_alone_widens_the_policy_of_every_kind() -> None:
 
 
 def test_the_implicit_term_is_minus_log_det_and_path_derivative() -> None:
-    """Of a policy that is linear in its bias: d term / d bias = mean over states of (score + 2 tanh u)."""
+    """Of a policy that is linear in its bias: d term / d bias = mean over states of (score + 2 tanh u).
+
+    What is watched of the score is its product with u - b(s), not with u.
+    """
     learner, obs = make_sac(make_config(), normal=fixed_noise), make_batch().obs
-    action, term, _ = learner.entropy.sample_with_policy_term(learner.policy, obs, fixed_noise)
+    action, term, metrics = learner.entropy.sample_with_policy_term(learner.policy, obs, fixed_noise)
     bias = learner.policy.out.bias  # type: ignore[union-attr]
     assert isinstance(bias, torch.nn.Parameter)
     (found,) = torch.autograd.grad(term, bias, retain_graph=True)
@@ -246,6 +249,8 @@ def test_the_implicit_term_is_minus_log_det_and_path_derivative() -> None:
     frame = estimator.frame(samples, centre=learner.policy.centre(obs), context=obs)
     score = estimator.score(action.unsqueeze(1), obs, frame=frame).squeeze(1)
     torch.testing.assert_close(found - of_tanh, score.mean(0))
+    away = action - learner.policy.centre(obs)
+    torch.testing.assert_close(metrics["stein_ratio"], -(away * score).sum(-1).mean().detach() / ACTION_DIM)
 
 
 # clamping

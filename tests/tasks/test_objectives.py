@@ -191,6 +191,14 @@ def test_the_price_of_a_constraint_rises_where_its_expectation_is_too_large(prob
     torch.testing.assert_close(moved, newton, rtol=0.25, atol=0.02)
 
 
+def test_every_fit_of_the_scores_sees_fresh_samples_of_every_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = MaxEntTask(maxent(score=MaxEntScore(width=8, layers=1, batch_size=8, fits_per_step=3)), seed=0)
+    draws = calls_of(monkeypatch, task.model, "draw")
+    task.model.prepare(task._normal)
+    samples = torch.stack([call.result for call in draws])
+    assert samples.shape == (3, 3, 8, 2) and len(samples.flatten(0, 2).unique(dim=0)) == 3 * 3 * 8
+
+
 def test_learning_rates_of_sampler_and_score_end_together() -> None:
     """Both decay along a cosine to 0 at the last step, however many fits come before each."""
     score = MaxEntScore(width=8, layers=1, batch_size=8, fits_per_step=3, lr=2e-3)
