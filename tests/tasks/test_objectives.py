@@ -191,6 +191,27 @@ def test_the_price_of_a_constraint_rises_where_its_expectation_is_too_large(prob
     torch.testing.assert_close(moved, newton, rtol=0.25, atol=0.02)
 
 
+def test_prices_add_up_from_step_to_step() -> None:
+    """Twice the same expectation, twice the step."""
+    task = MaxEntTask(maxent(problem="laplace", dim=1), seed=0)
+    expectation, x = {"c1": torch.full((3, 1), 0.5)}, torch.randn(3, 50, 1)
+    moved = []
+    for _ in range(2):
+        task.multipliers.move(expectation, x, 0.1)
+        moved.append(task.multipliers.values["c1"].clone())
+    assert (moved[0] > 0).all()
+    torch.testing.assert_close(moved[1], 2 * moved[0])
+
+
+def test_the_implicit_sampler_is_one_of_exponential_linear_units() -> None:
+    """By hand, from the weights of each repeat."""
+    task = MaxEntTask(maxent(), seed=0)
+    noise = torch.randn(3, 5, 10)
+    first, its_bias, last, last_bias = task.model.sampler.ensemble.parameters()
+    hidden = torch.nn.functional.elu(noise @ first.mT + its_bias.unsqueeze(1))
+    torch.testing.assert_close(task.model.draw(noise), hidden @ last.mT + last_bias.unsqueeze(1))
+
+
 def test_every_fit_of_the_scores_sees_fresh_samples_of_every_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
     task = MaxEntTask(maxent(score=MaxEntScore(width=8, layers=1, batch_size=8, fits_per_step=3)), seed=0)
     draws = calls_of(monkeypatch, task.model, "draw")
@@ -248,6 +269,8 @@ def test_every_annealed_level_has_all_the_halvings_in_its_share_of_the_steps() -
 def test_without_halving_the_learning_rate_falls_along_a_cosine_or_stays_where_the_law_moves() -> None:
     cosine = [0.5e-3 * (1 + math.cos(math.pi * step / 12)) for step in range(12)]
     assert rates(score_error()) == [pytest.approx(cosine)]
+    level = [0.5e-3 * (1 + math.cos(math.pi * step / 4)) for step in range(4)]
+    assert rates(score_error(estimator="residual_dae_annealed", sigmas=[0.1, 1.0, 0.5])) == [pytest.approx(level)] * 3
     assert rates(score_error(law="gaussian_4d", contexts=3, drift=0.1)) == [pytest.approx([1e-3] * 12)]
 
 
