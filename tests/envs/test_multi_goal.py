@@ -55,6 +55,21 @@ def test_walls_hold() -> None:
     np.testing.assert_array_equal(obs, [7, -7])
 
 
+def test_the_cost_is_of_where_the_wall_stopped_it() -> None:
+    """7 and not 9.9: two from the goal, and not 4.9."""
+    _, reward, *_ = quiet((6.9, 0.0)).step(act(1.0, 0.0))
+    assert reward == pytest.approx(-0.2 * 2**2 - 0.5)
+
+
+def test_a_position_once_seen_does_not_move_with_the_next_step() -> None:
+    env = quiet((1.0, 1.0))
+    first, *_ = env.step(act(0.1, 0.0))
+    kept = first.copy()
+    first += 100
+    second, *_ = env.step(act(0.1, 0.0))
+    np.testing.assert_allclose(second, kept + np.array([0.3, 0.0]))
+
+
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_a_quarter_turn_changes_nothing(turns: int) -> None:
     turn = np.linalg.matrix_power(np.array([[0.0, -1.0], [1.0, 0.0]]), turns)

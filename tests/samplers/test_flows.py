@@ -139,6 +139,17 @@ def test_radial_maps_are_invertible_for_any_parameters(raw_alpha: float, raw_str
     torch.testing.assert_close(flow.inverse(bent)[1], log_det, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(("raw_alpha", "raw_stretch"), [(-6.0, -9.0), (-6.0, 3.0), (3.0, 3.0), (3.0, -9.0)])
+@pytest.mark.parametrize("radii", [torch.logspace(-14, -9, 20), torch.logspace(4, 9, 20)], ids=["next to the centre", "far out"])
+def test_a_radius_comes_back_to_its_last_digits(raw_alpha: float, raw_stretch: float, radii: Tensor) -> None:
+    """Each form of the root subtracts like numbers at one end: about a centre of 0, where nothing else rounds, either end shows it."""
+    flow = RadialFlow(2, 1)
+    with torch.no_grad():
+        flow.centres.zero_(), flow.raw_alpha.fill_(raw_alpha), flow.raw_stretch.fill_(raw_stretch)
+    ray = radii.double().unsqueeze(-1) * torch.tensor([0.6, -0.8])
+    torch.testing.assert_close(flow.inverse(flow(ray)[0])[0], ray, rtol=1e-10, atol=0)
+
+
 def test_a_radial_map_by_hand() -> None:
     """alpha 1, beta 2 about the origin of the plane: 3 away becomes 3 (1 + 2 / 4); det = (1 + 2 / 4) (1 + 2 / 16)."""
     flow = RadialFlow(2, 1)

@@ -1,0 +1,85 @@
+"""Every setting of SAC that is not the estimator's (``tests/test_score_settings.py``) changes what three updates lead to.
+
+What a change leads to is said elsewhere; here no setting may be lost on its way.
+"""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from ardae_rl.sac import JacobianClampingConfig, NonFiniteError, SACConfig, ScoreConfig
+from tests.sac.problem import make_batch, make_config, make_sac
+from tests.settings_net import changed, fingerprint, leaves
+
+GAUSSIAN, RADIAL, SPLINE = ({"policy": "gaussian"}, {"policy": "flow"}, {"policy": "flow", "flow.kind": "spline"})
+CLAMPED = {"jacobian_clamping.eta": 50.0}
+CASES: dict[str, tuple[dict[str, Any], Any]] = {
+    "policy": ({}, "gaussian"),
+    "implicit.noise_dim": ({}, 5),
+    "implicit.encoder_layers": ({}, 2),
+    "implicit.head_layers": ({}, 2),
+    "implicit.width": ({}, 12),
+    "implicit.activation": ({}, "tanh"),
+    "implicit.initialisation": ({}, "released"),
+    "gaussian.hidden_layers": (GAUSSIAN, 3),
+    "gaussian.width": (GAUSSIAN, 12),
+    "gaussian.log_std_min": (GAUSSIAN, 0.5),
+    "gaussian.log_std_max": (GAUSSIAN, -0.5),
+    "flow.kind": (RADIAL, "spline"),
+    "flow.flows": (RADIAL, 3),
+    "flow.bins": (SPLINE, 5),
+    "flow.hidden_layers": (SPLINE, 1),
+    "flow.width": (SPLINE, 12),
+    "critic.hidden_layers": ({}, 3),
+    "critic.width": ({}, 12),
+    "jacobian_clamping.xi": (CLAMPED, 0.5),
+    "jacobian_clamping.eta": (CLAMPED, 20.0),
+    "jacobian_clamping.nu": (CLAMPED, 3.0),
+    "jacobian_clamping.perturbations": (CLAMPED, 3),
+    "jacobian_clamping.weight_max": (CLAMPED, 0.5),
+    "alpha": ({}, 0.5),
+    "initial_alpha": ({"alpha": "auto"}, 0.3),
+    "target_entropy": ({"alpha": "auto"}, 7.0),
+    "gamma": ({}, 0.5),
+    "tau": ({}, 0.5),
+    "actor_lr": ({}, 1e-2),
+    "flow_lr": (RADIAL, 1e-2),
+    "critic_lr": ({}, 1e-2),
+    "score_lr": ({}, 1e-2),
+    "alpha_lr": ({"alpha": "auto"}, 1e-2),
+    "target_calibration": ({}, True),
+}
+ELSEWHERE = {"compile": "the estimator's", "autocast": "the estimator's", "max_non_finite": "seen below"}
+
+
+def outcome(changes: dict[str, Any]) -> str:
+    """Of three updates: all weights, all buffers and every metric."""
+    learner = make_sac(changed(make_config(jacobian_clamping=JacobianClampingConfig()), changes))
+    metrics = [learner.update(make_batch(6, seed=seed)) for seed in range(3)]
+    return fingerprint([learner.policy.state_dict(), learner.networks.state_dict(), metrics])
+
+
+def test_no_setting_is_without_a_case() -> None:
+    estimators = {f"score.{field.name}" for field in dataclasses.fields(ScoreConfig)}
+    assert set(CASES) | set(ELSEWHERE) == leaves(SACConfig()) - estimators
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_setting_changes_the_outcome(name: str) -> None:
+    base, value = CASES[name]
+    assert outcome(base) == outcome(base) != outcome(base | {name: value})
+
+
+def test_without_clamping_the_policy_goes_another_way() -> None:
+    assert outcome({}) != outcome({"jacobian_clamping": None})
+
+
+@pytest.mark.parametrize("most", [1, 4])
+def test_as_many_lost_steps_in_a_row_as_set_are_the_end(most: int) -> None:
+    learner, batch = make_sac(make_config("gaussian", max_non_finite=most)), make_batch()
+    batch.rewards[0] = float("nan")
+    for _ in range(most - 1):
+        learner.update(batch)
+    with pytest.raises(NonFiniteError, match=f"not finite {most} times in a row"):
+        learner.update(batch)
