@@ -26,9 +26,12 @@ def try_mutants(
 ) -> None:
     """Try the listed mutants and write the report. Exits with 1 where fewer than 95% are killed or the list does not fit the code."""
     chosen = [mutant for mutant in mutants.listed() if re.search(only, str(mutant))]
-    unknown = set(chosen) - set(mutants.all_mutants(run.ROOT))
+    unknown = {*chosen, *mutants.harmless()} - mutants.all_mutants(run.ROOT).keys()
     if unknown:
-        raise SystemExit(f"{len(unknown)} listed mutants are not in the code, {min(unknown)} first. Run: python -m tests.mutation list")
+        raise SystemExit(
+            f"{len(unknown)} mutants of mutants.txt or harmless.yaml are not in the code, the first is {min(unknown)}. "
+            "Write the list anew (python -m tests.mutation list) and mend harmless.yaml by hand."
+        )
     if not report.write(run.run(chosen, folder), folder):
         raise typer.Exit(1)
 
