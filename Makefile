@@ -2,6 +2,7 @@
 # make test    install if needed, then lint, types and tests
 # make lint    the first half of make test
 # make faults  install if needed, then kill processes and nodes of real runs, fill their disk, and time how they recover (minutes)
+# make mutation  install if needed, then change the code in hundreds of places and see the tests notice (an hour; tests/mutation/README.md)
 # make bench   install if needed, then the first five benchmarks of docs/performance.md (minutes; wants a quiet machine)
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 # Carry on with a quickstart that was stopped, instead of refusing because it is there.
 ARGS ?= --auto-resume
 
-.PHONY: train test lint faults bench
+.PHONY: train test lint faults mutation bench
 .DELETE_ON_ERROR:
 
 train: $(VENV)/.installed
@@ -26,6 +27,10 @@ lint: $(VENV)/.installed-dev
 
 faults: $(VENV)/.installed-dev
 	FAULTS_CSV=results/faults/recovery.csv $(VENV)/bin/python -m pytest -m faults
+
+mutation: ARGS =
+mutation: $(VENV)/.installed-mutation
+	$(VENV)/bin/python -m tests.mutation run $(ARGS)
 
 bench: $(VENV)/.installed-bench
 	$(VENV)/bin/python scripts/bench.py rl
@@ -52,6 +57,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-mutation: $(VENV)/.installed-dev
+	$(PIP) --editable '.[dev,mutation]'
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed

@@ -29,6 +29,16 @@ def test_critics_share_nothing() -> None:
         assert all(grad.any() for grad in torch.autograd.grad(values[index].sum(), list(own.parameters()), retain_graph=True))
 
 
+def test_fixed_critics_pass_gradients_to_the_action_alone() -> None:
+    twin, action = TwinCritic(3, 2, width=16), torch.randn(5, 2, requires_grad=True)
+    obs = torch.randn(5, 3)
+    values = twin(obs, action, fixed=True)
+    torch.testing.assert_close(values, twin(obs, action))
+    values.sum().backward()
+    assert action.grad is not None and action.grad.any()
+    assert all(parameter.grad is None for parameter in twin.parameters())
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.05, 1.0, 7.0])
 def test_temperature_is_what_it_was_set_to(alpha: float) -> None:
     torch.testing.assert_close(Temperature(alpha, learned=False)(), torch.tensor(alpha))

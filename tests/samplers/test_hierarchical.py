@@ -99,3 +99,12 @@ def test_the_spread_given_the_latent_has_a_floor() -> None:
     noise = torch.randn(100_000, 5)
     spread = (sampler(noise) - noise[:, :2] @ WEIGHT.T - OFFSET).std(0)
     torch.testing.assert_close(spread, torch.full((3,), math.exp(-2)), rtol=0.02, atol=0)
+
+
+def test_given_the_latent_it_starts_e_times_narrower_than_a_gaussian_sampler() -> None:
+    z = torch.randn(6, 2)
+    torch.manual_seed(1)
+    _, log_std = GaussianSampler(2, 3, hidden_layers=2, width=8).parameters_of(z)
+    torch.manual_seed(1)
+    _, narrower = HierarchicalSampler(2, 3, layers=2, width=8).given_latent.parameters_of(z)
+    torch.testing.assert_close(narrower, log_std - 1)
