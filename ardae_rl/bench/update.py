@@ -148,7 +148,7 @@ def _score_difference(sac: SAC, obs: Tensor) -> float:
     assert isinstance(sac.entropy, ScoreEntropy)
     estimator = sac.entropy.estimator
     samples = sac.policy.draw(obs, torch.randn(len(obs), SCORE.samples_per_state, sac.policy.noise_dim))
-    points = estimator.frame(samples, sac.policy.centre(obs), context=obs).standardise(samples)
+    points = estimator.frame(context=obs, centre=sac.policy.centre(obs)).standardise(samples)
     exact = estimator.network(points, obs).double()
     with torch.autocast("cpu", torch.bfloat16):
         rounded = estimator.network(points, obs).double()

@@ -110,7 +110,8 @@ class ScoreConfig:
     pairs u and -u, is not the paper's; it needs no more computation and learns faster.
     ``scale`` is the paper's s, read by ``standardisation: fixed`` only. ``proposal_std`` is that of the importance-sampling proposal: in
     units of the action for ``fixed`` (paper: exp(-1)), in standardised units otherwise; None takes exp(-1) or 1.2.
-    ``amortised`` whitens with a covariance regressed on the state by a network of ``whitener_width``; ``gaussian_residual`` starts the
+    ``amortised`` whitens with a covariance regressed on the state by a network of ``whitener_width`` (null: twice
+    ``width``); ``gaussian_residual`` starts the
     score network from the score of a Gaussian (null: with ``amortised``; not possible with ``fixed``). See docs/method.md.
     """
 
@@ -122,7 +123,7 @@ class ScoreConfig:
     standardisation: Standardisation = "amortised"
     scale: float = 10_000.0
     gaussian_residual: bool | None = None
-    whitener_width: int = 512
+    whitener_width: int | None = None
     delta_scale: float = 0.1
     samples_per_state: int = 64
     sigmas_per_sample: int = 1
@@ -132,7 +133,7 @@ class ScoreConfig:
     proposal_std: float | None = None
 
     def __post_init__(self) -> None:
-        _positive(self, "layers", "width", "scale", "whitener_width", "delta_scale")
+        _positive(self, "layers", "width", "scale", "delta_scale")
         _positive(self, "sigmas_per_sample", "fits_per_update", "importance_samples")
         _non_negative(self, "state_layers", "action_layers")
         _check(
@@ -144,8 +145,9 @@ class ScoreConfig:
             "false with standardisation 'fixed' (it needs samples of unit scale)",
             self.gaussian_residual,
         )
-        if self.proposal_std is not None:
-            _positive(self, "proposal_std")
+        for name in ("proposal_std", "whitener_width"):
+            if getattr(self, name) is not None:
+                _positive(self, name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ Notation: B states, n_a samples per state, D action dimension; state (B, C), pre
 Contract: ``fit_losses`` (by name; none where nothing is to be fitted), ``log_prob(policy, obs, u, normal) -> (B,)``,
 ``sample_with_log_prob(policy, obs, normal)`` for the critic's target and ``sample_with_policy_term(policy, obs, normal)`` for the actor:
 a scalar whose gradient in the policy is E[grad_u log pi . du/dphi], and what to watch. All log-densities are those of a = tanh u.
-``normal(B, ...)`` supplies standard normal noise.
+``normal(B, ...)`` supplies standard normal noise; ``average`` replaces tensors, in place, by their means over learners.
 Reference: [Lim2020] arXiv:2006.05164, section 6.3 and Appendix G.
 """
 
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ardae_rl.sac.tanh import log_det_tanh
-from ardae_rl.score import ARDAE, Frame, entropy_surrogate, stein_ratio
+from ardae_rl.score import ARDAE, entropy_surrogate, stein_ratio
 from ardae_rl.score.estimator import Normal
+from ardae_rl.score.standardise import Average
 
 
 class Sampler(Protocol):
@@ -48,7 +49,7 @@ class PolicyTerm(NamedTuple):
 class TractableEntropy(nn.Module):
     """The policy has a density (``log_prob`` and ``draw_with_log_prob``): use it."""
 
-    def fit_losses(self, policy: Sampler, obs: Tensor, normal: Normal) -> dict[str, Tensor]:
+    def fit_losses(self, policy: Sampler, obs: Tensor, normal: Normal, average: Average) -> dict[str, Tensor]:
         return {}
 
     def log_prob(self, policy: Any, obs: Tensor, action: Tensor, normal: Normal) -> Tensor:
@@ -71,11 +72,11 @@ class ScoreEntropy(nn.Module):
         self.estimator = estimator
         self.samples_per_state, self.importance_samples, self.proposal_std = samples_per_state, importance_samples, proposal_std
 
-    def fit_losses(self, policy: Sampler, obs: Tensor, normal: Normal) -> dict[str, Tensor]:
+    def fit_losses(self, policy: Sampler, obs: Tensor, normal: Normal, average: Average) -> dict[str, Tensor]:
         """AR-DAE's losses on fresh samples of the policy at these states; no gradient reaches the policy."""
         with torch.no_grad():
             samples, centre = self._samples(policy, obs, normal), policy.centre(obs)
-        return self.estimator.losses(samples, obs, centre=centre, normal=normal)
+        return self.estimator.losses(samples, obs, centre=centre, normal=normal, average=average)
 
     @torch.no_grad()
     def log_prob(self, policy: Sampler, obs: Tensor, action: Tensor, normal: Normal) -> Tensor:
@@ -90,14 +91,13 @@ class ScoreEntropy(nn.Module):
     def sample_with_policy_term(self, policy: Sampler, obs: Tensor, normal: Normal) -> PolicyTerm:
         action = policy.draw(obs, normal(len(obs), 1, policy.noise_dim))
         with torch.no_grad():
-            frame = self._frame(policy, obs, normal)
-            score = self.estimator.score(action, obs, frame=frame)
+            score = self.estimator.score(action, obs, **self._coordinates(policy, obs, normal))
+            ratio = stein_ratio(action, score, centre=policy.centre(obs))
         term = -entropy_surrogate(action, score) - log_det_tanh(action).mean()
-        return PolicyTerm(action.squeeze(1), term, {"stein_ratio": stein_ratio(action - frame.centre, score)})
+        return PolicyTerm(action.squeeze(1), term, {"stein_ratio": ratio})
 
     def _log_prob(self, policy: Sampler, obs: Tensor, action: Tensor, normal: Normal) -> tuple[Tensor, dict[str, Tensor]]:
-        frame = self._frame(policy, obs, normal)
-        unnormalised = self.estimator.log_density(action.unsqueeze(1), obs, frame=frame).squeeze(1)
+        unnormalised = self.estimator.log_density(action.unsqueeze(1), obs, **self._coordinates(policy, obs, normal)).squeeze(1)
         log_z, ess, error = self.estimator.log_partition(
             obs, samples=self.importance_samples, proposal_std=self.proposal_std, normal=normal
         )
@@ -105,9 +105,12 @@ class ScoreEntropy(nn.Module):
         return unnormalised - log_z - log_det_tanh(action), metrics
 
     @torch.no_grad()
-    def _frame(self, policy: Sampler, obs: Tensor, normal: Normal) -> Frame:
-        samples = None if self.estimator.standardisation == "fixed" else self._samples(policy, obs, normal)
-        return self.estimator.frame(samples, policy.centre(obs), context=obs)
+    def _coordinates(self, policy: Sampler, obs: Tensor, normal: Normal) -> dict[str, Any]:
+        """What the estimator wants to know of the policy's distributions besides the states."""
+        centre = policy.centre(obs)
+        if self.estimator.standardisation != "per_context":
+            return {"centre": centre}
+        return {"frame": self.estimator.frame(self._samples(policy, obs, normal), context=obs, centre=centre)}
 
     def _samples(self, policy: Sampler, obs: Tensor, normal: Normal) -> Tensor:
         return policy.draw(obs, normal(len(obs), self.samples_per_state, policy.noise_dim))

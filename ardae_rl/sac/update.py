@@ -21,7 +21,6 @@ METRIC_NAMES = frozenset(
     (
         "score_loss",
         "whitening_loss",
-        "misfit_loss",
         "critic_loss",
         "actor_loss",
         "temperature_loss",
@@ -96,7 +95,7 @@ class SAC:
         return metrics
 
     def _fit_score(self, obs: Tensor, metrics: Metrics) -> None:
-        losses = self.entropy.fit_losses(self.policy, obs, self.normal)
+        losses = self.entropy.fit_losses(self.policy, obs, self.normal, self.average)
         if losses:
             self._descend("score", torch.stack(list(losses.values())).sum(), metrics)
             values = {f"{name}_loss": loss.detach().clone() for name, loss in losses.items()}

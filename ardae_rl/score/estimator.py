@@ -271,6 +271,10 @@ class ScoreEstimator(nn.Module, ABC):
             raise ValueError("a residual-form estimator has no potential, hence no log-density: build it with form='gradient'.")
         return self.network.potential(x, context)
 
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self._centred = None
+
     @property
     def _parameter(self) -> Tensor:
         """One of them, for the type and device of all."""

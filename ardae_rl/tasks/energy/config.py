@@ -23,7 +23,7 @@ class ScoreSettings:
     layers: int = 3
     width: int = 256
     activation: Literal["elu", "softplus", "tanh", "silu"] = "softplus"
-    standardisation: Literal["fixed", "per_context", "amortised"] = "fixed"
+    standardisation: Literal["fixed", "per_context", "samples"] = "fixed"
     scale: float = 1.0
     gaussian_residual: bool | None = None
     delta: float = 0.1

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ardae_rl.samplers import GaussianSampler, HierarchicalSampler, ImplicitMLP, entropy_bound
 from ardae_rl.samplers.spline_flow import SplineFlow, flow_of_size
-from ardae_rl.score import ARDAE, Frame, entropy_surrogate
+from ardae_rl.score import ARDAE, entropy_surrogate
 from ardae_rl.score.estimator import Normal
 from ardae_rl.tasks.descent import Descent
 from ardae_rl.tasks.energy.config import EnergySettings
@@ -79,11 +79,8 @@ class ScoreMethod:
     def draw_with_entropy(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         x = self.sampler(noise)
         with torch.no_grad():
-            score = self.estimator.score(x, frame=self._frame(x))
+            score = self.estimator.score(x, centre=self._centre(x))
         return x, entropy_surrogate(x, score)
-
-    def _frame(self, x: Tensor) -> Frame:
-        return self.estimator.frame(x, self._centre(x))
 
     def _centre(self, x: Tensor) -> Tensor | None:
         """Of the paper's coordinates the origin: the mean of a batch would shift them from batch to batch."""

@@ -15,8 +15,7 @@ import zuko
 from torch import Tensor, nn
 
 from ardae_rl.samplers import ImplicitMLP
-from ardae_rl.score import ARDAE, Frame, entropy_surrogate
-from ardae_rl.score.standardise import whitening_frame
+from ardae_rl.score import ARDAE, Frame, entropy_surrogate, whitening_frame
 from ardae_rl.tasks.maxent.config import MaxEntSettings
 from ardae_rl.tasks.maxent.learner import Learner
 from ardae_rl.tasks.task import Metrics

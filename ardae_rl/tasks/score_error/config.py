@@ -47,7 +47,7 @@ class NetworkSettings:
     layers: int = 3
     width: int = 256
     activation: Literal["elu", "softplus", "tanh", "silu"] = "softplus"
-    standardisation: Literal["fixed", "per_context", "amortised"] = "fixed"
+    standardisation: Literal["fixed", "per_context", "samples", "amortised"] = "fixed"
     scale: float = 1.0
     gaussian_residual: bool | None = None
     sigma_input: Literal["input", "hypernetwork", "hypernetwork_abs"] = "input"
@@ -109,6 +109,8 @@ class ScoreErrorSettings:
             )
         if self.squared_sigma and self.adaptive_delta and self.network.standardisation == "fixed":
             raise ValueError("squared_sigma must be false or null with adaptive_delta and network.standardisation fixed, got true")
+        if self.network.standardisation == "samples" and self.law in CONDITIONAL:
+            raise ValueError(f"network.standardisation must not be samples for a law with contexts such as {self.law}: use amortised")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay must be between 0 and 1, got {self.ema_decay!r}")
         if self.drift and self.law not in CONDITIONAL:

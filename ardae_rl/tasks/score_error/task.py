@@ -141,25 +141,31 @@ class ScoreErrorTask:
         """Of one network: labelled by its sigma, AR-DAE's by each sigma it is asked at; without a label at its own, for AR-DAE 0."""
         estimator = member.measured
         points, context, centre = self._on_device(x, context, self.law.centre(context))
-        frame = estimator.frame(known.to(self.device), centre, context=context)
-        errors = _errors(estimator.score(points, context, frame=frame).cpu(), truth)
+        coordinates = self._coordinates(estimator, known, context, centre)
+        errors = _errors(estimator.score(points, context, **coordinates).cpu(), truth)
         if isinstance(estimator, ResidualDAE | ReconstructionDAE):
             return errors | _labelled(errors, estimator.sigma)
         labelled: Metrics = {}
         if isinstance(estimator, ARDAE) and context is None:
             for sigma in self.sigmas:
-                blurred = estimator.blurred_score(points, frame=frame, sigma=sigma).cpu()
+                blurred = estimator.blurred_score(points, sigma=sigma, **coordinates).cpu()
                 labelled |= _labelled(_errors(blurred, truth), sigma)
         return errors | labelled
+
+    def _coordinates(self, estimator: ScoreEstimator, known: Tensor, context: Tensor | None, centre: Tensor) -> dict[str, Any]:
+        """Those of training; where they were each context's own samples', those of as many that are ``known``."""
+        if estimator.standardisation != "per_context" or context is None:
+            return {"centre": centre}
+        return {"frame": estimator.frame(known.to(self.device), context=context, centre=centre)}
 
     def _log_density_error(self, x: Tensor, known: Tensor, context: Tensor | None, generator: torch.Generator) -> float:
         estimator = self.members[0].measured
         truth = self.law.log_density(x, context)
         points, context, centre = self._on_device(x, context, self.law.centre(context))
-        frame = estimator.frame(known.to(self.device), centre, context=context)
+        coordinates = self._coordinates(estimator, known, context, centre)
         noise = lambda *shape: torch.randn(shape, generator=generator).to(self.device)  # noqa: E731
         log_z = estimator.log_partition(context, samples=IMPORTANCE_SAMPLES, normal=noise).log_z
-        error = (estimator.log_density(points, context, frame=frame) - log_z.unsqueeze(1)).cpu() - truth
+        error = (estimator.log_density(points, context, **coordinates) - log_z.unsqueeze(1)).cpu() - truth
         return float(error.square().mean().sqrt())
 
     def figures(self) -> "dict[str, Figure]":
@@ -181,9 +187,7 @@ class ScoreErrorTask:
     @torch.no_grad()
     def _network_field(self, member: Member, x: Tensor) -> Tensor:
         """The estimate at points (N, D)."""
-        known = self._known(TEST_SAMPLES).to(self.device)
-        frame = member.measured.frame(known, self.law.centre(None).to(self.device))
-        return member.measured.score(x.to(self.device), frame=frame).cpu()
+        return member.measured.score(x.to(self.device), centre=self.law.centre(None).to(self.device)).cpu()
 
     def _kernel_field(self, x: Tensor) -> Tensor:
         assert self.kernel is not None

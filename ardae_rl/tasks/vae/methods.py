@@ -8,12 +8,12 @@ Reference: [Lim2020] arXiv:2006.05164, section 6.2, Algorithm 1 and Appendix F; 
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ardae_rl.score import Frame, ScoreEstimator, entropy_surrogate, stein_ratio
+from ardae_rl.score import ScoreEstimator, entropy_surrogate, stein_ratio
 from ardae_rl.score.estimator import Normal
 from ardae_rl.tasks.descent import Descent
 from ardae_rl.tasks.task import Metrics
@@ -106,17 +106,17 @@ class ScoreMethod:
     def loss(self, x: Tensor, beta: float) -> tuple[Tensor, Metrics]:
         """One mini-batch for both, as in Algorithm 1: N_d steps of the estimator, then the loss of the model."""
         features = self.vae.posterior.encode(x)
-        context, centre, frame, score_loss = self.fit(x, features.detach())
+        context, centre, coordinates, score_loss = self.fit(x, features.detach())
         z = self.vae.posterior.push(features, self.normal(len(x), 1, self.vae.posterior.noise_dim))
         with torch.no_grad():
             away = z - centre.unsqueeze(1)
-            score = self.estimator.score(away, context, frame=frame)
+            score = self.estimator.score(away, context, **coordinates)
         reconstruction = -self.vae.decoder.log_likelihood(x, z).mean()
         divergence = -log_prior(z).mean() - entropy_surrogate(z, score)
-        watched = {"score_loss": score_loss, "stein_ratio": float(stein_ratio(away, score))}
+        watched = {"score_loss": score_loss, "stein_ratio": float(stein_ratio(away, score, centre=torch.zeros_like(centre)))}
         return reconstruction + beta * divergence, {"reconstruction": float(reconstruction.detach()), **watched}
 
-    def fit(self, x: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Frame, float]:
+    def fit(self, x: Tensor, features: Tensor) -> tuple[Tensor, Tensor, dict[str, Any], float]:
         """Train the estimator on fresh draws; its context, b(x), its coordinates of z - b(x) for these images, and its mean loss."""
         with torch.no_grad():
             centre = self.vae.posterior.centre_of(features)
@@ -126,8 +126,9 @@ class ScoreMethod:
         for _ in range(self.settings.fits_per_step):
             samples = self._draws(features) - centre.unsqueeze(1)
             score_loss += self._fit(samples, context, middle) / self.settings.fits_per_step
-        frame = self.estimator.frame(samples, middle, context=context)
-        return context, centre, frame, score_loss
+        if self.estimator.standardisation == "per_context":
+            return context, centre, {"frame": self.estimator.frame(samples, context=context, centre=middle)}, score_loss
+        return context, centre, {"centre": middle}, score_loss
 
     def _fit(self, samples: Tensor, context: Tensor, middle: Tensor | None) -> float:
         """One step of the estimator, its loss taken a few images at a time; the loss of the score network."""
