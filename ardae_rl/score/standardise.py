@@ -16,7 +16,7 @@ from torch import Tensor, nn
 Standardisation = Literal["fixed", "per_context", "samples", "amortised"]
 Average = Callable[[list[Tensor]], None]  # replaces tensors, in place, by their means over learners
 MIN_SPREAD = 1e-12  # a sampler collapsed to a point still gets finite coordinates
-_MIN_CONDITION = 1e-12  # of a covariance: its smallest eigenvalue beside the largest
+_MIN_CONDITION = 1e-14  # of a covariance: its smallest eigenvalue beside the largest
 
 
 @dataclass(frozen=True)

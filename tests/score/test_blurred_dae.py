@@ -20,7 +20,7 @@ def law() -> tuple[Tensor, Tensor]:
 def frame_and_score(sigma: float) -> tuple[Frame, torch.distributions.MultivariateNormal]:
     mean, covariance = law()
     blurred = torch.distributions.MultivariateNormal(mean, covariance + sigma**2 * torch.eye(2))
-    return frame_of_moments(mean.view(1, 1, 2), covariance.unsqueeze(0)), blurred
+    return frame_of_moments(mean.view(1, 1, 2), covariance.unsqueeze(0), torch.float64), blurred
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.5])
@@ -85,7 +85,7 @@ class Scaled(nn.Module):
 
     def __init__(self, factor: float) -> None:
         super().__init__()
-        self.factor = factor
+        self.factor = nn.Parameter(torch.tensor(factor))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return -self.factor * x
@@ -99,7 +99,7 @@ def test_a_noise_level_must_be_positive(sigma: float) -> None:
 
 def test_frames_of_moments_whiten() -> None:
     mean, covariance = law()
-    frame = frame_of_moments(mean.view(1, 1, 2), covariance.unsqueeze(0))
+    frame = frame_of_moments(mean.view(1, 1, 2), covariance.unsqueeze(0), torch.float64)
     assert frame.matrix is not None
     whitened = frame.matrix[0] @ covariance @ frame.matrix[0].T / frame.scale[0] ** 2
     torch.testing.assert_close(whitened, torch.eye(2))
