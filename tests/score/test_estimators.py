@@ -1,7 +1,7 @@
 """Every trained estimator: its loss is least at the score it should find, and what all of them share holds for each."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -71,7 +71,7 @@ def test_reconstruction_becomes_a_score_by_its_division() -> None:
 
 
 @pytest.mark.parametrize("form", ["gradient", "residual"])
-def test_exact_trace_is_that_of_the_jacobian(form: str) -> None:
+def test_exact_trace_is_that_of_the_jacobian(form: Literal["gradient", "residual"]) -> None:
     estimator = ImplicitScoreMatching(3, form=form, standardisation="fixed", scale=1.0, **SMALL)
     x = torch.randn(5, 3)
     jacobians = [torch.autograd.functional.jacobian(lambda p: estimator.network(p.view(1, 1, 3), None).view(3), point) for point in x]
