@@ -43,7 +43,7 @@ def test_score_losses_and_their_gradients_agree(pair: Pair) -> None:
     estimator, naive = pair.entropy.estimator, pair.naive
     obs, samples, sigma, u = _randn(B, 17), _randn(B, K, 6), _randn(B, K, 1), _randn(B, K, 6)
     noise = {tuple(sigma.shape): sigma, tuple(u.shape): u}
-    frame = estimator.frame(samples, pair.policy.centre(obs))
+    frame = estimator.frame(samples, context=obs, centre=pair.policy.centre(obs))
     assert frame.spread is not None
     ours = estimator.loss(samples, obs, frame=frame, normal=lambda *shape: noise[shape])
     x, delta = frame.standardise(samples).flatten(0, 1), naive.config.delta_scale * frame.spread

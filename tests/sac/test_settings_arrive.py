@@ -20,6 +20,7 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
     "implicit.encoder_layers": ({}, 2),
     "implicit.head_layers": ({}, 2),
     "implicit.width": ({}, 12),
+    "implicit.head_width": ({}, 5),
     "implicit.activation": ({}, "tanh"),
     "implicit.initialisation": ({}, "released"),
     "gaussian.hidden_layers": (GAUSSIAN, 3),

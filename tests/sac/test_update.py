@@ -318,7 +318,7 @@ def test_metrics_are_finite_scalar_tensors(policy: PolicyName) -> None:
     metrics = make_sac(config).update(make_batch())
     expected = {"critic_loss", "actor_loss", "temperature_loss", "q_mean", "entropy", "alpha", "calibration", "non_finite_skipped"}
     if policy == "implicit":
-        expected |= {"score_loss", "whitening_loss", "misfit_loss", "log_z_std", "log_z_error", "importance_ess", "stein_ratio"}
+        expected |= {"score_loss", "whitening_loss", "log_z_std", "log_z_error", "importance_ess", "stein_ratio"}
         expected |= {"clamping_loss", "clamping_weight", "jacobian_stretch"}
     assert set(metrics) == expected
     assert all(metric.shape == () and metric.isfinite() and not metric.requires_grad for metric in metrics.values())

@@ -1,5 +1,6 @@
 """Which state, which sample and which sign goes into which part of a whole update: ``SAC.update`` from outside, on chosen mini-batches."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -83,8 +84,10 @@ def test_the_score_is_fitted_about_the_policys_point_at_zero_noise_of_each_state
             parameter.add_(0.3 * torch.randn_like(parameter))
     samples, b = policy.draw(obs, fixed_noise(8, 6, policy.noise_dim)).detach(), policy.centre(obs).detach()
     about = {"b": b, "of another state": b.roll(1, 0), "nothing": None}
-    expected = {name: estimator.losses(samples, obs, centre=centre, normal=fixed_noise)["score"] for name, centre in about.items()}
-    found = learner.entropy.fit_losses(policy, obs, fixed_noise)["score"]
+    expected = {
+        name: copy.deepcopy(estimator).losses(samples, obs, centre=centre, normal=fixed_noise)["score"] for name, centre in about.items()
+    }
+    found = learner.entropy.fit_losses(policy, obs, fixed_noise, learner.average)["score"]
     torch.testing.assert_close(found, expected["b"])
     assert all(not torch.isclose(found, expected[name], rtol=1e-4) for name in ("of another state", "nothing"))
 
@@ -107,7 +110,7 @@ def test_every_state_has_noise_of_its_own(policy: PolicyName, monkeypatch: pytes
     drawn += [learner.entropy.sample_with_policy_term(learner.policy, obs, learner.normal).action.unsqueeze(1)]
     if isinstance(learner.entropy, ScoreEntropy):
         fits = calls_of(monkeypatch, learner.entropy.estimator, "losses")
-        learner.entropy.fit_losses(learner.policy, obs, learner.normal)
+        learner.entropy.fit_losses(learner.policy, obs, learner.normal, learner.average)
         drawn += [fits[0].arguments[0]]
     for actions in drawn:
         assert len(actions.detach().flatten(0, 1).unique(dim=0)) == actions.shape[0] * actions.shape[1]

@@ -40,7 +40,7 @@ class ExactScore(ARDAE):
         super().__init__(DIM, DIM, width=4, layers=1, whitener_width=4)
         self.known: tuple[VAE, Tensor] = (vae, x)
 
-    def score(self, x: Tensor, context: Tensor | None = None, *, frame: Frame | None = None) -> Tensor:
+    def score(self, x: Tensor, context: Tensor | None = None, *, centre: Tensor | None = None, frame: Frame | None = None) -> Tensor:
         return -x @ law_of(self.known[0].posterior, self.known[1]).precision_matrix  # of z - b(x), whose mean is 0
 
 
@@ -144,10 +144,10 @@ def test_the_estimator_learns_a_mean_that_is_not_the_point_at_zero_noise(estimat
     settings = ScoreSettings(samples_per_image=32, context="centre", lr=3e-3)
     method = ScoreMethod(vae, estimator(DIM, DIM, width=16, layers=1, context_layers=1, whitener_width=32), settings, normal)
     for _ in range(300):
-        context, centre, frame, _ = method.fit(x, x)
+        context, centre, coordinates, _ = method.fit(x, x)
     z = vae.posterior.draw(x, torch.randn(32, 64, 4))
     truth = (centre.unsqueeze(1) + 1.5 - z) / 0.25
-    found = method.estimator.score(z - centre.unsqueeze(1), context, frame=frame).detach()
+    found = method.estimator.score(z - centre.unsqueeze(1), context, **coordinates).detach()
     assert (found - truth).norm() < 0.25 * truth.norm()
 
 
@@ -180,9 +180,9 @@ def test_a_trained_estimator_gives_the_gradient_of_the_encoder(posterior: str, e
 def entropy_gradient_error(method: ScoreMethod, x: Tensor) -> float:
     """Of the part of the encoder's gradient that the score is for, relative to the closed form."""
     posterior = method.vae.posterior
-    context, centre, frame, _ = method.fit(x, posterior.encode(x).detach())
+    context, centre, coordinates, _ = method.fit(x, posterior.encode(x).detach())
     z = posterior.draw(x, torch.randn(len(x), 1000, posterior.noise_dim))
-    score = method.estimator.score((z - centre.unsqueeze(1)).detach(), context, frame=frame).detach()
+    score = method.estimator.score((z - centre.unsqueeze(1)).detach(), context, **coordinates).detach()
     found, exact = (gradient(entropy, method.vae) for entropy in (-(z * score).sum(-1).mean(), law_of(posterior, x).entropy().mean()))
     return float((found - exact).norm() / exact.norm())
 
