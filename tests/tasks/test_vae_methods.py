@@ -118,6 +118,7 @@ def test_the_estimators_loss_in_parts_is_the_whole_one(standardisation: Standard
         monkeypatch.setattr(methods, "ROWS", rows)
         torch.manual_seed(1)
         estimator = ARDAE(DIM, DIM, width=8, layers=2, standardisation=standardisation, scale=2.0, whitener_width=8)
+        estimator.eval()  # what is remembered of samples grows from part to part
         method = ScoreMethod(vae, estimator, ScoreSettings(samples_per_image=8), lambda *shape: torch.full(shape, 0.3))
         middle = None if standardisation == "amortised" else torch.zeros(7, DIM)
         loss = method._fit(samples, context, middle)
@@ -170,7 +171,8 @@ def test_a_trained_estimator_gives_the_gradient_of_the_encoder(posterior: str, e
     untrained = entropy_gradient_error(method, x)
     for _ in range(400):
         method.fit(x, vae.posterior.encode(x).detach())
-    assert entropy_gradient_error(method, x) < 0.12 < 0.25 < untrained
+    trained = entropy_gradient_error(method, x)
+    assert 0.005 < trained < 0.06 and trained < 0.5 * untrained
     exact = gradient(exact_negative_elbo(vae, x).mean(), vae)
     found = torch.stack([gradient(method.loss(x, 1.0)[0], vae) for _ in range(100)]).mean(0)
     assert torch.nn.functional.cosine_similarity(exact, found, 0) > 0.97
