@@ -26,6 +26,7 @@ _PROPOSAL_STD = 1.2  # in standardised coordinates: a little wider than the dist
 # Calls of the loss that the remembered moments reach back. As coordinates they follow a sampler that moves. Under a whitening network they
 # are a choice of units, and every move of theirs is noise to it.
 _CALLS, _CALLS_UNDER_WHITENER = 20, 1000
+_UNKNOWN, _MEAN, _CENTRE, _FRAME = range(4)  # where a loss had the origin of its coordinates from
 
 
 class NetworkOptions(TypedDict, total=False):
@@ -75,7 +76,7 @@ class ScoreEstimator(nn.Module, ABC):
         ValueError: for a choice or a range that is not met; by the methods, for shapes that do not fit together.
     """
 
-    centred: Tensor
+    origin: Tensor
 
     def __init_subclass__(cls) -> None:
         """Shows ``help`` and editors the network's options under their names."""
@@ -129,8 +130,8 @@ class ScoreEstimator(nn.Module, ABC):
         self.whitener = Whitener(dim, context_dim, width=whitener_width or 2 * width) if self.standardisation == "amortised" else None
         calls = _CALLS_UNDER_WHITENER if self.whitener else _CALLS
         self.moments = Moments(dim, calls) if self.whitener or not context_dim else None
-        self.register_buffer("centred", torch.tensor(-1, dtype=torch.int8))  # whether losses had a centre; -1: there was none yet
-        self._centred: bool | None = None
+        self.register_buffer("origin", torch.tensor(_UNKNOWN, dtype=torch.int8))  # of the coordinates in the last loss
+        self._origin: int | None = None  # the same; None after loading, for a GPU waits for a look
 
     def loss(
         self,
@@ -179,7 +180,9 @@ class ScoreEstimator(nn.Module, ABC):
         x, seen, middle = self._checked(samples.detach(), "samples", context), self._seen(context), self._checked_centre(centre)
         draw = normal or self._normal(generator, x.device)
         if frame is not None:
+            self._note(_FRAME)
             return {"score": self._standard_loss(x, seen, self._belonging(frame, x, context, centre), draw)}
+        self._note(_MEAN if centre is None else _CENTRE)
         self._remember(x, middle, average)
         if self.whitener is None:
             coordinates = self._sample_frame(x, middle) if self.context_dim else self._moments_frame(middle, x.dtype)
@@ -197,7 +200,7 @@ class ScoreEstimator(nn.Module, ABC):
             frame: other coordinates than the remembered ones, from :meth:`frame` for these contexts. ``per_context`` needs one.
 
         Raises:
-            ValueError: for a frame of other contexts, or a centre that the losses had and this call lacks (or the other way round).
+            ValueError: for a frame of other contexts, or a centre or a frame that the last loss had and this call lacks.
         """
         points = self._checked(x, "x", context)
         coordinates = self._coordinates_at(points, context, centre, frame)
@@ -218,6 +221,7 @@ class ScoreEstimator(nn.Module, ABC):
         """
         middle = self._checked_centre(centre)
         if samples is None:
+            self._check_origin(centre, _FRAME)
             return self._remembered(context, centre)
         x = self._with_contexts(samples, "samples")
         self._check_centre(x, middle)
@@ -273,7 +277,7 @@ class ScoreEstimator(nn.Module, ABC):
 
     def _load_from_state_dict(self, *args: Any) -> None:
         super()._load_from_state_dict(*args)
-        self._centred = None
+        self._origin = None
 
     @property
     def _parameter(self) -> Tensor:
@@ -286,13 +290,13 @@ class ScoreEstimator(nn.Module, ABC):
 
     # Coordinates.
 
+    def _note(self, origin: int) -> None:
+        if self.training and self._origin != origin:
+            self._origin = origin
+            self.origin.fill_(origin)
+
     def _remember(self, x: Tensor, centre: Tensor | None, average: Average | None) -> None:
-        if not self.training:
-            return
-        if self._centred is not (centre is not None):
-            self._centred = centre is not None
-            self.centred.fill_(self._centred)
-        if self.moments is not None:
+        if self.training and self.moments is not None:
             away = x if centre is None or self.whitener is None else x - centre.unsqueeze(1)
             self.moments.update(away.flatten(0, 1), average or (lambda tensors: None))
 
@@ -300,12 +304,12 @@ class ScoreEstimator(nn.Module, ABC):
         if frame is not None:
             return self._belonging(frame, x, context, centre)
         self._check_centre(x, self._checked_centre(centre))
+        self._check_origin(centre)
         return self._remembered(context, centre, x.dtype)
 
     def _remembered(self, context: Tensor | None, centre: Tensor | None, dtype: torch.dtype | None = None) -> Frame:
         """The coordinates that need no samples."""
         middle, dtype = self._checked_centre(centre), dtype or self._parameter.dtype
-        self._check_centred(middle)
         if self.whitener is not None:
             if context is None:
                 raise ValueError(f"context must have shape {('B', self.context_dim)}, got None.")
@@ -392,13 +396,16 @@ class ScoreEstimator(nn.Module, ABC):
         if centre is not None and len(centre) != len(x):
             raise ValueError(f"centre must have shape {(len(x), self.dim)}, one point per context, got {tuple(centre.shape)}.")
 
-    def _check_centred(self, centre: Tensor | None) -> None:
-        """A network that was trained around a centre knows nothing of other origins."""
-        if self._centred is None and int(self.centred) >= 0:  # after loading; once, for a GPU waits
-            self._centred = bool(self.centred)
-        if self._centred is not None and self._centred is not (centre is not None):
-            was, now = ("given", "missing") if self._centred else ("not given", "given")
-            raise ValueError(f"centre was {was} to the loss and is {now} here: pass it to both, or to neither, or pass frame=.")
+    def _check_origin(self, centre: Tensor | None, *others: int) -> None:
+        """A network that was trained around one origin knows nothing of others."""
+        if self._origin is None:
+            self._origin = int(self.origin)
+        if self._origin not in (_UNKNOWN, _MEAN if centre is None else _CENTRE, *others):
+            name = "frame" if self._origin == _FRAME else "centre"
+            was, now = ("not given", "given") if self._origin == _MEAN else ("given", "missing")
+            raise ValueError(
+                f"{name} was {was} to the loss and is {now} here: pass it to both, or to neither, or make a frame for this call."
+            )
 
     def _belonging(self, frame: Frame, x: Tensor, context: Tensor | None, centre: Tensor | None) -> Frame:
         """The frame, once it is known to be one of these contexts."""
