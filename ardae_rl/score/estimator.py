@@ -58,8 +58,8 @@ class ScoreEstimator(nn.Module, ABC):
         standardisation: the coordinates in which f sees the samples. ``amortised`` whitens with a mean and covariance regressed on the
             context by a second network, trained along. ``samples``, without a context, whitens with the mean and covariance of the
             samples of the last losses. ``per_context`` divides by the standard deviation of the context's own samples, and asks for them
-            again for a score: ``frame=``. ``fixed`` multiplies by ``scale``, and asks for a ``centre``. None: ``amortised``, which without
-            a context is ``samples``.
+            again for a score: ``frame=``. ``fixed`` multiplies by ``scale``, and asks for a ``centre``. Without a context both have their
+            statistics from the last losses, too. None: ``amortised``, which without a context is ``samples``.
         scale: the paper's s, of ``fixed`` alone, in 1 / units of x.
         gaussian_residual: f is the score of a standard Gaussian plus the network, which then starts at zero. None: with ``amortised``,
             where the Gaussian has the right covariance given the context.
