@@ -1,4 +1,4 @@
-"""Accuracy of AR-DAE on a sampler whose score is known: this project's default and per-context standardisation against the paper's scale.
+"""Accuracy of AR-DAE on a sampler whose score is known: ``amortised``, the default, and ``per_context`` against the paper's scale.
 
 The sampler is the law ``gaussian_4d`` of the ``score_error`` task: x = m(s) + L(s) eps with a state s (8-d), a sample x (4-d), fixed random
 smooth m and L, and a spread that differs from state to state and between dimensions. All see the same draws, have the same score network,

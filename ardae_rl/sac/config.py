@@ -110,9 +110,9 @@ class ScoreConfig:
     pairs u and -u, is not the paper's; it needs no more computation and learns faster.
     ``scale`` is the paper's s, read by ``standardisation: fixed`` only. ``proposal_std`` is that of the importance-sampling proposal: in
     units of the action for ``fixed`` (paper: exp(-1)), in standardised units otherwise; None takes exp(-1) or 1.2.
-    ``amortised`` whitens with a covariance regressed on the state by a network of ``whitener_width`` (null: twice
-    ``width``); ``gaussian_residual`` starts the
-    score network from the score of a Gaussian (null: with ``amortised``; not possible with ``fixed``). See docs/method.md.
+    ``amortised`` whitens with a covariance regressed on the state by a network of ``whitener_width`` (None: twice ``width``);
+    ``gaussian_residual`` starts the score network from the score of a Gaussian (None: with ``amortised``; not possible with ``fixed``).
+    See docs/method.md.
     """
 
     layers: int = 5

@@ -17,7 +17,7 @@ from ardae_rl.score.standardise import Frame
 
 
 class AdversarialScore(ScoreEstimator):
-    """T, a potential with the options of :class:`.estimator.ScoreEstimator`, in ``amortised`` coordinates.
+    """T, a potential with the options of :class:`.estimator.ScoreEstimator`, in ``amortised`` coordinates (without a context: ``samples``).
 
     T is the part of the log-density that is not Gaussian, or with ``student_dof`` not Student's t; it starts at zero.
     Raises ValueError unless ``student_dof`` is None or a whole number: its noise is made of so many normal ones.

@@ -3,7 +3,7 @@
 Notation: B contexts, K samples per context, D dimension; u ~ N(0, I), sigma ~ N(0, delta^2): symmetric, so that sigma = 0 is interpolated.
 Identity: the minimiser of E||u + sigma f(x + sigma u; sigma)||^2 is the score of p convolved with N(0, sigma^2 I); at 0, of p.
 Not here: coordinates and log-densities (``estimator.py``), ``torch.compile`` (``compiled.py``), optimisers, samplers.
-Reference: [Lim2020] arXiv:2006.05164, section 4; the standardisations ``per_context`` and ``amortised`` are this project's.
+Reference: [Lim2020] arXiv:2006.05164, section 4; the standardisations but for ``fixed``, and antithetic noise, are this project's.
 """
 
 import contextlib

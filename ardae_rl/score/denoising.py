@@ -35,8 +35,8 @@ class BlurredDAE(ScoreEstimator):
     """resDAE at one ``sigma`` in units of the samples, however wide their law, in coordinates of the law convolved with N(0, sigma^2 I).
 
     That is the law whose score f learns: its inputs are of order one whatever sigma, and as with AR-DAE a Gaussian is right from the
-    start. What is left of a difference from AR-DAE is due to the noise level. ``frame`` is everywhere that of the samples themselves.
-    ``antithetic`` as in :class:`~ardae_rl.score.ARDAE`.
+    start. What is left of a difference from AR-DAE is due to the noise level. Coordinates: ``amortised`` (without a context ``samples``).
+    ``frame`` is everywhere that of the samples themselves, before the noise. ``antithetic`` as in :class:`~ardae_rl.score.ARDAE`.
     """
 
     def __init__(

@@ -59,8 +59,8 @@ class ScoreEstimator(nn.Module, ABC):
         standardisation: the coordinates in which f sees the samples. ``amortised`` whitens with a mean and covariance regressed on the
             context by a second network, trained along. ``samples``, without a context, whitens with the mean and covariance of the
             samples of the last losses. ``per_context`` divides by the standard deviation of the context's own samples, and asks for them
-            again for a score: ``frame=``. ``fixed`` multiplies by ``scale``, and asks for a ``centre``. None: ``amortised``, which without
-            a context is ``samples``.
+            again for a score: ``frame=``. ``fixed`` multiplies by ``scale``, and asks for a ``centre``. Without a context both have their
+            statistics from the last losses, too. None: ``amortised``, which without a context is ``samples``.
         scale: the paper's s, of ``fixed`` alone, in 1 / units of x.
         gaussian_residual: f is the score of a standard Gaussian plus the network, which then starts at zero. None: with ``amortised``,
             where the Gaussian has the right covariance given the context.
@@ -225,8 +225,7 @@ class ScoreEstimator(nn.Module, ABC):
             return self._remembered(context, centre)
         x = self._with_contexts(samples, "samples")
         self._check_centre(x, middle)
-        if self.whitener is not None or context is not None:
-            self._check_context(x, context)
+        self._check_context(x, context)
         coordinates = self._sample_frame(x, middle) if self.whitener is None else self._whitening(context, middle, x.dtype).frame()
         return replace(coordinates, context=context)
 
@@ -347,7 +346,8 @@ class ScoreEstimator(nn.Module, ABC):
     def _sample_frame(self, x: Tensor, centre: Tensor | None) -> Frame:
         """Of the samples alone."""
         if self.standardisation == "samples":
-            return whitening_frame(x)
+            own = whitening_frame(x)
+            return own if centre is None else replace(own, centre=centre.unsqueeze(1))
         return frame_of(x, scale=self._fixed_scale, centre=centre)
 
     @property

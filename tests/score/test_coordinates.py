@@ -205,6 +205,8 @@ def test_a_score_without_a_context_is_in_coordinates_of_the_samples_of_the_losse
     torch.testing.assert_close(estimator.score(points), estimator.score(points, frame=own))
     torch.testing.assert_close(estimator.score(points[:1]), estimator.score(points)[:1])
     torch.testing.assert_close(estimator.frame().standardise(points[None]), own.standardise(points[None]))
+    away = torch.tensor([7.0, -7.0])
+    torch.testing.assert_close(estimator.frame(x, centre=away).standardise(points[None]), own.standardise(points[None] + x.mean(0) - away))
 
 
 @pytest.mark.parametrize("context_dim", [0, 3])

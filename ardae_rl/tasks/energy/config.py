@@ -16,8 +16,9 @@ class ScoreSettings:
     """AR-DAE in residual form, read by the methods ``*_ardae``; fields as in :class:`ardae_rl.score.ARDAE`.
 
     ``fits_per_step``: N_d, gradient steps of AR-DAE before each one of the sampler, every one on fresh samples.
-    ``adaptive_delta``: sigma in standard deviations of the batch; else in standardised units (of x
-    itself, with ``fixed`` and scale 1). ``compile`` runs the loss through ``torch.compile``, ``autocast`` in bfloat16.
+    ``standardisation``: ``fixed`` about the origin; the others have their statistics from the batches of the last steps.
+    ``adaptive_delta``: sigma in standard deviations of those batches; else in standardised units (of x itself, with ``fixed`` and
+    scale 1). ``compile`` runs the loss through ``torch.compile``, ``autocast`` in bfloat16.
     """
 
     layers: int = 3

@@ -16,9 +16,9 @@ class ScoreSettings:
     """AR-DAE in residual form; fields as in :class:`ardae_rl.score.ARDAE`, ``delta`` its ``delta_scale``.
 
     It sees samples whitened by the mean and covariance of those at hand. ``gaussian_residual``: a Gaussian's score is added to the
-    network's, to which what is not Gaussian is left. Where the
-    answer is Gaussian this gives away what is to be learned, so ``maxent.yaml`` has it off. Off, too, where tails are heavier: its
-    score grows with distance, and drives a few samples in a tail, too few to correct the network there, ever further out.
+    network's, to which what is not Gaussian is left. Where the answer is Gaussian this gives away what is to be learned, so
+    ``maxent.yaml`` has it off. Off, too, where tails are heavier: its score grows with distance, and drives a few samples in a tail,
+    too few to correct the network there, ever further out.
     Fitted to ``batch_size`` fresh draws, ``fits_per_step`` times per step of the sampler (the paper's N_d).
     """
 
