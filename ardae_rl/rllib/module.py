@@ -46,5 +46,15 @@ class SACARDAERLModule(TorchRLModule, InferenceOnlyAPI):
         noise = torch.randn(len(obs), 1, self.policy.noise_dim, device=obs.device)
         return {Columns.ACTIONS: self.policy.draw(obs, noise).squeeze(1).tanh()}
 
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """RLlib makes single precision of double, which the moments of samples need."""
+        state, own = super().get_state(*args, **kwargs), self.state_dict()
+        return {name: own[name].cpu().numpy() if own[name].dtype == torch.float64 else value for name, value in state.items()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """The same on the way back; and where RLlib keeps random weights in the place of missing ones, this raises RuntimeError."""
+        own = self.state_dict()
+        self.load_state_dict({name: torch.tensor(value) for name, value in state.items() if not self.inference_only or name in own})
+
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
         raise RuntimeError("SACARDAE trains through its Learner's own update, which calls the networks directly, not forward_train().")

@@ -280,8 +280,8 @@ class ScoreEstimator(nn.Module, ABC):
 
     @property
     def _parameter(self) -> Tensor:
-        """One of them, for the type and device of all."""
-        return next(self.network.parameters())
+        """One of them, for the type and device of all; of a network that has none, one of what torch makes by default."""
+        return next(self.network.parameters(), torch.empty(0, device=self.origin.device))
 
     def _normal(self, generator: torch.Generator | None, device: torch.device) -> Normal:
         dtype = self._parameter.dtype

@@ -78,7 +78,11 @@ def test_a_checkpoint_that_is_damaged_or_of_another_algorithm_is_refused_in_one_
     for path, content, cause in (
         (weights, whole[:-30], "UnpicklingError: pickle data was truncated"),
         (weights, b"", "EOFError: Ran out of input"),
-        (weights, renamed, r'RuntimeError: Error\(s\) in loading state_dict for GaussianSampler: Missing key\(s\) in state_dict: "body'),
+        (
+            weights,
+            renamed,
+            r"RuntimeError: Error\(s\) in loading state_dict for SACARDAERLModule: Missing key\(s\) in state_dict: .policy.body",
+        ),
         (progress, pickle.dumps({}), f"KeyError: '{PROGRESS}'"),
     ):
         path.write_bytes(content)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ardae_rl.samplers import HierarchicalSampler
+from ardae_rl.score import ScoreEstimator
 from ardae_rl.tasks.energy.config import EnergySettings
 from ardae_rl.tasks.energy.config import ScoreSettings as EnergyScore
 from ardae_rl.tasks.energy.task import EnergyTask
@@ -61,7 +62,7 @@ def test_entropy_is_an_average_over_draws(method: str, float64: None) -> None:
     torch.testing.assert_close(once, twice)
 
 
-@pytest.mark.parametrize(("standardisation", "about"), [("fixed", 0.0), ("per_context", None), ("amortised", None)])
+@pytest.mark.parametrize(("standardisation", "about"), [("fixed", 0.0), ("per_context", None), ("samples", None)])
 def test_fixed_coordinates_are_about_the_origin_in_fit_and_use(
     standardisation: str, about: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,7 +75,10 @@ def test_fixed_coordinates_are_about_the_origin_in_fit_and_use(
     x, _ = method.draw_with_entropy(torch.randn(16, 10))
     found = fits[0].options["centre"]
     assert found is None if about is None else torch.equal(found, torch.full((1, 2), about))
-    standard = scores[0].options["frame"].standardise(x.detach().unsqueeze(0))
+    again = scores[0].options["centre"]
+    assert again is None if about is None else torch.equal(again, found)
+    assert isinstance(estimator, ScoreEstimator)
+    standard = estimator.frame(centre=again).standardise(x.detach().unsqueeze(0))
     assert (standardisation == "fixed") == torch.equal(standard[0], x.detach())
 
 
