@@ -6,10 +6,12 @@ module-to-env connector maps them to the environment's box, and stores the norma
 
 from typing import Any
 
+import numpy as np
 import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
+from ray.rllib.utils.typing import StateDict
 from torch import Tensor
 
 from ardae_rl.sac import LearnerNetworks, SACConfig, build_policy
@@ -33,6 +35,18 @@ class SACARDAERLModule(TorchRLModule, InferenceOnlyAPI):
 
     def get_non_inference_attributes(self) -> list[str]:
         return ["learner_networks"]
+
+    def get_state(self, *args: Any, **kwargs: Any) -> StateDict:
+        """RLlib's, which rounds to float32, but for numbers in double precision: a covariance may have narrow directions that need it."""
+        state = super().get_state(*args, **kwargs)
+        double = {name: value.detach() for name, value in self.state_dict().items() if name in state and value.dtype == torch.float64}
+        return state | {name: value.cpu().numpy().copy() for name, value in double.items()}
+
+    def set_state(self, state: StateDict) -> None:
+        """In the precision that they come in, too."""
+        super().set_state(state)
+        double = {name: torch.from_numpy(value) for name, value in state.items() if getattr(value, "dtype", None) == np.float64}
+        self.load_state_dict(double, strict=False)
 
     @torch.no_grad()
     def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
