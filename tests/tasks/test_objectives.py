@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ardae_rl.samplers import HierarchicalSampler
+from ardae_rl.score import ScoreEstimator
 from ardae_rl.tasks.energy.config import EnergySettings
 from ardae_rl.tasks.energy.config import ScoreSettings as EnergyScore
 from ardae_rl.tasks.energy.task import EnergyTask
@@ -61,21 +62,23 @@ def test_entropy_is_an_average_over_draws(method: str, float64: None) -> None:
     torch.testing.assert_close(once, twice)
 
 
-@pytest.mark.parametrize(("standardisation", "about"), [("fixed", 0.0), ("per_context", None), ("amortised", None)])
-def test_fixed_coordinates_are_about_the_origin_in_fit_and_use(
-    standardisation: str, about: float | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And those of the samples about what the samples say."""
+@pytest.mark.parametrize("standardisation", ["fixed", "per_context", "samples"])
+def test_fixed_coordinates_are_about_the_origin_in_fit_and_use(standardisation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are about the mean of the samples that the score was fitted to, of which those it is asked at are none."""
     score = EnergyScore(width=8, layers=1, sigmas_per_sample=1, fits_per_step=1, standardisation=standardisation)  # type: ignore[arg-type]
     method = EnergyTask(energy(score=score), seed=0).method
     estimator = method.networks["estimator"]
+    assert isinstance(estimator, ScoreEstimator)
     fits, scores = calls_of(monkeypatch, estimator, "losses"), calls_of(monkeypatch, estimator, "score")
     method.fit(lambda *shape: torch.randn(shape))
     x, _ = method.draw_with_entropy(torch.randn(16, 10))
-    found = fits[0].options["centre"]
-    assert found is None if about is None else torch.equal(found, torch.full((1, 2), about))
-    standard = scores[0].options["frame"].standardise(x.detach().unsqueeze(0))
-    assert (standardisation == "fixed") == torch.equal(standard[0], x.detach())
+    (fitted,), (asked,) = fits[0].arguments, scores[0].arguments
+    assert torch.equal(asked, x) and not torch.isclose(fitted, x).any()
+    centres = [call.options["centre"] for call in (fits[0], scores[0])]
+    assert all(torch.equal(centre, torch.zeros(1, 2)) if standardisation == "fixed" else centre is None for centre in centres)
+    frame = estimator.frame(centre=centres[1])
+    torch.testing.assert_close(frame.centre[0, 0], torch.zeros(2) if standardisation == "fixed" else fitted.mean(0))
+    assert (standardisation == "fixed") == torch.equal(frame.standardise(x.detach().unsqueeze(0))[0], x.detach())
 
 
 def test_the_flows_entropy_is_minus_the_mean_of_its_log_density(float64: None) -> None:
