@@ -4,6 +4,7 @@ With several learners each holds a shard of every mini-batch; noise is drawn as 
 optimiser step, so all learners stay equal to each other and to a single one.
 """
 
+import copy
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -80,7 +81,8 @@ class SACARDAETorchLearner(TorchLearner):
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        super().set_state(state)
+        """With a copy of its own: several learners are handed the same shared memory, in which their optimisers would write."""
+        super().set_state(copy.deepcopy(state))
         if _NOISE_STATE in state:
             device, noise = state[_NOISE_STATE]
             if device == self.noise_generator.device.type:

@@ -49,7 +49,7 @@ class SACARDAERLModule(TorchRLModule, InferenceOnlyAPI):
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """RLlib makes single precision of double, which the moments of samples need."""
         state, own = super().get_state(*args, **kwargs), self.state_dict()
-        return {name: own[name].cpu().numpy() if own[name].dtype == torch.float64 else value for name, value in state.items()}
+        return {name: own[name].cpu().numpy().copy() if own[name].dtype == torch.float64 else value for name, value in state.items()}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """The same on the way back; and where RLlib keeps random weights in the place of missing ones, this raises RuntimeError."""

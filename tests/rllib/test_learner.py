@@ -1,6 +1,5 @@
 """The Learner: restore equals run-through bit for bit, two learners equal one, and RLlib sees every optimiser."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -59,6 +58,21 @@ def test_update_save_restore_update_equals_an_uninterrupted_run_bit_for_bit(poli
         assert torch.equal(weights(second)[name], value), name
 
 
+def test_the_moments_of_the_policys_draws_are_in_a_learners_checkpoint(tmp_path: Path) -> None:
+    """And whether they are about b(s), without which a score would be asked for in other coordinates."""
+    learner, resumed = make_learner(small_config()), make_learner(small_config())
+    learner.update(batch=batch_of(columns(48, 1)))
+    learner.save_to_path(tmp_path / "learner")
+    resumed.restore_from_path(tmp_path / "learner")
+    ours, theirs = (each.module[DEFAULT_MODULE_ID].learner_networks.entropy.estimator for each in (learner, resumed))
+    assert theirs.moments.count == 3, "one fit for each mini-batch of 16"
+    assert not torch.allclose(theirs.moments.covariance, torch.eye(2, dtype=torch.float64), atol=0.01)
+    for name, value in ours.named_buffers():
+        assert torch.equal(theirs.get_buffer(name), value), name
+    with pytest.raises(ValueError, match="centre was given to the loss and is missing here"):
+        theirs.score(torch.zeros(1, 1, 2), torch.zeros(1, 3))
+
+
 def test_restoring_without_the_noise_generator_would_differ() -> None:
     """The bit-for-bit test above can fail: two learners with the same weights but different noise part ways."""
     one, other = make_learner(small_config()), make_learner(small_config())
@@ -113,15 +127,20 @@ def test_steps_skipped_in_the_last_of_k_updates_are_counted_in_full() -> None:
 
 @pytest.mark.parametrize("policy", ["gaussian", "implicit"])
 def test_two_learners_on_half_batches_hold_the_weights_of_one_on_the_whole(policy: str, local_ray: None) -> None:
-    """In coordinates without a network: where one starts it is right, and Adam makes whole steps of the rounding errors of no gradient."""
+    """From the state of one learner, with which two go on.
+
+    Not from the start: the first samples are whitened exactly, and Adam makes whole steps of a gradient that is but rounding.
+    """
     config = small_config(policy, alpha="auto", target_calibration=True)
-    config.training(score=replace(config.sac.score, standardisation="per_context"))
     data = columns(32, 4)
     one = make_learner(config.copy())
-    one.update(batch=batch_of(data))
+    one.update(batch=batch_of(columns(16, 3)))
+    before = weights(one)
     group_config = config.copy().learners(num_learners=2)
     group_config.validate()
     group = group_config.build_learner_group(spaces={DEFAULT_MODULE_ID: SPACES})
+    group.set_state({COMPONENT_LEARNER: one.get_state()})
+    one.update(batch=batch_of(data))
     group.update(batch=batch_of({name: _learner_by_learner(column, 2, 2) for name, column in data.items()}))
     states = [result.get() for result in group.foreach_learner(weights)]
     group.shutdown()
@@ -129,7 +148,7 @@ def test_two_learners_on_half_batches_hold_the_weights_of_one_on_the_whole(polic
     for name, value in weights(one).items():
         torch.testing.assert_close(states[0][name], states[1][name], rtol=0, atol=0, msg=f"learners differ in {name}")
         torch.testing.assert_close(states[0][name], value, rtol=1e-4, atol=1e-5, msg=f"two learners differ from one in {name}")
-        moved += not torch.equal(value, weights(make_learner(config.copy()))[name]) if name.endswith("out.weight") else 0
+        moved += not torch.equal(value, before[name]) if name.endswith("out.weight") else 0
     assert policy == "gaussian" or moved > 0
 
 

@@ -4,12 +4,14 @@ import io
 import threading
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
 from ardae_rl.sac import SAC, ShardedNormal, Transitions
+from ardae_rl.sac.entropy import ScoreEntropy
 from tests.sac.problem import POLICIES, PolicyName, make_batch, make_config, make_sac, weights
 
 EVERY = pytest.mark.parametrize("policy", POLICIES)
@@ -41,16 +43,20 @@ def shared_noise(shard: int = 0, shards: int = 1) -> ShardedNormal:
     return ShardedNormal(torch.Generator().manual_seed(9), shard=shard, shards=shards)
 
 
+def at_once(jobs: list[Callable[[], object]]) -> None:
+    threads = [threading.Thread(target=job) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+
+
 def update_together(learners: list[SAC], batches: list[Transitions]) -> None:
     def run(index: int) -> None:
         for batch in batches:
             learners[index].update(part(batch, index, len(learners)))
 
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(len(learners))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
+    at_once([partial(run, index) for index in range(len(learners))])
 
 
 @EVERY
@@ -69,6 +75,32 @@ def test_learners_on_shards_equal_one_on_the_whole(policy: PolicyName, shards: i
             torch.testing.assert_close(weights(learner)[name], value, rtol=1e-7, atol=1e-9, msg=name)
             assert torch.equal(weights(learner)[name], weights(together[0])[name])
     assert not torch.equal(weights(alone)["networks.critic.first.layers.0.weight"], start["networks.critic.first.layers.0.weight"])
+
+
+def test_moments_are_those_of_the_draws_of_all_learners(float64: None) -> None:
+    """Of u - b(s), u the policy's draws at the states of both shards: their mean, and their covariance with divisor N."""
+    mean, states = Mean(2), make_batch().obs
+    states[4:] = 5 + 3 * states[4:]
+    learners = [make_sac(make_config(), normal=shared_noise(shard, 2), average=mean.of(shard)) for shard in range(2)]
+    entropies, policy = [learner.entropy for learner in learners], learners[0].policy
+    at_once(
+        [
+            partial(entropy.fit_losses, learner.policy, own, learner.normal, learner.average)
+            for entropy, learner, own in zip(entropies, learners, states.chunk(2), strict=True)
+        ]
+    )
+    away = (policy.draw(states, shared_noise()(8, 6, policy.noise_dim)) - policy.centre(states).unsqueeze(1)).detach()
+    shares, together = [half.flatten(0, 1) for half in away.chunk(2)], away.flatten(0, 1)
+    for entropy in entropies:
+        assert isinstance(entropy, ScoreEntropy) and entropy.estimator.moments is not None
+        moments = entropy.estimator.moments
+        assert moments.count == 1
+        torch.testing.assert_close(moments.mean, together.mean(0))
+        torch.testing.assert_close(moments.covariance, together.T.cov(correction=0))
+    covariances = [share.T.cov(correction=0) for share in shares]
+    for wrong in (*covariances, torch.stack(covariances).mean(0)):  # one learner's alone; the scatter within learners only
+        assert (wrong - moments.covariance).abs().max() > 0.01
+    assert all((share.mean(0) - moments.mean).norm() > 0.1 for share in shares)
 
 
 def test_one_poisoned_shard_stops_the_step_everywhere(float64: None) -> None:

@@ -121,7 +121,7 @@ class KnownScore(nn.Module):
 
     def __init__(self, factor: Tensor) -> None:
         super().__init__()
-        self.precision = torch.linalg.inv(factor @ factor.T)
+        self.precision = nn.Parameter(torch.linalg.inv(factor @ factor.T))
 
     def forward(self, x: Tensor, context: Tensor | None, sigma: Tensor | None = None) -> Tensor:
         return -x @ self.precision
