@@ -1,105 +1,45 @@
-"""docs/configuration.md has every key of an experiment file, with its type and default, and no other; its example environment works."""
+"""docs/settings.md is made from the code; docs/configuration.md lists the tasks there are, and its example environment works."""
 
-import dataclasses
 import re
 import sys
-import types
 from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from types import ModuleType
+from typing import Any
 
 import gymnasium as gym
 import pytest
 from gymnasium.utils.env_checker import check_env
 
 from ardae_rl.experiment.control import ControlExperiment
-from ardae_rl.experiment.kinds import KINDS
 from ardae_rl.experiment.load import load_experiment
 from ardae_rl.experiment.problems import InvalidExperimentError
 from ardae_rl.experiment.yaml_file import parse_value
 from ardae_rl.tasks.registry import TASKS
 
-PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
-REFERENCE, _, _REST = PAGE.read_text(encoding="utf-8").partition("\n## Tasks\n")
-TASK_SECTION, _, OWN_ENVIRONMENT = _REST.partition("\n## Your own environment\n")
-BASE = {"base": ("text", "none"), "schema": ("int", "none")}  # read before there are dataclasses
-
-Keys = dict[str, tuple[str, str]]  # dotted path: its type in the page's words, and its default
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "configuration.md"
+TASK_SECTION, _, OWN_ENVIRONMENT = PAGE.read_text(encoding="utf-8").partition("\n## Tasks\n")[2].partition("\n## Your own environment\n")
 
 
 def cells(table_row: str) -> list[str]:
-    return [cell.strip() for cell in table_row.strip("|").split("|")]
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", table_row.strip("|"))]
 
 
-def documented(text: str) -> Keys:
-    """What the tables ``key | type | default | meaning`` say. Below a heading such as `config.sac` keys are relative to that path."""
-    found: Keys = {}
-    prefix = ""
-    for line in text.splitlines():
-        if line.startswith("#"):
-            heading = re.fullmatch(r"#+ `([\w.]+)`", line)
-            prefix = f"{heading[1]}." if heading else ""
-        row = cells(line) if re.match(r"\| `[\w.]+` \|", line) else []
-        if len(row) == 4:
-            path = prefix + row[0].strip("`")
-            assert path not in found, f"{path} is there twice"
-            assert row[3], f"{path} has no meaning"
-            found[path] = row[1], written_default(path, row[2])
-    return found
+def reference() -> ModuleType:
+    spec = spec_from_file_location("reference", ROOT / "scripts" / "reference.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def written_default(path: str, cell: str) -> str:
-    if cell.startswith("["):
-        assert cell == f"[below](#{path.replace('.', '')})", f"the default of {path} should link to its table"
-        return "section"
-    return repr(parse_value(cell.strip("`"))) if cell.startswith("`") else cell
-
-
-def in_code(cls: Any, prefix: str = "") -> Keys:
-    """The keys of a dataclass of settings and of the sections in it."""
-    found: Keys = {}
-    hints = get_type_hints(cls)
-    for item in dataclasses.fields(cls):
-        section = next((option for option in (hints[item.name], *get_args(hints[item.name])) if dataclasses.is_dataclass(option)), None)
-        found[prefix + item.name] = type_in_words(hints[item.name]), default_of(item, section)
-        if section is not None:
-            found |= in_code(section, f"{prefix}{item.name}.")
-    return found
-
-
-def default_of(item: "dataclasses.Field[Any]", section: Any) -> str:
-    if section is not None and item.default is dataclasses.MISSING:
-        assert item.default_factory in (section, dataclasses.MISSING), f"{item.name}: defaults of a section that differ from its class's"
-        return "section"
-    if item.default_factory is not dataclasses.MISSING:
-        return repr(item.default_factory())
-    return "required" if item.default is dataclasses.MISSING else repr(item.default)
-
-
-def type_in_words(hint: Any) -> str:
-    """``float | None`` is "float or null", a choice its quoted values."""
-    if get_origin(hint) is Literal:
-        return " or ".join(f"`{choice}`" for choice in get_args(hint))
-    if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(type_in_words(option) for option in get_args(hint))
-    if get_origin(hint) is list:
-        return f"list of {type_in_words(get_args(hint)[0])}"
-    if dataclasses.is_dataclass(hint) or get_origin(hint) is dict or hint is Any:
-        return "section"
-    return {int: "int", float: "float", bool: "bool", str: "text", type(None): "null"}[hint]
-
-
-def test_the_tables_are_the_keys_types_and_defaults_of_the_code() -> None:
-    assert documented(REFERENCE) == in_code(ControlExperiment) | BASE
-
-
-@pytest.mark.parametrize("run", TASKS)
-def test_the_tables_of_tasks_are_what_their_files_have_otherwise(run: str) -> None:
-    shared = {path: key for path, key in in_code(KINDS[run]).items() if not path.startswith("config.")}
-    of_control = in_code(ControlExperiment)
-    assert documented(TASK_SECTION) == {path: key for path, key in shared.items() if of_control.get(path) != key}
-    for path in set(of_control) - set(shared):
-        assert path.startswith("config.") or f"`{path}`" in TASK_SECTION, f"{path} is no key of tasks, which the page should say"
+def test_the_page_of_settings_is_what_its_script_makes_of_the_code() -> None:
+    made = reference().page()
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == made, "run python scripts/reference.py"
+    rows = [cells(line) for line in made.splitlines() if line.startswith("| `") and "](" not in line]
+    assert all(len(row) == 4 and row[3] for row in rows), [row for row in rows if len(row) != 4 or not row[3]]
 
 
 def test_each_task_is_listed_with_its_settings_class_lengths_and_page() -> None:
@@ -113,9 +53,10 @@ def test_each_task_is_listed_with_its_settings_class_lengths_and_page() -> None:
         assert re.fullmatch(r"\[(.+)\]\(\1\)", page)
 
 
-def test_links_lead_somewhere() -> None:
-    for name, anchor in re.findall(r"\]\(([\w.-]*\.md)?(?:#([\w-]+))?\)", PAGE.read_text(encoding="utf-8")):
-        text = (PAGE.parent / name if name else PAGE).read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["configuration.md", "settings.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    for name, anchor in re.findall(r"\]\(([\w.-]*\.md)?(?:#([\w-]+))?\)", (PAGE.parent / page).read_text(encoding="utf-8")):
+        text = (PAGE.parent / (name or page)).read_text(encoding="utf-8")
         headings = [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
         assert not anchor or anchor in headings, f"{name}#{anchor}"
 

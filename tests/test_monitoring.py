@@ -24,7 +24,7 @@ EXPORTED = {f"ray_ardae_rl_{name}" for name in GAUGES} | {f"ray_ardae_rl_{name}_
 TASK = """\
 name: task
 run: score_error
-config: {network: {layers: 1, width: 8}, steps: 1_000_000, report_every_steps: 20, evaluate_every_steps: 20}
+config: {score: {layers: 1, width: 8}, steps: 1_000_000, report_every_steps: 20, evaluate_every_steps: 20}
 """
 
 CONTROL = (EXPERIMENT % 1_000_000).replace("  env_runners: {", "  env_runners: {num_env_runners: 1, ")

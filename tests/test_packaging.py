@@ -21,11 +21,12 @@ def test_version_is_the_same_in_the_package_and_in_pyproject() -> None:
 @pytest.mark.parametrize(
     ("rooms", "strangers"),
     [
+        (("ardae_rl.nn",), ("ray", "gymnasium", "ardae_rl.score", "ardae_rl.samplers")),
         (("ardae_rl.score",), ("ray", "gymnasium", "ardae_rl.samplers", "ardae_rl.sac")),
         (("ardae_rl.samplers",), ("ray", "gymnasium", "ardae_rl.sac")),
         (("ardae_rl.score", "ardae_rl.samplers", "ardae_rl.sac"), ("ray", "gymnasium", "ardae_rl.rllib")),
     ],
-    ids=["score", "samplers", "sac"],
+    ids=["nn", "score", "samplers", "sac"],
 )
 def test_rooms_import_downwards_only(rooms: tuple[str, ...], strangers: tuple[str, ...]) -> None:
     script = f"import sys, {', '.join(rooms)}; print([name for name in {strangers!r} if name in sys.modules])"

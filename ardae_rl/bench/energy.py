@@ -52,7 +52,7 @@ def build(config: NaiveEnergyConfig, seed: int, *, compiled: bool, autocast: boo
     score = ScoreSettings(
         layers=config.layers,
         width=config.width,
-        delta=config.delta_scale,
+        delta_scale=config.delta_scale,
         sigmas_per_sample=config.sigmas_per_sample,
         fits_per_step=config.fits_per_step,
         lr=config.lr,

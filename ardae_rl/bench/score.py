@@ -12,7 +12,7 @@ from rich.progress import track
 
 from ardae_rl.bench.report import Row, row
 from ardae_rl.process import prepare_training_process
-from ardae_rl.tasks.score_error.config import NetworkSettings, ScoreErrorSettings
+from ardae_rl.tasks.score_error.config import ScoreErrorSettings, ScoreSettings
 from ardae_rl.tasks.score_error.task import ScoreErrorTask
 
 LABELS = ("fixed s = 10000", "per_context", "amortised")
@@ -21,17 +21,17 @@ STATES, SAMPLES = 64, 32
 
 def settings(label: str, *, steps: int) -> ScoreErrorSettings:
     standardisation = dict(zip(LABELS, ("fixed", "per_context", "amortised"), strict=True))[label]
-    network = NetworkSettings(
+    score = ScoreSettings(
         activation="elu",
         standardisation=standardisation,  # type: ignore[arg-type]
         scale=10_000.0,
+        delta_scale=0.1,
+        adaptive_delta=True,
+        antithetic=True,
     )
     return ScoreErrorSettings(
         law="gaussian_4d",
-        network=network,
-        delta=0.1,
-        adaptive_delta=True,
-        antithetic=True,
+        score=score,
         contexts=STATES,
         samples_per_context=SAMPLES,
         steps=steps,

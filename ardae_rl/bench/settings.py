@@ -51,8 +51,9 @@ def time_settings(file: Path, *, updates: int, device: str, compiled: bool, seed
     options: dict[str, Any] = experiment.config.env_config
     env = gym.make(experiment.env, **options)
     assert env.observation_space.shape and env.action_space.shape
+    chosen = experiment.config.sac
     shapes = env.observation_space.shape[0], env.action_space.shape[0]
-    sac = build_sac(replace(experiment.config.sac, compile=compiled), *shapes, seed=seed, device=device)
+    sac = build_sac(replace(chosen, score=replace(chosen.score, compile=compiled)), *shapes, seed=seed, device=device)
     batch = synthetic_batch(experiment.config.replay.batch_size, *shapes, device=device)
     return median_seconds(_to_its_end(partial(sac.update, batch), device), warmup=3, updates=updates)
 

@@ -42,7 +42,7 @@ config:
   sac:
     implicit: {noise_dim: 2, width: 32}
     critic: {width: 32}
-    score: {layers: 2, state_layers: 1, action_layers: 0, width: 32, samples_per_state: 4, importance_samples: 4}
+    score: {layers: 2, context_layers: 1, input_layers: 0, width: 32, samples_per_context: 4, importance_samples: 4}
   replay: {capacity: 20000, batch_size: 64, warmup_env_steps: 1000, updates_per_env_step: 0.25}
   env_runners: {num_env_runners: 1, num_cpus_per_env_runner: 0.25}
   learners: {num_learners: 1, num_cpus_per_learner: 0.25}

@@ -31,7 +31,7 @@ from ardae_rl.sac import (
 )
 
 BATCH, OBS_DIM, ACTION_DIM = 256, 17, 6
-SCORE = ScoreConfig(standardisation="fixed", antithetic=False, samples_per_state=64, importance_samples=10)
+SCORE = ScoreConfig(standardisation="fixed", antithetic=False, samples_per_context=64, importance_samples=10)
 AMORTISED = replace(SCORE, standardisation="amortised")
 
 
@@ -86,7 +86,7 @@ def time_naive(*, flush_denormal: bool, seed: int, threads: int, updates: int) -
 
 def time_ours(*, compiled: bool, autocast: bool, seed: int, threads: int, updates: int, score: ScoreConfig = SCORE) -> Timing:
     prepare_ours(seed, threads)
-    config = SACConfig(policy="implicit", score=score, compile=compiled, autocast=autocast)
+    config = SACConfig(policy="implicit", score=replace(score, compile=compiled, autocast=autocast))
     sac, batch = build_sac(config, OBS_DIM, ACTION_DIM, seed=seed), synthetic_batch(BATCH, OBS_DIM, ACTION_DIM)
     seconds = median_seconds(lambda: sac.update(batch), warmup=4, updates=updates)
     return Timing(seconds=seconds, score_difference=_score_difference(sac, batch.obs) if autocast else None)
@@ -147,7 +147,7 @@ def _score_difference(sac: SAC, obs: Tensor) -> float:
     """
     assert isinstance(sac.entropy, ScoreEntropy)
     estimator = sac.entropy.estimator
-    samples = sac.policy.draw(obs, torch.randn(len(obs), SCORE.samples_per_state, sac.policy.noise_dim))
+    samples = sac.policy.draw(obs, torch.randn(len(obs), SCORE.samples_per_context, sac.policy.noise_dim))
     points = estimator.frame(context=obs, centre=sac.policy.centre(obs)).standardise(samples)
     exact = estimator.network(points, obs).double()
     with torch.autocast("cpu", torch.bfloat16):

@@ -25,7 +25,7 @@ BATCH, PIXELS = 128, 784
 EVALUATED, SAMPLES = 32, 256
 PAPER = ScoreSettings(
     context="centre",
-    samples_per_image=625,
+    samples_per_context=625,
     layers=5,
     context_layers=5,
     input_layers=5,
@@ -113,7 +113,7 @@ def build(*, compiled: bool, autocast: bool, standardisation: str, config: Naive
         "compile": compiled,
         "autocast": autocast,
         "standardisation": standardisation,
-        "samples_per_image": sizes.samples_per_image,
+        "samples_per_context": sizes.samples_per_image,
         "width": sizes.score_width,
         "scale": sizes.scale,
         **dict.fromkeys(("layers", "context_layers", "input_layers"), sizes.score_layers),

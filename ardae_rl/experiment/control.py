@@ -1,11 +1,12 @@
 """``run: SAC-AR-DAE``: soft actor-critic on a Gymnasium environment, trained by RLlib."""
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ardae_rl.experiment.schema import CheckpointSettings, Experiment, Reporting, require
+from ardae_rl.experiment.schema import CheckpointSettings, Experiment, Reporting
+from ardae_rl.nn.settings import Rule, Settings, setting
 from ardae_rl.rllib.settings import TrainingSettings
 
 SMOKE_WARMUP_ENV_STEPS = 300
@@ -22,42 +23,45 @@ RETURNS = Reporting(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ControlStop:
-    """When a trial ends: after ``env_steps`` environment steps, or earlier once an evaluation reaches ``evaluation_return_mean``."""
+class ControlStop(Settings):
+    """When a trial ends."""
 
-    env_steps: int
-    evaluation_return_mean: float | None = None
-
-    def __post_init__(self) -> None:
-        require((self.env_steps > 0, "env_steps", "greater than 0", self.env_steps))
+    env_steps: int = setting(
+        text="A trial ends with the first report at or after this many environment steps, warm-up included", at_least=1
+    )
+    evaluation_return_mean: float | None = setting(None, "Ends it earlier, once the mean return of an evaluation reaches this")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ControlCheckpoints(CheckpointSettings):
-    """A checkpoint every ``every_env_steps`` environment steps (and at the end)."""
+    """How often, and how many are kept."""
 
-    every_env_steps: int = 10_000
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require((self.every_env_steps > 0, "every_env_steps", "greater than 0", self.every_env_steps))
+    every_env_steps: int = setting(
+        10_000,
+        "One with the first report at or after each multiple of this, half an hour after the last one, and at the end. Each holds the "
+        "replay buffer; parts of it that have not changed are hard links",
+        at_least=1,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ControlExperiment(Experiment):
     """Returns on environment ``env`` against environment steps."""
 
-    env: str
-    stop: ControlStop
-    config: TrainingSettings = field(default_factory=TrainingSettings)
-    checkpoint: ControlCheckpoints = field(default_factory=ControlCheckpoints)
+    env: str = setting(
+        text="Id of a Gymnasium environment with a vector as observation and a bounded vector as action: "
+        "[environments.md](environments.md), [your own](configuration.md#your-own-environment). Its arguments are in `config.env_config`"
+    )
+    stop: ControlStop = setting(text="When a trial ends")
+    config: TrainingSettings = setting(text="Everything about training", factory=TrainingSettings)
+    checkpoint: ControlCheckpoints = setting(text="How often, and how many are kept", factory=ControlCheckpoints)
 
     reuses_processes: ClassVar[bool] = False
     resource_advice: ClassVar[str] = "lower config.env_runners or config.learners"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require((self.env != "", "env", "the id of a Gymnasium environment, such as 'Pendulum-v1'", self.env))
+    def rules(self) -> Iterator[Rule]:
+        yield from super().rules()
+        yield self.env != "", "env", "the id of a Gymnasium environment, such as 'Pendulum-v1'"
 
     @property
     def reporting(self) -> Reporting:

@@ -10,7 +10,7 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -20,6 +20,7 @@ import yaml
 from ardae_rl.experiment.record import KEY, SCHEMA
 from ardae_rl.experiment.validation import validate
 from ardae_rl.experiment.yaml_file import Document
+from ardae_rl.nn.settings import Rule, Settings, setting
 from ardae_rl.tasks.registry import TASKS
 
 MAX_SEEDS = 1000
@@ -35,32 +36,18 @@ else:
     Run = Literal[(CONTROL_RUN, *TASKS)]
 
 
-def require(*rules: tuple[bool, str, str, object]) -> None:
-    """Raise one ValueError with a line for every (holds, field, rule, value) that does not hold."""
-    broken = [f"{name} must be {rule}, got {value!r}" for holds, name, rule, value in rules if not holds]
-    if broken:
-        raise ValueError("\n".join(broken))
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSettings(Settings):
+    """Which checkpoints are kept; a subclass says how often they are made."""
+
+    keep: int = setting(2, "The newest kept of each trial: two or more, for a crash can hit while one replaces the other", at_least=2)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckpointSettings:
-    """The newest ``keep`` checkpoints are kept; a subclass says how often they are made."""
+class ResourceSettings(Settings):
+    """How many trials run side by side."""
 
-    keep: int = 2
-
-    def __post_init__(self) -> None:
-        require((self.keep >= 2, "keep", "2 or more (a crash can hit while one replaces the other)", self.keep))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResourceSettings:
-    """``max_concurrent_trials`` caps how many trials run at once; null: as many as the cluster has room for."""
-
-    max_concurrent_trials: int | None = None
-
-    def __post_init__(self) -> None:
-        limit = self.max_concurrent_trials
-        require((limit is None or limit > 0, "max_concurrent_trials", "greater than 0, or null", limit))
+    max_concurrent_trials: int | None = setting(None, "The most trials at a time; null: as many as the cluster has room for", at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,47 +77,52 @@ class Reporting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Experiment(ABC):
-    """One experiment file, complete and valid.
+class Experiment(Settings, ABC):
+    """One experiment file, complete and valid."""
 
-    ``seeds`` is a number of seeds (n: 0 ... n-1) or a list of them. ``grid_search`` maps dotted paths into ``config`` to the values to try;
-    every combination runs with every seed. ``max_failures``: how often a trial that crashed restarts from its last checkpoint;
-    -1: as often as it takes, but no more than ten times without a checkpoint in between.
-    """
-
-    name: str
-    run: Run
-    seeds: int | list[int] = 1
+    name: str = setting(
+        text="Folder of the results below `storage_path`. Letters, digits, `.`, `_` and (not first) `-`; at most 100 bytes. An experiment "
+        "that is already there is never overwritten: add `--resume`, which wants the same configuration, or choose another name"
+    )
+    run: Run = setting(text="What is trained: soft actor-critic on an environment, or one of the [tasks](configuration.md#tasks)")
+    seeds: int | list[int] = setting(
+        1, "n: the seeds 0 to n − 1; or the seeds themselves, different. At most 1000. Each is one trial per grid point", at_least=0
+    )
     config: Any = None
-    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
-    resources: ResourceSettings = field(default_factory=ResourceSettings)
-    storage_path: str = "./runs"
-    grid_search: dict[str, list[Any]] = field(default_factory=dict)
-    max_failures: int = 2
+    checkpoint: CheckpointSettings = setting(text="How often, and how many are kept", factory=CheckpointSettings)
+    resources: ResourceSettings = setting(text="How many trials run side by side", factory=ResourceSettings)
+    storage_path: str = setting(
+        "./runs",
+        "Directory for results, `~` allowed; a relative one starts from where the command is given. On a cluster every node must mount it; "
+        "URLs (`s3://…`) are refused",
+    )
+    grid_search: dict[str, list[Any]] = setting(
+        text="Dotted paths relative to `config`, each with a list of values, such as `sac.alpha: [0.05, 0.2]`. Every combination runs with "
+        "every seed; at most 10,000 trials. `--set 'grid_search.sac.alpha=[0.2]'` narrows it",
+        factory=dict,
+    )
+    max_failures: int = setting(
+        2,
+        "How often a trial that crashed restarts from its last checkpoint; 0 never, −1 without limit as long as it gets on: ten crashes "
+        "without a checkpoint in between are the end",
+        at_least=-1,
+    )
 
     reuses_processes: ClassVar[bool]
     resource_advice: ClassVar[str]
 
-    def __post_init__(self) -> None:
+    def rules(self) -> Iterator[Rule]:
         count = self.seeds if isinstance(self.seeds, int) else len(self.seeds)
         trials = min(count, MAX_SEEDS) * math.prod(map(len, self.grid_search.values()))
         fits = len(self.name.encode(errors="replace")) <= MAX_NAME_BYTES
-        require(
-            (
-                is_folder_name(self.name),
-                "name",
-                "made of letters, digits, '.', '_' and, not at its beginning, '-' (it names a folder)",
-                self.name,
-            ),
-            (fits, "name", f"no longer than {MAX_NAME_BYTES} bytes", self.name),
-            (0 < count <= MAX_SEEDS, "seeds", f"between 1 and {MAX_SEEDS} of them", self.seeds),
-            (isinstance(self.seeds, int) or all(seed >= 0 for seed in self.seeds), "seeds", "0 or greater", self.seeds),
-            (isinstance(self.seeds, int) or len(set(self.seeds)) == count, "seeds", "all different", self.seeds),
-            ("://" not in self.storage_path, "storage_path", "a directory (on a cluster: one that every node mounts)", self.storage_path),
-            (_can_be_folder(self.storage_path), "storage_path", "the path of a directory there is or can be", self.storage_path),
-            (trials <= MAX_TRIALS, "grid_search", f"at most {MAX_TRIALS:,} trials, counting every seed", trials),
-            (self.max_failures >= -1, "max_failures", "0 or greater, or -1 for no limit", self.max_failures),
-        )
+        plain = "made of letters, digits, '.', '_' and, not at its beginning, '-' (it names a folder)"
+        yield is_folder_name(self.name), "name", plain
+        yield fits, "name", f"no longer than {MAX_NAME_BYTES} bytes"
+        yield 0 < count <= MAX_SEEDS, "seeds", f"between 1 and {MAX_SEEDS} of them"
+        yield isinstance(self.seeds, int) or len(set(self.seeds)) == count, "seeds", "all different"
+        yield "://" not in self.storage_path, "storage_path", "a directory (on a cluster: one that every node mounts)"
+        yield _can_be_folder(self.storage_path), "storage_path", "the path of a directory there is or can be"
+        yield trials <= MAX_TRIALS, "grid_search", f"at most {MAX_TRIALS:,} trials, counting every seed", trials
 
     @property
     @abstractmethod

@@ -1,66 +1,54 @@
 """``run:`` the name of a task: a plain-torch experiment (:mod:`ardae_rl.tasks`), trained by its one adapter to Tune."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, make_dataclass
 from typing import Any, ClassVar
 
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
-from ardae_rl.experiment.schema import CheckpointSettings, Experiment, Reporting, ResourceSettings, require
+from ardae_rl.experiment.schema import CheckpointSettings, Experiment, Reporting, ResourceSettings
+from ardae_rl.nn.settings import Rule, Settings, setting
 from ardae_rl.tasks.registry import TASKS
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskStop:
-    """A trial ends after ``steps`` training steps, whatever ``config.steps`` says."""
+class TaskStop(Settings):
+    """Where it is left out, ``config.steps`` says how long a trial is."""
 
-    steps: int
-
-    def __post_init__(self) -> None:
-        require((self.steps > 0, "steps", "greater than 0", self.steps))
+    steps: int = setting(text="Takes the place of `config.steps`. Not together with `steps` in `grid_search`", at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskCheckpoints(CheckpointSettings):
-    """A checkpoint with the first report at or after every ``every_steps`` training steps (and at the end)."""
+    """How often, and how many are kept."""
 
-    every_steps: int = 1000
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require((self.every_steps > 0, "every_steps", "greater than 0", self.every_steps))
+    every_steps: int = setting(
+        1000, "One with the first report at or after each multiple of this, half an hour after the last one, and at the end", at_least=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskResources(ResourceSettings):
-    """What one trial is given: CPUs, as many threads, and GPUs (0: it trains on the CPU; a fraction shares one)."""
+    """What one trial is given."""
 
-    cpus_per_trial: float = 1.0
-    gpus_per_trial: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            (self.cpus_per_trial > 0, "cpus_per_trial", "greater than 0", self.cpus_per_trial),
-            (self.gpus_per_trial >= 0, "gpus_per_trial", "0 or greater", self.gpus_per_trial),
-        )
+    cpus_per_trial: float = setting(1.0, "CPUs of a trial, and its torch threads", above=0)
+    gpus_per_trial: float = setting(0.0, "GPUs of a trial; 0: it trains on the CPU, a fraction shares one", at_least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskExperiment(Experiment):
     """One of the tasks; :func:`task_experiment` gives ``config`` the type of its settings."""
 
-    stop: TaskStop | None = None
-    checkpoint: TaskCheckpoints = field(default_factory=TaskCheckpoints)
-    resources: TaskResources = field(default_factory=TaskResources)
+    stop: TaskStop | None = setting(None, "May be left out: `config.steps` says how long a trial is")
+    checkpoint: TaskCheckpoints = setting(text="How often, and how many are kept", factory=TaskCheckpoints)
+    resources: TaskResources = setting(text="What one trial is given", factory=TaskResources)
 
     reuses_processes: ClassVar[bool] = True
     resource_advice: ClassVar[str] = "lower resources.cpus_per_trial or resources.gpus_per_trial"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        varied = "steps" in self.grid_search
-        require((self.stop is None or not varied, "stop", "left out where grid_search varies the number of steps", self.stop))
+    def rules(self) -> Iterator[Rule]:
+        yield from super().rules()
+        yield self.stop is None or "steps" not in self.grid_search, "stop", "left out where grid_search varies the number of steps"
 
     @property
     def reporting(self) -> Reporting:

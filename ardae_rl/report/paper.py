@@ -63,7 +63,7 @@ _GAUSSIAN: dict[str, Any] = {
     "sac.target_calibration": False,
 }
 _SCORE: dict[str, Any] = {
-    "sac.score_lr": 3e-4,
+    "sac.score.lr": 3e-4,
     "sac.implicit.activation": "elu",
     "sac.implicit.head_width": None,
     "sac.score.layers": 5,
@@ -71,11 +71,11 @@ _SCORE: dict[str, Any] = {
     "sac.score.activation": "elu",
     "sac.score.scale": 10_000.0,
     "sac.score.delta_scale": 0.1,
-    "sac.score.fits_per_update": 1,
+    "sac.score.fits_per_step": 1,
     "sac.score.antithetic": False,
     "sac.score.proposal_std": None,
     "sac.score.standardisation": "fixed",
-    "sac.autocast": False,
+    "sac.score.autocast": False,
 }
 _BY_ENVIRONMENT: dict[str, tuple[Any, ...]] = {  # in the order of PUBLISHED
     "replay.warmup_env_steps": (5000, 10_000, 10_000, 10_000, 10_000, 10_000),
@@ -86,9 +86,9 @@ _SCORE_BY_ENVIRONMENT: dict[str, tuple[Any, ...]] = {
     "sac.implicit.encoder_layers": (1, 1, 2, 1, 3, 3),
     "sac.implicit.head_layers": (1, 1, 1, 2, 2, 2),
     "sac.implicit.width": (256, 256, 256, 256, 64, 64),
-    "sac.score.state_layers": (5, 5, 0, 1, 1, 1),
-    "sac.score.action_layers": (5, 5, 0, 0, 0, 0),
-    "sac.score.samples_per_state": (128, 64, 128, 128, 64, 64),
+    "sac.score.context_layers": (5, 5, 0, 1, 1, 1),
+    "sac.score.input_layers": (5, 5, 0, 0, 0, 0),
+    "sac.score.samples_per_context": (128, 64, 128, 128, 64, 64),
     "sac.score.sigmas_per_sample": (1, 1, 1, 1, 4, 4),
     "sac.score.importance_samples": (100, 10, 100, 100, 10, 10),
     "sac.target_calibration": (False, False, True, False, False, False),
@@ -114,7 +114,7 @@ def published(measure: str, env: str, method: str) -> Number | None:
 def unlike_the_paper(env: str, method: str, settings: Mapping[str, Any], stop: Mapping[str, Any]) -> str:
     """What of a trial's ``settings`` and the ``stop`` of its experiment is not the paper's, with the paper's value in brackets.
 
-    "score.samples_per_state 16 (128), env_steps 30,000 (3,000,000)". Only what the method uses is looked at. "" if there is nothing to
+    "score.samples_per_context 16 (128), env_steps 30,000 (3,000,000)". Only what the method uses is looked at. "" if there is nothing to
     name, or the paper has run neither this method nor one that it is a variant of on this environment.
     """
     if _unversioned(env) not in _ENVIRONMENTS or _counterpart(method) not in METHODS:

@@ -40,7 +40,7 @@ def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
     (output / "table.md").write_text(markdown(rows, grid_paths), encoding="utf-8")
     figures = {"error_against_steps.png": against_steps(evaluations, grid_paths)}
     config = experiment["config"]
-    in_own_units = (config["network"]["standardisation"], config["network"]["scale"]) == ("fixed", 1.0)
+    in_own_units = (config["score"]["standardisation"], config["score"]["scale"]) == ("fixed", 1.0)
     if config["law"] == "mixture_1d" and "law" not in grid_paths and in_own_units and any(column.startswith(AT) for column in rows):
         figures["error_against_sigma.png"] = against_sigma(rows, grid_paths)
     for name, figure in figures.items():

@@ -35,7 +35,7 @@ SETTINGS = (
     "steps",
     "batch_size",
     "lr",
-    "score.samples_per_image",
+    "score.samples_per_context",
     "score.fits_per_step",
     "evaluation.test_samples",
     "evaluation.test_images",

@@ -1,93 +1,107 @@
 """What the Ray side of training needs to know beyond :class:`ardae_rl.sac.SACConfig`: plain frozen data, importable without Ray."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from ardae_rl.sac.config import SACConfig, _check, _non_negative, _positive
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReplaySettings:
-    """A uniform replay buffer and how often the learner draws from it.
-
-    ``updates_per_env_step`` (the update-to-data ratio) holds for any number of env runners, to within one update: it is enforced
-    from counters, counting from the end of the uniform-random warm-up.
-    """
-
-    capacity: int = 1_000_000
-    batch_size: int = 256
-    warmup_env_steps: int = 10_000
-    updates_per_env_step: float = 1.0
-
-    def __post_init__(self) -> None:
-        _positive(self, "capacity", "batch_size", "updates_per_env_step")
-        _non_negative(self, "warmup_env_steps")
-        _check(self.capacity >= self.batch_size, "capacity", f"at least batch_size = {self.batch_size}", self.capacity)
+from ardae_rl.nn.settings import Rule, Settings, setting
+from ardae_rl.sac.config import SACConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnvRunnerSettings:
-    """Rollout workers. ``num_env_runners: 0`` steps the environments in the trial's own process (fastest on few cores)."""
+class ReplaySettings(Settings):
+    """A uniform replay buffer and how often the learner draws from it."""
 
-    num_env_runners: int = 0
-    num_envs_per_env_runner: int = 8
-    num_cpus_per_env_runner: float = 1.0
+    capacity: int = setting(
+        1_000_000,
+        "Transitions kept; the oldest are overwritten. At least `batch_size`. Each takes 4 (2 C + D + 2) bytes, C numbers in an "
+        "observation, D in an action",
+        at_least=1,
+    )
+    batch_size: int = setting(256, "Transitions of a mini-batch, drawn uniformly; divisible by `learners.num_learners`", at_least=1)
+    warmup_env_steps: int = setting(
+        10_000, "Environment steps with uniformly random actions before the first update. (Table 7: 5000 for HalfCheetah)", at_least=0
+    )
+    updates_per_env_step: float = setting(
+        1.0, "Update-to-data ratio after the warm-up, for any number of environments, to within one update", above=0
+    )
 
-    def __post_init__(self) -> None:
-        _non_negative(self, "num_env_runners", "num_cpus_per_env_runner")
-        _positive(self, "num_envs_per_env_runner")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationSettings:
-    """Every ``every_env_steps`` environment steps, ``episodes`` episodes with the policy's noise set to 0.
-
-    An episode in an environment without a time limit of its own might never end: there its return is that of the first
-    ``max_episode_steps`` steps.
-    """
-
-    every_env_steps: int = 10_000
-    episodes: int = 10
-    max_episode_steps: int = 1000
-
-    def __post_init__(self) -> None:
-        _positive(self, "every_env_steps", "episodes", "max_episode_steps")
+    def rules(self) -> Iterator[Rule]:
+        yield self.capacity >= self.batch_size, "capacity", f"at least batch_size = {self.batch_size}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearnerSettings:
-    """Learner processes. 0: in the trial's own process; n: each mini-batch is split over n actors and gradients are averaged."""
+class EnvRunnerSettings(Settings):
+    """Rollout workers."""
 
-    num_learners: int = 0
-    num_gpus_per_learner: float = 0.0
-    num_cpus_per_learner: float = 1.0
-
-    def __post_init__(self) -> None:
-        _non_negative(self, "num_learners", "num_gpus_per_learner", "num_cpus_per_learner")
-        _check(
-            self.num_learners <= 1 or self.num_gpus_per_learner in (0, 1),
-            "num_gpus_per_learner",
-            "0 or 1 with more than one learner (NCCL cannot share a GPU)",
-            self.num_gpus_per_learner,
-        )
+    num_env_runners: int = setting(
+        0, "Processes that step environments; 0: the trial's own process does, the fastest on few cores", at_least=0
+    )
+    num_envs_per_env_runner: int = setting(
+        8,
+        "Copies of the environment in each of them. All make one step with the same policy before the updates for these steps",
+        at_least=1,
+    )
+    num_cpus_per_env_runner: float = setting(1.0, "CPUs that each of them reserves", at_least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
+class EvaluationSettings(Settings):
+    """Evaluation episodes, with the policy's noise set to 0."""
+
+    every_env_steps: int = setting(
+        10_000, "An evaluation, one row of `evaluations.csv`, whenever the environment steps pass a multiple of this", at_least=1
+    )
+    episodes: int = setting(10, "Episodes of each, side by side in as many copies of the environment", at_least=1)
+    max_episode_steps: int = setting(
+        1000,
+        "Steps of an episode that count, in an environment without a time limit of its own",
+        at_least=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerSettings(Settings):
+    """Who computes the updates."""
+
+    num_learners: int = setting(
+        0,
+        "Processes that compute updates; 0: the trial's own process. With n > 1 each has a part of every mini-batch, and gradients are "
+        "averaged",
+        at_least=0,
+    )
+    num_gpus_per_learner: float = setting(
+        0.0,
+        "GPUs of each (without one, of the trial's process); a fraction shares one. With more than one learner 0 or 1",
+        at_least=0,
+    )
+    num_cpus_per_learner: float = setting(
+        1.0, "CPUs of each, likewise. With 0 learners this is how many torch threads a trial has", at_least=0
+    )
+
+    def rules(self) -> Iterator[Rule]:
+        whole = self.num_learners <= 1 or self.num_gpus_per_learner in (0, 1)
+        yield whole, "num_gpus_per_learner", "0 or 1 with more than one learner (NCCL cannot share a GPU)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings(Settings):
     """The whole ``config:`` section of a YAML file of the continuous-control study."""
 
-    sac: SACConfig = field(default_factory=SACConfig)
-    replay: ReplaySettings = field(default_factory=ReplaySettings)
-    env_runners: EnvRunnerSettings = field(default_factory=EnvRunnerSettings)
-    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
-    learners: LearnerSettings = field(default_factory=LearnerSettings)
-    env_config: dict[str, object] = field(default_factory=dict)
-    report_every_env_steps: int = 1000
+    sac: SACConfig = setting(text="One update: policy, critic, score, temperature, learning rates", factory=SACConfig)
+    replay: ReplaySettings = setting(text="Replay buffer, mini-batches, update-to-data ratio", factory=ReplaySettings)
+    env_runners: EnvRunnerSettings = setting(text="Who steps the environments", factory=EnvRunnerSettings)
+    evaluation: EvaluationSettings = setting(text="Evaluation episodes", factory=EvaluationSettings)
+    learners: LearnerSettings = setting(text="Who computes the updates", factory=LearnerSettings)
+    env_config: dict[str, object] = setting(
+        text="Keyword arguments of `gymnasium.make`: those of the environment, and Gymnasium's own, such as `max_episode_steps: 500`",
+        factory=dict,
+    )
+    report_every_env_steps: int = setting(
+        1000,
+        "A report, one row of `metrics.csv` ([metrics.md](metrics.md)), at each multiple of this; slow trials report every 20 s",
+        at_least=1,
+    )
 
-    def __post_init__(self) -> None:
-        _positive(self, "report_every_env_steps")
-        _check(
-            self.learners.num_learners <= 1 or self.replay.batch_size % self.learners.num_learners == 0,
-            "replay.batch_size",
-            f"divisible by learners.num_learners = {self.learners.num_learners}",
-            self.replay.batch_size,
-        )
+    def rules(self) -> Iterator[Rule]:
+        shared = self.learners.num_learners <= 1 or self.replay.batch_size % self.learners.num_learners == 0
+        yield shared, "replay.batch_size", f"divisible by learners.num_learners = {self.learners.num_learners}"

@@ -14,7 +14,7 @@ from ray.tune.result import TIMESTEPS_TOTAL
 from ardae_rl.checkpoints import WholeCheckpoints
 from ardae_rl.event_file import EventFile, png
 from ardae_rl.monitoring import Monitor
-from ardae_rl.plain import rebuild
+from ardae_rl.nn.settings import build
 from ardae_rl.records import RecordFile
 from ardae_rl.rllib.algorithm import REPLAY_DIRECTORY, SACARDAE
 from ardae_rl.rllib.config import SACARDAEConfig
@@ -57,7 +57,8 @@ _PUBLISHED = {  # by Monitor: its names, and those of a progress report
 
 def settings_from_dict(values: dict[str, Any]) -> TrainingSettings:
     """The inverse of ``dataclasses.asdict`` for :class:`TrainingSettings`."""
-    return rebuild(TrainingSettings, values)
+    settings: TrainingSettings = build(TrainingSettings, values)
+    return settings
 
 
 class SACARDAETrial(WholeCheckpoints, SACARDAE):

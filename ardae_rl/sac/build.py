@@ -7,11 +7,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ardae_rl.sac.config import SACConfig, ScoreConfig
+from ardae_rl.sac.config import SACConfig
 from ardae_rl.sac.entropy import ScoreEntropy, TractableEntropy
 from ardae_rl.sac.networks import Temperature, TwinCritic
 from ardae_rl.samplers import GaussianSampler, ImplicitSampler, RadialFlowSampler, SplineFlowSampler
-from ardae_rl.score import ARDAE
+from ardae_rl.score import ARDAE, build_estimator
 
 logger = logging.getLogger(__name__)
 LossName = Literal["score", "critic", "actor", "temperature"]
@@ -54,39 +54,12 @@ def build_policy(obs_dim: int, action_dim: int, config: SACConfig) -> Policy:
 
 def build_entropy(obs_dim: int, action_dim: int, config: SACConfig) -> TractableEntropy | ScoreEntropy:
     if config.policy != "implicit":
-        if config.compile or config.autocast:
+        if config.score.compile or config.score.autocast:
             logger.warning("compile and autocast speed up the score network, which a %s policy does not have: ignored.", config.policy)
         return TractableEntropy()
-    score = config.score
-    estimator = build_estimator(obs_dim, action_dim, score, autocast=config.autocast)
-    if config.compile:
-        estimator.compile()
-    return ScoreEntropy(
-        estimator,
-        samples_per_state=score.samples_per_state,
-        importance_samples=score.importance_samples,
-        proposal_std=score.proposal_std,
-    )
-
-
-def build_estimator(obs_dim: int, action_dim: int, score: ScoreConfig, *, autocast: bool) -> ARDAE:
-    return ARDAE(
-        action_dim,
-        obs_dim,
-        layers=score.layers,
-        context_layers=score.state_layers,
-        input_layers=score.action_layers,
-        width=score.width,
-        activation=score.activation,
-        standardisation=score.standardisation,
-        scale=score.scale,
-        gaussian_residual=score.gaussian_residual,
-        whitener_width=score.whitener_width,
-        delta_scale=score.delta_scale,
-        sigmas_per_sample=score.sigmas_per_sample,
-        antithetic=score.antithetic,
-        autocast=autocast,
-    )
+    estimator = build_estimator("ardae", action_dim, obs_dim, config.score)
+    assert isinstance(estimator, ARDAE)
+    return ScoreEntropy(estimator, config.score)
 
 
 def trained_parameters(policy: nn.Module, networks: LearnerNetworks) -> dict[LossName, list[nn.Parameter]]:
@@ -102,7 +75,7 @@ def trained_parameters(policy: nn.Module, networks: LearnerNetworks) -> dict[Los
 
 def build_optimisers(policy: nn.Module, networks: LearnerNetworks, config: SACConfig) -> dict[LossName, torch.optim.Adam]:
     """One Adam (0.9, 0.999) per loss; the actor's has a second group of parameters, with its own step size, for a flow's."""
-    lrs = {"score": config.score_lr, "critic": config.critic_lr, "actor": config.actor_lr, "temperature": config.alpha_lr}
+    lrs = {"score": config.score.lr, "critic": config.critic_lr, "actor": config.actor_lr, "temperature": config.alpha_lr}
     groups: dict[LossName, list[dict[str, Any]]] = {
         name: [{"params": parameters, "lr": lrs[name]}] for name, parameters in trained_parameters(policy, networks).items()
     }

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from ardae_rl.sac.config import ScoreConfig
 from ardae_rl.sac.tanh import log_det_tanh
 from ardae_rl.score import ARDAE, entropy_surrogate, stein_ratio
 from ardae_rl.score.estimator import Normal
@@ -67,10 +68,9 @@ class TractableEntropy(nn.Module):
 class ScoreEntropy(nn.Module):
     """The policy has no density: AR-DAE estimates its score, and its log-density up to log Z, from samples of the pre-tanh action."""
 
-    def __init__(self, estimator: ARDAE, *, samples_per_state: int, importance_samples: int, proposal_std: float | None) -> None:
+    def __init__(self, estimator: ARDAE, settings: ScoreConfig) -> None:
         super().__init__()
-        self.estimator = estimator
-        self.samples_per_state, self.importance_samples, self.proposal_std = samples_per_state, importance_samples, proposal_std
+        self.estimator, self.settings = estimator, settings
 
     def fit_losses(self, policy: Sampler, obs: Tensor, normal: Normal, average: Average) -> dict[str, Tensor]:
         """AR-DAE's losses on fresh samples of the policy at these states; no gradient reaches the policy."""
@@ -99,7 +99,7 @@ class ScoreEntropy(nn.Module):
     def _log_prob(self, policy: Sampler, obs: Tensor, action: Tensor, normal: Normal) -> tuple[Tensor, dict[str, Tensor]]:
         unnormalised = self.estimator.log_density(action.unsqueeze(1), obs, **self._coordinates(policy, obs, normal)).squeeze(1)
         log_z, ess, error = self.estimator.log_partition(
-            obs, samples=self.importance_samples, proposal_std=self.proposal_std, normal=normal
+            obs, samples=self.settings.importance_samples, proposal_std=self.settings.proposal_std, normal=normal
         )
         metrics = {"log_z_std": log_z.std(), "log_z_error": error.mean(), "importance_ess": ess.mean()}
         return unnormalised - log_z - log_det_tanh(action), metrics
@@ -113,4 +113,4 @@ class ScoreEntropy(nn.Module):
         return {"frame": self.estimator.frame(self._samples(policy, obs, normal), context=obs, centre=centre)}
 
     def _samples(self, policy: Sampler, obs: Tensor, normal: Normal) -> Tensor:
-        return policy.draw(obs, normal(len(obs), self.samples_per_state, policy.noise_dim))
+        return policy.draw(obs, normal(len(obs), self.settings.samples_per_context, policy.noise_dim))

@@ -6,8 +6,7 @@ Not here: where policies come from (``ardae_rl.rllib.checkpoint``) and how they 
 """
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from ardae_rl.plain import check_plain, rebuild
+from ardae_rl.nn.settings import Rule, Settings, build, misfits, setting
 from ardae_rl.sac.build import build_policy
 from ardae_rl.sac.config import SACConfig
 
@@ -27,7 +26,7 @@ _AGAIN = "Export the policy again: scripts/evaluate.py CHECKPOINT --export POLIC
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyDescription:
+class PolicyDescription(Settings):
     """What the weights belong to: the environment (a Gymnasium id and its keyword arguments), how long it was trained there, its shapes.
 
     ``action_low`` and ``action_high`` bound the environment's actions; of ``sac`` only what decides the policy's network is kept.
@@ -36,18 +35,15 @@ class PolicyDescription:
     env: str
     env_config: dict[str, Any]
     env_steps: int
-    obs_dim: int
+    obs_dim: int = setting(at_least=1)
     action_low: list[float]
     action_high: list[float]
     sac: SACConfig
 
-    def __post_init__(self) -> None:
-        if self.obs_dim < 1:
-            raise ValueError(f"obs_dim must be greater than 0, got {self.obs_dim}")
+    def rules(self) -> Iterator[Rule]:
         low, high = self.action_low, self.action_high
-        bounded = len(low) == len(high) > 0 and all(-math.inf < a <= b < math.inf for a, b in zip(low, high, strict=True))
-        if not bounded:
-            raise ValueError(f"action_low and action_high must bound every action by finite numbers, low first, got {low} and {high}")
+        bounded = len(low) == len(high) > 0 and all(a <= b for a, b in zip(low, high, strict=True))
+        yield bounded, "action_low", f"a number for each action, none above that of action_high = {high}"
 
 
 class TrainedPolicy(nn.Module):
@@ -138,8 +134,11 @@ def _description(path: Path) -> PolicyDescription:
     if found != FORMAT:
         raise ValueError(f"format must be {FORMAT!r} in {path}, got {found!r:.100}. {_AGAIN}")
     try:
-        check_plain(PolicyDescription, facts)
-        return rebuild(PolicyDescription, facts)
+        broken = next(misfits(PolicyDescription, facts, strangers=False), None)
+        if broken is not None:
+            raise ValueError(str(broken))
+        description: PolicyDescription = build(PolicyDescription, facts)
+        return description
     except ValueError as error:
         raise ValueError(f"{path}: {error}. {_AGAIN}") from error
 

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ardae_rl.score.relu_mlp import ReluMLP
+from ardae_rl.nn.relu_mlp import ReluMLP
 
 
 class TwinCritic(nn.Module):

@@ -85,7 +85,7 @@ class SAC:
         """Fit the score, then critics, policy, temperature and target critics, once each. Returns what to log, as scalar tensors."""
         metrics: Metrics = {}
         self._update_number = (self._update_number or int(self.networks.num_updates)) + 1
-        for _ in range(self.config.score.fits_per_update):
+        for _ in range(self.config.score.fits_per_step):
             self._fit_score(batch.obs, metrics)
         log_prob = self._update_critics(batch, metrics)
         self._update_policy(batch.obs, metrics)

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ardae_rl.score.relu_mlp import ReluMLP
+from ardae_rl.nn.relu_mlp import ReluMLP
 
 
 class GaussianSampler(nn.Module):

@@ -9,7 +9,8 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from ardae_rl.score.networks import Dense, activation_pair, mlp_layers
+from ardae_rl.nn.activations import activation_pair
+from ardae_rl.nn.mlp import Dense, mlp_layers
 
 Initialisation = Literal["lecun", "released"]
 

@@ -7,14 +7,15 @@ Reference: [Lim2020] arXiv:2006.05164, Appendix E.
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ardae_rl.score.networks import Dense, activation_pair, mlp_layers
+from ardae_rl.nn.activations import activation_pair
+from ardae_rl.nn.mlp import Dense, mlp_layers
 
 
 class ImplicitMLP(nn.Module):
     """x = g(z), z ~ N(0, I): ``layers`` hidden layers of ``width``, then a linear output. (N, noise_dim) -> (N, dim).
 
     The output weights start as N(0, 1), and so the samples with a spread of order one: a sampler that starts as a point misses modes.
-    ``activation``: relu, as in the paper, or one of the smooth ones in :data:`ardae_rl.score.networks.ACTIVATIONS`.
+    ``activation``: relu, as in the paper, or one of the smooth ones in :data:`ardae_rl.nn.activations.ACTIVATIONS`.
     """
 
     def __init__(self, noise_dim: int, dim: int, width: int = 256, layers: int = 3, activation: str = "relu") -> None:

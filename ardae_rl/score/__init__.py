@@ -1,7 +1,8 @@
-"""Score estimation: grad log p of any sampler. Plain torch; imports nothing else of the package."""
+"""Score estimation: grad log p of any sampler. Plain torch; imports ``ardae_rl.nn`` alone."""
 
 from ardae_rl.score.adversarial import AdversarialScore
 from ardae_rl.score.ardae import ARDAE, denoising_loss
+from ardae_rl.score.build import build_estimator
 from ardae_rl.score.denoising import BlurredDAE, ReconstructionDAE, ResidualDAE
 from ardae_rl.score.entropy import entropy_surrogate, stein_ratio
 from ardae_rl.score.estimator import ScoreEstimator
@@ -23,6 +24,7 @@ __all__ = [
     "ScoreEstimator",
     "SpectralSteinScore",
     "SteinScore",
+    "build_estimator",
     "denoising_loss",
     "entropy_surrogate",
     "frame_of",

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import Unpack
 
-from ardae_rl.score.estimator import NetworkOptions, Normal, ScoreEstimator
+from ardae_rl.score.estimator import Normal, ScoreEstimator
+from ardae_rl.score.settings import NetworkOptions
 from ardae_rl.score.standardise import Frame
 
 
@@ -22,6 +23,8 @@ class AdversarialScore(ScoreEstimator):
     T is the part of the log-density that is not Gaussian, or with ``student_dof`` not Student's t; it starts at zero.
     Raises ValueError unless ``student_dof`` is None or a whole number: its noise is made of so many normal ones.
     """
+
+    fixed = frozenset({"form", "standardisation", "gaussian_residual"})
 
     def __init__(self, dim: int, context_dim: int = 0, **options: Unpack[NetworkOptions]) -> None:
         student_dof = options.get("student_dof")

@@ -8,6 +8,7 @@ Reference: [Lim2020] arXiv:2006.05164, section 4; the standardisations but for `
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from ardae_rl.score.compiled import CompiledFunction
-from ardae_rl.score.estimator import NetworkOptions, Normal, ScoreEstimator, require_at_least, require_positive
+from ardae_rl.score.estimator import Normal, ScoreEstimator
+from ardae_rl.score.settings import ARDAEOptions, ARDAESettings, NetworkSettings
 from ardae_rl.score.standardise import Frame
 
 
@@ -28,19 +30,11 @@ def denoising_loss(network: nn.Module, x: Tensor, context: Tensor | None, sigma:
 class ARDAE(ScoreEstimator):
     """AR-DAE: one network conditioned on sigma, trained under random sigma, used at sigma = 0.
 
-    Args:
-        delta_scale: standard deviation of sigma, in sample standard deviations of the context (``adaptive_delta``) or in standardised
-            units, which for coordinates that whiten are the same.
-        sigmas_per_sample: noise draws per sample; the network sees so many rows for each.
-        antithetic: half as many, each used with u and with -u at the same x and sigma; near sigma = 0 the noise of the loss's gradient,
-            of order sigma, cancels within a pair. Where draws do not go round, the samples that get one are chosen at random.
-        squared_sigma: the network sees (sigma / delta)^2 in the place of sigma. Blurring is diffusion for a time of sigma^2 / 2, so f*
-            is even in sigma and near 0 linear in its square; what the network cannot resolve in sigma ends up as bias at 0. None: unless
-            ``fixed``.
-        autocast: runs the network in bfloat16 inside the loss, where nearly all the work is; scores and log-densities, few by
-            comparison, are always computed in full precision.
-
-    The others are those of :class:`.estimator.ScoreEstimator`.
+    Options are those of :class:`.settings.ARDAESettings`. ``delta_scale`` is in sample standard deviations of the context
+    (``adaptive_delta``) or in standardised units, which for coordinates that whiten are the same. ``antithetic``: near sigma = 0 the noise
+    of the loss's gradient, of order sigma, cancels within a pair of u and -u at the same x and sigma; where draws do not go round, the
+    samples that get one are chosen at random. ``squared_sigma``: blurring is diffusion for a time of sigma^2 / 2, so f* is even in sigma
+    and near 0 linear in its square; what the network cannot resolve in sigma ends up as bias at 0.
 
     >>> _ = torch.manual_seed(0)
     >>> estimator = ARDAE(2)
@@ -49,42 +43,24 @@ class ARDAE(ScoreEstimator):
     torch.Size([5, 2])
     """
 
-    def __init__(
-        self,
-        dim: int,
-        context_dim: int = 0,
-        *,
-        delta_scale: float = 0.1,
-        adaptive_delta: bool = True,
-        sigmas_per_sample: int = 1,
-        antithetic: bool = True,
-        squared_sigma: bool | None = None,
-        autocast: bool = False,
-        **options: Unpack[NetworkOptions],
-    ) -> None:
-        require_positive("delta_scale", delta_scale)
-        require_at_least("sigmas_per_sample", sigmas_per_sample, 1)
-        fixed = options.get("standardisation") == "fixed"
-        if squared_sigma and fixed and adaptive_delta:
-            raise ValueError("squared_sigma needs noise of one size: with standardisation 'fixed' set adaptive_delta=False.")
-        squared = not fixed if squared_sigma is None else squared_sigma
-        super().__init__(dim, context_dim, sigma_unit=delta_scale if squared else None, **options)
-        self.delta_scale, self.adaptive_delta, self.sigmas_per_sample = delta_scale, adaptive_delta, sigmas_per_sample
-        self.antithetic, self.autocast = antithetic, autocast
+    settings = ARDAESettings
+
+    def __init__(self, dim: int, context_dim: int = 0, **options: Unpack[ARDAEOptions]) -> None:
+        chosen = ARDAESettings(**options)
+        of_network: Any = {each.name: getattr(chosen, each.name) for each in fields(NetworkSettings)}
+        squared = chosen.standardisation != "fixed" if chosen.squared_sigma is None else chosen.squared_sigma
+        super().__init__(dim, context_dim, sigma_unit=chosen.delta_scale if squared else None, **of_network)
+        self.delta_scale, self.adaptive_delta, self.sigmas_per_sample = chosen.delta_scale, chosen.adaptive_delta, chosen.sigmas_per_sample
+        self.antithetic, self.autocast = chosen.antithetic, chosen.autocast
         self._loss: Callable[..., Tensor] = denoising_loss
+        if chosen.compile:
+            self.compile()
 
     @classmethod
-    def paper(cls, dim: int, context_dim: int = 0, **options: Any) -> "ARDAE":
+    def paper(cls, dim: int, context_dim: int = 0, **options: Unpack[ARDAEOptions]) -> "ARDAE":
         """With the paper's settings for control (Table 7): fixed scale s = 10000, none of this project's options; ``options`` on top."""
-        settings: dict[str, Any] = {
-            "layers": 5,
-            "standardisation": "fixed",
-            "scale": 10_000.0,
-            "gaussian_residual": False,
-            "antithetic": False,
-            "squared_sigma": False,
-        }
-        return cls(dim, context_dim, **(settings | options))
+        settings: Any = {"layers": 5, "standardisation": "fixed", "scale": 10_000.0, "antithetic": False, "squared_sigma": False}
+        return cls(dim, context_dim, **{**settings, **options})
 
     def blurred_score(
         self, x: Tensor, context: Tensor | None = None, *, sigma: float, centre: Tensor | None = None, frame: Frame | None = None

@@ -7,13 +7,22 @@ Annealing: lower ``sigma`` between steps, and each level starts from the network
 Reference: [Lim2020] arXiv:2006.05164, section 4.1 and Figure 3, where they are called resDAE and regDAE.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from ardae_rl.nn.settings import Settings, setting
 from ardae_rl.score.ardae import half_of_the_rows
-from ardae_rl.score.estimator import NetworkOptions, Normal, ScoreEstimator, require_positive
+from ardae_rl.score.estimator import Normal, ScoreEstimator
+from ardae_rl.score.settings import NetworkOptions
 from ardae_rl.score.standardise import Frame, frame_of_moments
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Noise(Settings):
+    sigma: float = setting(above=0)
 
 
 class ResidualDAE(ScoreEstimator):
@@ -21,7 +30,7 @@ class ResidualDAE(ScoreEstimator):
 
     def __init__(self, dim: int, context_dim: int = 0, *, sigma: float, **options: Unpack[NetworkOptions]) -> None:
         super().__init__(dim, context_dim, **options)
-        require_positive("sigma", sigma)
+        _Noise(sigma=sigma)
         self.sigma = sigma
 
     def _standard_loss(self, x: Tensor, context: Tensor | None, frame: Frame, draw: Normal) -> Tensor:
@@ -39,12 +48,14 @@ class BlurredDAE(ScoreEstimator):
     ``frame`` is everywhere that of the samples themselves, before the noise. ``antithetic`` as in :class:`~ardae_rl.score.ARDAE`.
     """
 
+    fixed = frozenset({"standardisation"})
+
     def __init__(
         self, dim: int, context_dim: int = 0, *, sigma: float, antithetic: bool = False, **options: Unpack[NetworkOptions]
     ) -> None:
         options.setdefault("gaussian_residual", True)
         super().__init__(dim, context_dim, standardisation="amortised", **options)  # type: ignore[misc]
-        require_positive("sigma", sigma)
+        _Noise(sigma=sigma)
         self.sigma, self.antithetic = sigma, antithetic
 
     def _standard_loss(self, x: Tensor, context: Tensor | None, frame: Frame, draw: Normal) -> Tensor:
@@ -74,10 +85,12 @@ class ReconstructionDAE(ScoreEstimator):
     The division blows errors of r up by 1 / sigma^2, which is what the residual form avoids. r is the network's D outputs.
     """
 
+    fixed = frozenset({"form", "gaussian_residual"})
+
     def __init__(self, dim: int, context_dim: int = 0, *, sigma: float, **options: Unpack[NetworkOptions]) -> None:
         options["gaussian_residual"] = False  # it is not f that the network puts out
         super().__init__(dim, context_dim, form="residual", **options)  # type: ignore[misc]
-        require_positive("sigma", sigma)
+        _Noise(sigma=sigma)
         self.sigma = sigma
 
     def _standard_loss(self, x: Tensor, context: Tensor | None, frame: Frame, draw: Normal) -> Tensor:

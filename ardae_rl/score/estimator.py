@@ -9,16 +9,19 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, Literal, TypedDict, get_args
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
+from ardae_rl.nn.settings import Settings, setting
 from ardae_rl.score.checks import check_form, check_values
 from ardae_rl.score.networks import GaussianResidual, PotentialNet, ResidualNet, ScoreBody
 from ardae_rl.score.partition import LogPartition, log_partition
-from ardae_rl.score.standardise import Average, Frame, Moments, Standardisation, frame_of, frame_of_moments, scaled_frame, whitening_frame
+from ardae_rl.score.settings import NetworkOptions, NetworkSettings, Standardisation
+from ardae_rl.score.standardise import Average, Frame, Moments, frame_of, frame_of_moments, scaled_frame, whitening_frame
 from ardae_rl.score.whitening import Whitener, Whitening
 
 Normal = Callable[..., Tensor]  # normal(B, K, D) -> standard normal tensor of that shape
@@ -29,44 +32,14 @@ _CALLS, _CALLS_UNDER_WHITENER = 20, 1000
 _UNKNOWN, _MEAN, _CENTRE, _FRAME = range(4)  # where a loss had the origin of its coordinates from
 
 
-class NetworkOptions(TypedDict, total=False):
-    """Keyword arguments of every :class:`ScoreEstimator`, which explains them."""
-
-    form: Literal["gradient", "residual"]
-    layers: int
-    context_layers: int
-    input_layers: int
-    width: int
-    activation: str
-    standardisation: Standardisation | None
-    scale: float
-    gaussian_residual: bool | None
-    student_dof: float | None
-    whitener_width: int | None
-
-
 class ScoreEstimator(nn.Module, ABC):
     """Base of the estimators that train a network f on samples alone; a subclass says by which loss.
 
     Args:
         dim: D, at least 1.
         context_dim: C; 0 for a distribution without a context.
-        form: ``gradient`` (f is the gradient of a scalar potential: also gives a log-density) or ``residual`` (the network's outputs).
-        layers: hidden layers where context and sample meet, at least 1.
-        context_layers: hidden layers of the context before that, 0 or more; ``input_layers`` those of the sample.
-        width: of every hidden layer.
-        activation: a smooth one, of ``networks.ACTIVATIONS``.
-        standardisation: the coordinates in which f sees the samples. ``amortised`` whitens with a mean and covariance regressed on the
-            context by a second network, trained along. ``samples``, without a context, whitens with the mean and covariance of the
-            samples of the last losses. ``per_context`` divides by the standard deviation of the context's own samples, and asks for them
-            again for a score: ``frame=``. ``fixed`` multiplies by ``scale``, and asks for a ``centre``. Without a context both have their
-            statistics from the last losses, too. None: ``amortised``, which without a context is ``samples``.
-        scale: the paper's s, of ``fixed`` alone, in 1 / units of x.
-        gaussian_residual: f is the score of a standard Gaussian plus the network, which then starts at zero. None: with ``amortised``,
-            where the Gaussian has the right covariance given the context.
-        student_dof: with a Gaussian residual, Student's t of so many degrees of freedom in its place, for samplers free to grow tails.
-        whitener_width: of the network of ``amortised``. None: twice ``width``.
         sigma_unit: see :class:`.networks.ScoreBody`; for subclasses.
+        options: those of :class:`.settings.NetworkSettings`, which explains them, by name.
 
     The loss gives no gradient to the samples. Samples are float32 or float64, whatever the network is in; results have the type of x.
     Where moments of the samples are remembered (buffers), the loss updates them in training mode only.
@@ -76,58 +49,36 @@ class ScoreEstimator(nn.Module, ABC):
         ValueError: for a choice or a range that is not met; by the methods, for shapes that do not fit together.
     """
 
+    settings: ClassVar[type[NetworkSettings]] = NetworkSettings
+    fixed: ClassVar[frozenset[str]] = frozenset()  # options that a subclass decides itself
     origin: Tensor
 
     def __init_subclass__(cls) -> None:
-        """Shows ``help`` and editors the network's options under their names."""
-        own = inspect.signature(cls.__init__).parameters.values()
-        shared = [p for name, p in inspect.signature(ScoreEstimator.__init__).parameters.items() if name in NetworkOptions.__annotations__]
-        named = [p for p in own if p.kind is not p.VAR_KEYWORD and p.name != "self"]
-        new = [p for p in shared if p.name not in {each.name for each in named}] if len(named) < len(own) - 1 else []
-        cls.__signature__ = inspect.Signature([*named, *new])  # type: ignore[attr-defined]
+        """Shows ``help`` and editors the options under their names."""
+        own = [each for each in inspect.signature(cls.__init__).parameters.values() if each.kind is not each.VAR_KEYWORD][1:]
+        named = cls.fixed | {each.name for each in own}
+        options = [
+            inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.type)
+            for each in fields(cls.settings)
+            if each.name not in named
+        ]
+        cls.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
 
-    def __init__(
-        self,
-        dim: int,
-        context_dim: int = 0,
-        *,
-        form: Literal["gradient", "residual"] = "gradient",
-        layers: int = 3,
-        context_layers: int = 1,
-        input_layers: int = 0,
-        width: int = 256,
-        activation: str = "elu",
-        standardisation: Standardisation | None = None,
-        scale: float = 10_000.0,
-        gaussian_residual: bool | None = None,
-        student_dof: float | None = None,
-        whitener_width: int | None = None,
-        sigma_unit: float | None = None,
-    ) -> None:
+    def __init__(self, dim: int, context_dim: int = 0, *, sigma_unit: float | None = None, **options: Unpack[NetworkOptions]) -> None:
         super().__init__()
-        for name, number, least in (("dim", dim, 1), ("context_dim", context_dim, 0), ("layers", layers, 1), ("width", width, 1)):
-            require_at_least(name, number, least)
-        for name, number in (("context_layers", context_layers), ("input_layers", input_layers)):
-            require_at_least(name, number, 0)
-        require_positive("scale", scale)
-        if whitener_width is not None:
-            require_at_least("whitener_width", whitener_width, 1)
-        if student_dof is not None:
-            require_positive("student_dof", student_dof)
-        if form not in ("gradient", "residual"):
-            raise ValueError(f"form must be 'gradient' or 'residual', got {form!r}.")
-        self.dim, self.context_dim, self.form, self.scale = dim, context_dim, form, scale
-        self.standardisation: Standardisation = _coordinates(standardisation, context_dim)
-        if gaussian_residual and self.standardisation == "fixed":
-            raise ValueError("gaussian_residual needs standardised samples of unit scale: use another standardisation than 'fixed'.")
-        if gaussian_residual is None:
-            gaussian_residual = self.standardisation == "amortised"
-        sizes = {"layers": layers, "context_layers": context_layers, "input_layers": input_layers, "width": width}
-        body = ScoreBody(dim, context_dim, activation=activation, sigma_unit=sigma_unit, **sizes)
-        network = PotentialNet(body, width) if form == "gradient" else ResidualNet(body, width, dim)
+        _Sizes(dim=dim, context_dim=context_dim)
+        chosen = NetworkSettings(**options)
+        self.dim, self.context_dim, self.form, self.scale = dim, context_dim, chosen.form, chosen.scale
+        self.standardisation = _coordinates(chosen.standardisation, context_dim)
+        sizes = {name: getattr(chosen, name) for name in ("layers", "context_layers", "input_layers", "width", "activation")}
+        body, width = ScoreBody(dim, context_dim, sigma_unit=sigma_unit, **sizes), chosen.width
+        network = PotentialNet(body, width) if chosen.form == "gradient" else ResidualNet(body, width, dim)
+        residual = self.standardisation == "amortised" if chosen.gaussian_residual is None else chosen.gaussian_residual
         # May be replaced: (x, context, sigma) -> f.
-        self.network: Any = GaussianResidual(network, student_dof) if gaussian_residual else network
-        self.whitener = Whitener(dim, context_dim, width=whitener_width or 2 * width) if self.standardisation == "amortised" else None
+        self.network: Any = GaussianResidual(network, chosen.student_dof) if residual else network
+        self.whitener = (
+            Whitener(dim, context_dim, width=chosen.whitener_width or 2 * width) if self.standardisation == "amortised" else None
+        )
         calls = _CALLS_UNDER_WHITENER if self.whitener else _CALLS
         self.moments = Moments(dim, calls) if self.whitener or not context_dim else None
         self.register_buffer("origin", torch.tensor(_UNKNOWN, dtype=torch.int8))  # of the coordinates in the last loss
@@ -422,22 +373,14 @@ class ScoreEstimator(nn.Module, ABC):
         return frame
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Sizes(Settings):
+    dim: int = setting(at_least=1)
+    context_dim: int = setting(at_least=0)
+
+
 def _coordinates(standardisation: Standardisation | None, context_dim: int) -> Standardisation:
     """The default, and what there is of ``amortised`` without anything to amortise over."""
-    chosen = standardisation or "amortised"
-    if chosen not in get_args(Standardisation):
-        raise ValueError(f"standardisation must be one of {', '.join(get_args(Standardisation))}, got {standardisation!r}.")
-    if chosen == "samples" and context_dim:
+    if standardisation == "samples" and context_dim:
         raise ValueError("standardisation 'samples' is for one distribution without a context: with context_dim above 0 use 'amortised'.")
-    return "samples" if chosen == "amortised" and not context_dim else chosen
-
-
-def require_positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{name} must be greater than 0, got {value}.")
-
-
-def require_at_least(name: str, value: int, least: int) -> None:
-    """Raises ValueError unless ``value`` is a whole number, ``least`` or more."""
-    if value != int(value) or value < least:
-        raise ValueError(f"{name} must be a whole number and at least {least}, got {value}.")
+    return "samples" if standardisation in (None, "amortised") and not context_dim else standardisation or "amortised"

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from ardae_rl.score.estimator import NetworkOptions, Normal, ScoreEstimator
+from ardae_rl.score.estimator import Normal, ScoreEstimator
+from ardae_rl.score.settings import NetworkOptions
 from ardae_rl.score.standardise import Frame
 
 

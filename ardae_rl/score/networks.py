@@ -8,59 +8,13 @@ Not here: losses, noise, standardisation.
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from ardae_rl.score.linear import linear
-
-Slope = Callable[[Tensor, Tensor], Tensor]
-
-
-def _elu_slope(z: Tensor, h: Tensor) -> Tensor:
-    return 1 - functional.relu(-h)  # 1 + min(h, 0); the gradient of clamp takes many times longer
-
-
-def _softplus_slope(z: Tensor, h: Tensor) -> Tensor:
-    return torch.sigmoid(z)
-
-
-def _tanh_slope(z: Tensor, h: Tensor) -> Tensor:
-    return 1 - h.square()
-
-
-def _silu_slope(z: Tensor, h: Tensor) -> Tensor:
-    sigmoid = torch.sigmoid(z)
-    return sigmoid * (1 + z * (1 - sigmoid))
-
-
-# name: (activation z -> h, its derivative as a function of z and h). Smooth ones only: a score network with kinks is unreliable.
-ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Slope]] = {
-    "elu": (functional.elu, _elu_slope),
-    "softplus": (functional.softplus, _softplus_slope),
-    "tanh": (torch.tanh, _tanh_slope),
-    "silu": (functional.silu, _silu_slope),
-}
-
-
-def activation_pair(name: str) -> tuple[Callable[[Tensor], Tensor], Slope]:
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)} (smooth, for a score needs derivatives), got {name!r}.")
-    return ACTIVATIONS[name]
-
-
-class Dense(nn.Linear):
-    """``nn.Linear`` on (N, in) matrices through :func:`ardae_rl.score.linear.linear`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight, self.bias)
-
-
-def mlp_layers(in_features: int, width: int, count: int) -> nn.ModuleList:
-    """``count`` hidden layers of the given width; an empty list for 0."""
-    return nn.ModuleList(Dense(in_features if i == 0 else width, width) for i in range(count))
+from ardae_rl.nn.activations import activation_pair
+from ardae_rl.nn.linear import linear
+from ardae_rl.nn.mlp import Dense, mlp_layers
 
 
 class ScoreBody(nn.Module):

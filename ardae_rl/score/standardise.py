@@ -8,12 +8,10 @@ Reference: [Lim2020] arXiv:2006.05164, Appendices F.2 and H.1.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-Standardisation = Literal["fixed", "per_context", "samples", "amortised"]
 Average = Callable[[list[Tensor]], None]  # replaces tensors, in place, by their means over learners
 MIN_SPREAD = 1e-12  # a sampler collapsed to a point still gets finite coordinates
 _MIN_CONDITION = 1e-14  # of a covariance: its smallest eigenvalue beside the largest

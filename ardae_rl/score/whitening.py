@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ardae_rl.score.networks import mlp_layers
+from ardae_rl.nn.mlp import mlp_layers
 from ardae_rl.score.standardise import Frame
 
 

@@ -17,7 +17,7 @@ from ardae_rl.checkpoints import WholeCheckpoints
 from ardae_rl.disk import patiently, replace_file
 from ardae_rl.event_file import EventFile, png
 from ardae_rl.monitoring import Monitor
-from ardae_rl.plain import rebuild
+from ardae_rl.nn.settings import build
 from ardae_rl.process import prepare_training_process, return_freed_memory
 from ardae_rl.records import RecordFile
 from ardae_rl.tasks.registry import TASKS
@@ -53,7 +53,7 @@ class TaskTrial(WholeCheckpoints):
     def _begin(self, config: dict[str, Any]) -> None:
         self._run, self._seed = config["run"], config["seed"]
         kind = TASKS[self._run]
-        self._settings = rebuild(kind.settings, config["settings"])
+        self._settings = build(kind.settings, config["settings"])
         self._task = kind.task()(self._settings, seed=self._seed, device=self._claim_device())
         self._steps, self._seconds = 0, 0.0
         self._since_row: dict[str, Any] = {"seconds": 0.0, "metrics": []}

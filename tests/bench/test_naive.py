@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ardae_rl.bench.naive import NaiveConfig, NaiveUpdate
-from ardae_rl.sac import ScoreEntropy
+from ardae_rl.sac import ScoreConfig, ScoreEntropy
 from ardae_rl.samplers import ImplicitSampler
 from ardae_rl.score import ARDAE
 
@@ -31,7 +31,7 @@ def pair() -> Pair:
     naive.potential.load_state_dict(_naive_potential_weights(estimator.network.state_dict()))
     for module in (naive.policy, naive.potential, policy, estimator):
         module.double()
-    return Pair(naive, policy, ScoreEntropy(estimator, samples_per_state=K, importance_samples=N_Z, proposal_std=None))
+    return Pair(naive, policy, ScoreEntropy(estimator, ScoreConfig(samples_per_context=K, importance_samples=N_Z)))
 
 
 def test_policies_agree(pair: Pair) -> None:

@@ -7,11 +7,11 @@ from ardae_rl.bench import score
 
 def test_the_contenders_differ_in_coordinates_only() -> None:
     fixed, per_context, amortised = (score.settings(label, steps=10) for label in score.LABELS)
-    assert [each.network.standardisation for each in (fixed, per_context, amortised)] == ["fixed", "per_context", "amortised"]
-    assert fixed.network.scale == 10_000
-    same = {"standardisation": "fixed", "gaussian_residual": fixed.network.gaussian_residual}
+    assert [each.score.standardisation for each in (fixed, per_context, amortised)] == ["fixed", "per_context", "amortised"]
+    assert fixed.score.scale == 10_000
+    same = {"standardisation": "fixed", "gaussian_residual": fixed.score.gaussian_residual}
     for each in (per_context, amortised):
-        assert dataclasses.replace(each, network=dataclasses.replace(each.network, **same)) == fixed  # type: ignore[arg-type]
+        assert dataclasses.replace(each, score=dataclasses.replace(each.score, **same)) == fixed  # type: ignore[arg-type]
 
 
 def test_a_little_training_beats_no_training() -> None:

@@ -21,7 +21,7 @@ config:
   sac:
     implicit: {{width: 8, noise_dim: 21}}
     critic: {{width: 8}}
-    score: {{width: 8, layers: 1, state_layers: 0, action_layers: 0, samples_per_state: 4, whitener_width: 8}}
+    score: {{width: 8, layers: 1, context_layers: 0, input_layers: 0, samples_per_context: 4, whitener_width: 8}}
   replay: {{batch_size: 16}}
 """
 

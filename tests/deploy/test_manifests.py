@@ -203,7 +203,7 @@ EXPERIMENT = """\
 name: tiny
 run: score_error
 seeds: 2
-config: {network: {layers: 1, width: 8}, steps: 40, report_every_steps: 20, evaluate_every_steps: 20}
+config: {score: {layers: 1, width: 8}, steps: 40, report_every_steps: 20, evaluate_every_steps: 20}
 """
 STAND_INS = {
     "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',

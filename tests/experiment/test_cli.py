@@ -37,7 +37,7 @@ def test_mistakes_in_file_and_options_end_with_code_2_and_write_nothing(write: W
     assert message == (
         "3 errors:\n"
         f"{path}:5: config.sac.alfa: unknown key; did you mean 'alpha'?\n"
-        f"{path}:5: config.sac.tau: expected a number, got the text 'x'\n"
+        f"{path}:5: config.sac.tau: must be a number, got the text 'x'\n"
         "--set seed=3: seed: unknown key; did you mean 'seeds'?\n"
     )
     assert not results.exists()
@@ -83,7 +83,7 @@ def test_a_dry_run_prints_the_complete_experiment_and_the_resources_and_writes_n
     text, _, plan = done.stdout.partition("\n\n")
     experiment = yaml.safe_load(text)
     assert experiment["config"]["sac"]["actor_lr"] == 1e-5
-    assert experiment["config"]["sac"]["score"]["samples_per_state"] == 64  # a default the file does not mention
+    assert experiment["config"]["sac"]["score"]["samples_per_context"] == 64  # a default the file does not mention
     assert (experiment["seeds"], experiment["storage_path"]) == ([0, 7], str(results))
     first, second, total = plan.splitlines()
     assert (first, second) == ("seed=0: 1 CPU", "seed=7: 1 CPU")

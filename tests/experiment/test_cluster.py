@@ -17,7 +17,7 @@ EXPERIMENT = """\
 name: tiny
 run: score_error
 seeds: 3
-config: {network: {layers: 1, width: 8}, steps: 200, report_every_steps: 20, evaluate_every_steps: 100}
+config: {score: {layers: 1, width: 8}, steps: 200, report_every_steps: 20, evaluate_every_steps: 100}
 """
 
 

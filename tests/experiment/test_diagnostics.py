@@ -21,7 +21,7 @@ config:
     policy: implicit
     implicit: {noise_dim: 3, width: 16}
     critic: {width: 16}
-    score: {layers: 2, state_layers: 1, action_layers: 0, width: 16, whitener_width: 16, samples_per_state: 4, importance_samples: 8}
+    score: {layers: 2, context_layers: 1, input_layers: 0, width: 16, whitener_width: 16, samples_per_context: 4, importance_samples: 8}
     jacobian_clamping: {eta: 0.5}
     alpha: auto
     target_calibration: true

@@ -22,7 +22,7 @@ config:
   sac:
     implicit: {{noise_dim: 2, width: 8}}
     critic: {{width: 8}}
-    score: {{layers: 1, state_layers: 0, action_layers: 0, width: 8, samples_per_state: 2, importance_samples: 2}}
+    score: {{layers: 1, context_layers: 0, input_layers: 0, width: 8, samples_per_context: 2, importance_samples: 2}}
     jacobian_clamping: null
   replay: {{batch_size: 8, warmup_env_steps: 100}}
   env_runners: {{num_envs_per_env_runner: 4}}

@@ -40,6 +40,7 @@ def test_numbers_arrive_with_their_declared_type(write: Write) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ("config: {sac: {score: {action_layers: 1}}}", "5: config.sac.score.action_layers: unknown key; it is now 'score.input_layers'"),
         ("sead: 1", "5: sead: unknown key; did you mean 'seeds'?"),
         ("alpha: 1", "5: alpha: unknown key here; did you mean 'config.sac.alpha'?"),
         ("config: {sac: {critic: {widht: 3}}}", "5: config.sac.critic.widht: unknown key; did you mean 'width'?"),
@@ -47,15 +48,15 @@ def test_numbers_arrive_with_their_declared_type(write: Write) -> None:
             "config: {replay: {foo: 1}}",
             "5: config.replay.foo: unknown key; valid names: capacity, batch_size, warmup_env_steps, updates_per_env_step",
         ),
-        ("config: {sac: {alpha: {x: 1}}}", "5: config.sac.alpha: expected a number or 'auto', got {x: 1}"),
+        ("config: {sac: {alpha: {x: 1}}}", "5: config.sac.alpha: must be 'auto' or a number, got {x: 1}"),
         ("seeds: 0", "5: seeds: must be between 1 and 1000 of them, got 0"),
-        ("seeds: -2", "5: seeds: must be between 1 and 1000 of them, got -2"),
+        ("seeds: -2", "5: seeds: must be 0 or greater, got -2"),
         ("seeds: 1e9", "5: seeds: must be between 1 and 1000 of them, got 1000000000"),
         ("seeds: [1, 1]", "5: seeds: must be all different, got [1, 1]"),
         ("seeds: [1, -1]", "5: seeds: must be 0 or greater, got [1, -1]"),
-        ("seeds: [1, two]", "5: seeds: expected a whole number or a list, got [1, two]"),
-        ("seeds: true", "5: seeds: expected a whole number or a list, got true"),
-        ("max_failures: -2", "5: max_failures: must be 0 or greater, or -1 for no limit, got -2"),
+        ("seeds: [1, two]", "5: seeds.1: must be a whole number, got the text 'two'"),
+        ("seeds: true", "5: seeds: must be a whole number or a list of whole numbers, got true"),
+        ("max_failures: -2", "5: max_failures: must be -1 or greater, got -2"),
         ("storage_path: ~nobody-here/runs", "5: storage_path: must be the path of a directory there is or can be, got '~nobody-here/runs'"),
         ('storage_path: "a\\0b"', "5: storage_path: must be the path of a directory there is or can be, got 'a\\x00b'"),
         ('"se\\e[2Jed": 1', "5: se\\x1b[2Jed: unknown key; did you mean 'seeds'?"),
@@ -73,38 +74,38 @@ def test_numbers_arrive_with_their_declared_type(write: Write) -> None:
             f"grid_search: {{sac.tau: {[i / 1000 for i in range(1, 201)]}, sac.gamma: {[i / 1000 for i in range(1, 201)]}}}",
             "5: grid_search: must be at most 10,000 trials, counting every seed, got 40000",
         ),
-        ("config: {replay: {capacity: 1e300}}", "5: config.replay.capacity: expected a whole number, got 1.0e+300"),
+        ("config: {replay: {capacity: 1e300}}", "5: config.replay.capacity: must be a whole number, got 1.0e+300"),
         (
             f"config: {{sac: {{tau: '{'9' * 5000}'}}}}",
-            f"5: config.sac.tau: expected a number, got the text '{'9' * 199}... (write it without quotes)",
+            f"5: config.sac.tau: must be a number, got the text '{'9' * 199}... (write it without quotes)",
         ),
         (
             "storage_path: 's3://bucket'",
             "5: storage_path: must be a directory (on a cluster: one that every node mounts), got 's3://bucket'",
         ),
-        ("checkpoint: {keep: 1}", "5: checkpoint.keep: must be 2 or more (a crash can hit while one replaces the other), got 1"),
-        ("resources: {max_concurrent_trials: 0}", "5: resources.max_concurrent_trials: must be greater than 0, or null, got 0"),
-        ("config: {replay: {batch_size: 2.5}}", "5: config.replay.batch_size: expected a whole number, got 2.5"),
-        ("config: {replay: {batch_size: -1}}", "5: config.replay.batch_size: must be greater than 0, got -1"),
-        ("config: {sac: {tau: '0.1'}}", "5: config.sac.tau: expected a number, got the text '0.1' (write it without quotes)"),
-        ("config: {sac: {tau: .nan}}", "5: config.sac.tau: expected a number, got .nan"),
-        ("config: {sac: {compile: 1}}", "5: config.sac.compile: expected true or false, got 1"),
-        ("config: {sac: {compile: on}}", "5: config.sac.compile: expected true or false, got the text 'on'"),
+        ("checkpoint: {keep: 1}", "5: checkpoint.keep: must be 2 or greater, got 1"),
+        ("resources: {max_concurrent_trials: 0}", "5: resources.max_concurrent_trials: must be 1 or greater, got 0"),
+        ("config: {replay: {batch_size: 2.5}}", "5: config.replay.batch_size: must be a whole number, got 2.5"),
+        ("config: {replay: {batch_size: -1}}", "5: config.replay.batch_size: must be 1 or greater, got -1"),
+        ("config: {sac: {tau: '0.1'}}", "5: config.sac.tau: must be a number, got the text '0.1' (write it without quotes)"),
+        ("config: {sac: {tau: .nan}}", "5: config.sac.tau: must be a number, got .nan"),
+        ("config: {sac: {score: {compile: 1}}}", "5: config.sac.score.compile: must be true or false, got 1"),
+        ("config: {sac: {score: {compile: on}}}", "5: config.sac.score.compile: must be true or false, got the text 'on'"),
         (
             "config: {sac: {policy: implict}}",
-            "5: config.sac.policy: expected 'implicit' or 'gaussian' or 'flow', got the text 'implict'; did you mean 'implicit'?",
+            "5: config.sac.policy: must be 'implicit' or 'gaussian' or 'flow', got the text 'implict'; did you mean 'implicit'?",
         ),
         (
             "config: {sac: {jacobian_clamping: 3}}",
-            "5: config.sac.jacobian_clamping: expected a section of 'key: value' lines or null, got 3",
+            "5: config.sac.jacobian_clamping: must be a section of 'key: value' lines or null, got 3",
         ),
-        ("config: 3", "5: config: expected a section of 'key: value' lines, got 3"),
+        ("config: 3", "5: config: must be a section of 'key: value' lines, got 3"),
         ("grid_search: {sac.alfa: [1]}", "5: grid_search.sac.alfa: unknown key; did you mean 'alpha'?"),
         ("grid_search: {config.sac.alpha: [1]}", "5: grid_search.config.sac.alpha: paths are relative to config; write 'sac.alpha'"),
-        ("grid_search: {sac.alpha: 1}", "5: grid_search.sac.alpha: expected a list, got 1"),
+        ("grid_search: {sac.alpha: 1}", "5: grid_search.sac.alpha: must be a list, got 1"),
         ("grid_search: {sac.alpha: []}", "5: grid_search.sac.alpha: must list one or more different values, got []"),
         ("grid_search: {sac.alpha: [1, 1]}", "5: grid_search.sac.alpha: must list one or more different values, got [1, 1]"),
-        ("grid_search: {sac.tau: [0.1, 2]}", "5: grid_search.sac.tau: must be in (0, 1], got 2.0"),
+        ("grid_search: {sac.tau: [0.1, 2]}", "5: grid_search.sac.tau: must be in (0, 1], got 2"),
     ],
 )
 def test_a_mistake_is_named_with_place_key_and_repair(write: Write, line: str, message: str) -> None:
@@ -122,7 +123,7 @@ def test_a_name_that_is_no_plain_folder_name_is_refused(write: Write, name: str)
 def test_the_stop_section_knows_its_metrics(write: Write) -> None:
     path = write(base="name: x\nrun: SAC-AR-DAE\nenv: Pendulum-v1\nstop: {env_stepz: 5}")
     assert mistakes(path) == [
-        f"{path}:4: stop.env_steps: is missing; expected a whole number",
+        f"{path}:4: stop.env_steps: is missing; it must be a whole number",
         f"{path}:4: stop.env_stepz: unknown key; did you mean 'env_steps'?",
     ]
 
@@ -135,14 +136,14 @@ def test_what_must_be_there_is_asked_for(write: Write) -> None:
 def test_all_mistakes_are_reported_together_in_their_order_and_none_that_only_follows_from_another(write: Write) -> None:
     path = write(
         """\
-seeds: 0
+seeds: -1
 config:
   replay:
     capacity: 100        # fits the batch size of 64, which is not what is wrong with the next line
     batch_size: -64
     updates_per_env_step: -1
     warmup_env_steps: many
-  sac: {alpha: -1, score: {samples_per_state: 1}}
+  sac: {alpha: -1, score: {samples_per_context: 1}}
   bogus: 1
 max_failures: -2
 """
@@ -154,7 +155,7 @@ max_failures: -2
         [f"{path}:10", "config.replay.updates_per_env_step"],
         [f"{path}:11", "config.replay.warmup_env_steps"],
         [f"{path}:12", "config.sac.alpha"],
-        [f"{path}:12", "config.sac.score.samples_per_state"],
+        [f"{path}:12", "config.sac.score.samples_per_context"],
         [f"{path}:13", "config.bogus"],
         [f"{path}:14", "max_failures"],
     ]
@@ -182,7 +183,7 @@ def test_a_mistake_in_an_option_is_placed_there(write: Write) -> None:
     path = write()
     assert mistakes(path, "config.sac.alfa=1") == ["--set config.sac.alfa=1: config.sac.alfa: unknown key; did you mean 'alpha'?"]
     assert mistakes(path, "sac.alpha=1") == ["--set sac.alpha=1: sac: unknown key here; did you mean 'config.sac'?"]
-    assert mistakes(path, "config.sac.tau=x") == ["--set config.sac.tau=x: config.sac.tau: expected a number, got the text 'x'"]
+    assert mistakes(path, "config.sac.tau=x") == ["--set config.sac.tau=x: config.sac.tau: must be a number, got the text 'x'"]
     assert mistakes(path, "alpha") == ["--set alpha: expected key=value, such as --set config.sac.alpha=0.2"]
     assert mistakes(path, "config.sac.alpha=[1") == [
         "--set config.sac.alpha=[1: config.sac.alpha: '[1' is not a YAML value; quote it if it is meant as text"
@@ -190,7 +191,7 @@ def test_a_mistake_in_an_option_is_placed_there(write: Write) -> None:
     assert mistakes(path, "config.env_config={1: 2}") == [
         "--set config.env_config={1: 2}: config.env_config: '{1: 2}' is not a YAML value; quote it if it is meant as text"
     ]
-    assert mistakes(path, seeds="x") == ["--seeds x: seeds: expected a whole number or a list, got the text 'x'"]
+    assert mistakes(path, seeds="x") == ["--seeds x: seeds: must be a whole number or a list of whole numbers, got the text 'x'"]
 
 
 def test_setting_what_the_grid_varies_is_refused_and_narrowing_the_grid_is_not(write: Write) -> None:

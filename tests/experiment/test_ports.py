@@ -14,7 +14,7 @@ from tests.experiment.process import Run
 TASK = """\
 name: task
 run: score_error
-config: {network: {layers: 1, width: 8}, steps: 1_000_000, report_every_steps: 20, evaluate_every_steps: 20}
+config: {score: {layers: 1, width: 8}, steps: 1_000_000, report_every_steps: 20, evaluate_every_steps: 20}
 """
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 Listeners = dict[str, set[str]]

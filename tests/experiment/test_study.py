@@ -27,9 +27,9 @@ def load(name: str) -> Any:
 TABLE_7: dict[str, list[Any]] = {
     "env": ["HalfCheetah-v5", "Ant-v5", "Hopper-v5", "Walker2d-v5", "Humanoid-v5", "ardae_rl/RllabHumanoid-v0"],
     "score.layers": [5, 5, 5, 5, 5, 5],
-    "score.state_layers": [5, 5, 0, 1, 1, 1],
-    "score.action_layers": [5, 5, 0, 0, 0, 0],
-    "score.samples_per_state": [128, 64, 128, 128, 64, 64],
+    "score.context_layers": [5, 5, 0, 1, 1, 1],
+    "score.input_layers": [5, 5, 0, 0, 0, 0],
+    "score.samples_per_context": [128, 64, 128, 128, 64, 64],
     "score.sigmas_per_sample": [1, 1, 1, 1, 4, 4],
     "implicit.head_layers": [1, 1, 1, 2, 2, 2],
     "implicit.encoder_layers": [1, 1, 2, 1, 3, 3],
@@ -51,7 +51,7 @@ COMMON = {
     "score.standardisation": "fixed",
     "score.scale": 10_000.0,
     "score.delta_scale": 0.1,
-    "score.fits_per_update": 1,
+    "score.fits_per_step": 1,
     "critic.hidden_layers": 2,
     "critic.width": 256,
     "alpha": 0.05,
@@ -59,7 +59,7 @@ COMMON = {
     "gamma": 0.99,
     "actor_lr": 3e-4,
     "critic_lr": 3e-4,
-    "score_lr": 3e-4,
+    "score.lr": 3e-4,
     "capacity": 1_000_000,
     "batch_size": 256,
     "updates_per_env_step": 1.0,
@@ -114,7 +114,7 @@ def test_variants_differ_in_what_they_are_named_for(env: str) -> None:
     assert load(f"{env}_sac_nf").config.sac.flow.kind == "radial" and load(f"{env}_sac_nf").config.sac.flow.flows == flows
 
 
-HUMANOIDS = {"implicit.head_layers": 3, "implicit.width": 256, "implicit.head_width": 64, "score.state_layers": 2}
+HUMANOIDS = {"implicit.head_layers": 3, "implicit.width": 256, "implicit.head_width": 64, "score.context_layers": 2}
 
 
 @pytest.mark.parametrize(
@@ -122,11 +122,11 @@ HUMANOIDS = {"implicit.head_layers": 3, "implicit.width": 256, "implicit.head_wi
     [
         (
             "half_cheetah",
-            {"implicit.encoder_layers": 2, "score.samples_per_state": 64, "score.importance_samples": 10, "warmup_env_steps": 10_000},
+            {"implicit.encoder_layers": 2, "score.samples_per_context": 64, "score.importance_samples": 10, "warmup_env_steps": 10_000},
         ),
-        ("ant", {"implicit.encoder_layers": 2, "score.samples_per_state": 128, "score.importance_samples": 100}),
+        ("ant", {"implicit.encoder_layers": 2, "score.samples_per_context": 128, "score.importance_samples": 100}),
         ("hopper", {"implicit.head_layers": 2}),
-        ("walker2d", {"implicit.encoder_layers": 3, "implicit.head_layers": 1, "score.state_layers": 2}),
+        ("walker2d", {"implicit.encoder_layers": 3, "implicit.head_layers": 1, "score.context_layers": 2}),
         ("humanoid", HUMANOIDS),
         ("humanoid_rllab", HUMANOIDS),
     ],

@@ -27,7 +27,7 @@ TASK = """\
 name: %s
 run: score_error
 seeds: 1
-config: {network: {layers: 1, width: 8}, steps: 3000, report_every_steps: 20, evaluate_every_steps: 40}
+config: {score: {layers: 1, width: 8}, steps: 3000, report_every_steps: 20, evaluate_every_steps: 40}
 checkpoint: {every_steps: 40}
 """
 
@@ -158,7 +158,7 @@ def test_the_mistakes_of_all_files_are_reported_at_once_and_nothing_is_written(t
     for name, mistake in (("a", "config: {lr: x}"), ("b", "seeds: 0"), ("c", "")):
         (folder / f"{name}.yaml").write_text(f"name: {name}\nrun: score_error\n{mistake}")
     message = refused(folder, "--storage-path", results)
-    assert f"{folder}/a.yaml:3: config.lr: expected a number" in message and f"{folder}/b.yaml:3: seeds: must be between 1" in message
+    assert f"{folder}/a.yaml:3: config.lr: must be a number" in message and f"{folder}/b.yaml:3: seeds: must be between 1" in message
     assert not results.exists()
 
 

@@ -58,19 +58,19 @@ def test_data_that_is_missing_is_reported_before_anything_starts(write: Write, t
         ("env: Pendulum-v1", "3: env: unknown key; valid names: name, run, "),
         ("steps: 5", "3: steps: unknown key here; did you mean 'config.steps' or 'stop.steps'?"),
         ("config: {stepz: 5}", "3: config.stepz: unknown key; did you mean 'steps'?"),
-        ("config: {steps: 0}", "3: config.steps: must be greater than 0, got 0"),
-        ("config: {steps: many}", "3: config.steps: expected a whole number, got the text 'many'"),
-        ("config: {lr: '3e-4'}", "3: config.lr: expected a number, got the text '3e-4' (write it without quotes)"),
+        ("config: {steps: 0}", "3: config.steps: must be 1 or greater, got 0"),
+        ("config: {steps: many}", "3: config.steps: must be a whole number, got the text 'many'"),
+        ("config: {lr: '3e-4'}", "3: config.lr: must be a number, got the text '3e-4' (write it without quotes)"),
         ("stop: {env_steps: 5}", "3: stop.env_steps: unknown key; did you mean 'steps'?"),
-        ("stop: {steps: 0}", "3: stop.steps: must be greater than 0, got 0"),
+        ("stop: {steps: 0}", "3: stop.steps: must be 1 or greater, got 0"),
         ("checkpoint: {every_env_steps: 5}", "3: checkpoint.every_env_steps: unknown key; did you mean 'every_steps'?"),
-        ("checkpoint: {every_steps: 0}", "3: checkpoint.every_steps: must be greater than 0, got 0"),
-        ("checkpoint: {keep: 1}", "3: checkpoint.keep: must be 2 or more (a crash can hit while one replaces the other), got 1"),
-        ("resources: {cpus_per_trial: 0}", "3: resources.cpus_per_trial: must be greater than 0, got 0.0"),
-        ("resources: {gpus_per_trial: -1}", "3: resources.gpus_per_trial: must be 0 or greater, got -1.0"),
-        ("resources: {max_concurrent_trials: 0}", "3: resources.max_concurrent_trials: must be greater than 0, or null, got 0"),
+        ("checkpoint: {every_steps: 0}", "3: checkpoint.every_steps: must be 1 or greater, got 0"),
+        ("checkpoint: {keep: 1}", "3: checkpoint.keep: must be 2 or greater, got 1"),
+        ("resources: {cpus_per_trial: 0}", "3: resources.cpus_per_trial: must be greater than 0, got 0"),
+        ("resources: {gpus_per_trial: -1}", "3: resources.gpus_per_trial: must be 0 or greater, got -1"),
+        ("resources: {max_concurrent_trials: 0}", "3: resources.max_concurrent_trials: must be 1 or greater, got 0"),
         ("grid_search: {stepz: [1]}", "3: grid_search.stepz: unknown key; did you mean 'steps'?"),
-        ("grid_search: {lr: [1e-3, -1]}", "3: grid_search.lr: must be greater than 0, got -1.0"),
+        ("grid_search: {lr: [1e-3, -1]}", "3: grid_search.lr: must be greater than 0, got -1"),
     ],
 )
 def test_a_mistake_is_named_with_place_key_and_repair(mistakes: Callable[..., list[str]], line: str, message: str) -> None:
@@ -81,15 +81,15 @@ def test_a_mistake_is_named_with_place_key_and_repair(mistakes: Callable[..., li
 def test_an_unknown_run_names_the_nearest_and_all_there_are(mistakes: Callable[..., list[str]]) -> None:
     kinds = "'SAC-AR-DAE' or 'energy' or 'maxent' or 'score_error' or 'vae'"
     near = mistakes("config: {stepz: 5}", base="name: tiny\nrun: score_eror\n")
-    assert near[0] == f"2: run: expected {kinds}, got the text 'score_eror'; did you mean 'score_error'?"
+    assert near[0] == f"2: run: must be {kinds}, got the text 'score_eror'; did you mean 'score_error'?"
     assert near[1:] == ["3: config.stepz: unknown key; did you mean 'steps'?"], "the rest is read as the nearest kind"
     assert mistakes("env: X", base="name: tiny\nrun: SAC-ARDAE\nstop: {env_steps: 1}\n") == [
-        f"2: run: expected {kinds}, got the text 'SAC-ARDAE'; did you mean 'SAC-AR-DAE'?"
+        f"2: run: must be {kinds}, got the text 'SAC-ARDAE'; did you mean 'SAC-AR-DAE'?"
     ]
     (far,) = mistakes("bogus: 1", base="name: tiny\nrun: PPO\n")
-    assert far == f"2: run: expected {kinds}, got the text 'PPO'; valid names: SAC-AR-DAE, energy, maxent, score_error, vae"
+    assert far == f"2: run: must be {kinds}, got the text 'PPO'; valid names: SAC-AR-DAE, energy, maxent, score_error, vae"
     (number,) = mistakes(base="name: tiny\nrun: 3\n")
-    assert number == f"2: run: expected {kinds}, got 3"
+    assert number == f"2: run: must be {kinds}, got 3"
 
 
 def test_steps_are_given_once(write: Write, mistakes: Callable[..., list[str]]) -> None:

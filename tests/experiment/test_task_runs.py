@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from ardae_rl.plain import rebuild
+from ardae_rl.nn.settings import build
 from ardae_rl.process import prepare_training_process
 from ardae_rl.tasks.registry import TASKS
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings
@@ -49,7 +49,7 @@ def uninterrupted(run: str, config: dict[str, Any], seed: int) -> tuple[dict[str
     """The same trial as a plain loop: the task's last state, and its evaluations as a CSV file would hold them."""
     prepare_training_process()
     kind = TASKS[run]
-    trained, evaluations = kind.task()(rebuild(kind.settings, config), seed=seed, device="cpu"), []
+    trained, evaluations = kind.task()(build(kind.settings, config), seed=seed, device="cpu"), []
     for step in range(1, STEPS + 1):
         trained.step()
         if step % config["evaluate_every_steps"] == 0:

@@ -48,13 +48,13 @@ def test_the_limit_of_evaluations_counts_where_the_environment_has_none() -> Non
     [
         (
             "half_cheetah_released",
-            f"{EIGHT}, warmup_env_steps 10,000 (5,000), score.samples_per_state 64 (128), score.importance_samples 10 (100), "
+            f"{EIGHT}, warmup_env_steps 10,000 (5,000), score.samples_per_context 64 (128), score.importance_samples 10 (100), "
             "implicit.encoder_layers 2 (1)",
         ),
         ("hopper_released", f"{EIGHT}, implicit.head_layers 2 (1)"),
         (
             "humanoid_released",
-            f"{EIGHT}, implicit.head_layers 3 (2), implicit.width 256 (64), implicit.head_width 64 (None), score.state_layers 2 (1)",
+            f"{EIGHT}, implicit.head_layers 3 (2), implicit.width 256 (64), implicit.head_width 64 (None), score.context_layers 2 (1)",
         ),
         ("hopper_plus", f"{EIGHT}, score.antithetic True (False), score.standardisation amortised (fixed)"),  # beside SAC-AR-DAE
         ("quickstart", ""),
@@ -66,9 +66,10 @@ def test_what_differs_is_named_with_the_papers_value(name: str, text: str) -> No
 
 def test_only_what_the_method_uses_counts() -> None:
     sac = load_experiment(CONFIGS / "hopper_sac.yaml").config.sac  # type: ignore[attr-defined]
-    assert unlike("hopper_sac", score=dataclasses.replace(sac.score, samples_per_state=2), alpha=0.2) == f"alpha 0.2 (0.05), {EIGHT}"
-    assert unlike("hopper_sac", alpha="auto", autocast=True) == f"alpha auto (0.05), {EIGHT}"
-    assert "autocast True (False)" in unlike("hopper", autocast=True)
+    assert unlike("hopper_sac", score=dataclasses.replace(sac.score, samples_per_context=2), alpha=0.2) == f"alpha 0.2 (0.05), {EIGHT}"
+    assert unlike("hopper_sac", alpha="auto", score=dataclasses.replace(sac.score, autocast=True)) == f"alpha auto (0.05), {EIGHT}"
+    implicit = load_experiment(CONFIGS / "hopper.yaml").config.sac  # type: ignore[attr-defined]
+    assert "score.autocast True (False)" in unlike("hopper", score=dataclasses.replace(implicit.score, autocast=True))
 
 
 def test_the_page_names_the_reduced_settings_beside_the_number(tmp_path: Path) -> None:
@@ -77,7 +78,7 @@ def test_the_page_names_the_reduced_settings_beside_the_number(tmp_path: Path) -
     section = (tmp_path / "out" / "report.md").read_text().partition("## Beside the paper")[2].partition("\n## ")[0]
     (row,) = [line for line in section.splitlines() if line.startswith("| HalfCheetah-v5")]
     assert "10,907 ± 664" in row and "env_steps 2,000 (3,000,000)" in row
-    assert "score.samples_per_state 64 (128)" in row and "score.importance_samples 10 (100)" in row and "antithetic True (False)" in row
+    assert "score.samples_per_context 64 (128)" in row and "score.importance_samples 10 (100)" in row and "antithetic True (False)" in row
     assert " alpha " not in row and "clamping.eta" not in row, "those are the paper's"
 
 

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from ardae_rl.cli import report
 from ardae_rl.report.records import final, read_evaluations, summary
 from ardae_rl.report.score_error import against_sigma, against_steps, markdown, optimum_errors, settled, write
-from ardae_rl.tasks.score_error.config import NetworkSettings, ScoreErrorSettings
+from ardae_rl.tasks.score_error.config import ScoreErrorSettings
+from ardae_rl.tasks.score_error.config import ScoreSettings as ErrorScore
 from ardae_rl.tasks.score_error.task import ScoreErrorTask
 
 GRID = {"estimator": ["ardae", "residual_dae"]}
@@ -25,7 +26,7 @@ GRID = {"estimator": ["ardae", "residual_dae"]}
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """What two estimators x two seeds of a tiny experiment leave behind, written as a trial does."""
-    chosen = ScoreErrorSettings(network=NetworkSettings(width=8, layers=1, scale=1.0), sigmas=[0.1, 1.0], steps=4)
+    chosen = ScoreErrorSettings(score=ErrorScore(width=8, layers=1, scale=1.0), sigmas=[0.1, 1.0], steps=4)
     experiment = {"name": "tiny", "run": "score_error", "config": dataclasses.asdict(chosen), "grid_search": GRID}
     root = tmp_path / "tiny"
     for estimator in GRID["estimator"]:

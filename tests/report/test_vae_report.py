@@ -19,7 +19,7 @@ GRID = {"posterior": ["gaussian", "ivi_ardae"]}
 TINY = VAESettings(
     latent_dim=2,
     network=NetworkSettings(width=8),
-    score=ScoreSettings(width=8, layers=1, samples_per_image=4),
+    score=ScoreSettings(width=8, layers=1, samples_per_context=4),
     evaluation=EvaluationSettings(samples=10, images=10, test_samples=10, test_images=10),
     steps=4,
 )
@@ -59,7 +59,7 @@ def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
     assert {path.name for path in written} == names == {path.name for path in (tmp_path / "out").iterdir()}
     text = (tmp_path / "out" / "table.md").read_text()
     assert ("25 Gaussians" in text) == ("modes_covered" in text) == (experiment["config"]["data"] == "toy")
-    assert "latent_dim 2, steps 4, batch_size 128, lr 0.001, score.samples_per_image 4," in text and "evaluation.test_samples 10" in text
+    assert "latent_dim 2, steps 4, batch_size 128, lr 0.001, score.samples_per_context 4," in text and "evaluation.test_samples 10" in text
     assert "by the weights best on validation" in text and text.count("| gaussian |") == 3 and "diverged" not in text
     for name in pictures:
         height, width = imread(tmp_path / "out" / name).shape[:2]

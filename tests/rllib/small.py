@@ -64,7 +64,7 @@ def small_config(policy: str = "implicit", *, env: Any = "Pendulum-v1", seed: in
         "implicit": ImplicitPolicyConfig(noise_dim=3, width=16),
         "gaussian": GaussianPolicyConfig(width=16),
         "critic": CriticConfig(width=16),
-        "score": ScoreConfig(layers=2, state_layers=1, action_layers=0, width=16, samples_per_state=4, importance_samples=4),
+        "score": ScoreConfig(layers=2, context_layers=1, input_layers=0, width=16, samples_per_context=4, importance_samples=4),
         "batch_size": 16,
         "capacity": 2000,
         "warmup_env_steps": 40,

@@ -33,7 +33,7 @@ def make_config(policy: PolicyName = "implicit", **options: Any) -> SACConfig:
         "gaussian": GaussianPolicyConfig(width=16),
         "flow": FlowPolicyConfig(kind="spline" if policy == "spline" else "radial", flows=2, bins=4, width=16),
         "critic": CriticConfig(width=16),
-        "score": ScoreConfig(layers=2, state_layers=1, action_layers=0, width=16, samples_per_state=6, importance_samples=5),
+        "score": ScoreConfig(layers=2, context_layers=1, input_layers=0, width=16, samples_per_context=6, importance_samples=5),
     }
     return SACConfig(policy=policy if policy in ("gaussian", "implicit") else "flow", **(small | options))
 

@@ -3,31 +3,24 @@
 import pytest
 
 from ardae_rl.sac import FlowPolicyConfig, ImplicitPolicyConfig, ScoreConfig, ScoreEntropy, TractableEntropy, build_policy
-from ardae_rl.sac.build import build_estimator
 from ardae_rl.samplers import GaussianSampler, ImplicitSampler, RadialFlowSampler, SplineFlowSampler
+from ardae_rl.score import build_estimator
 from ardae_rl.score.networks import GaussianResidual, PotentialNet
 from tests.sac.problem import make_config, make_sac
 
 
-@pytest.mark.parametrize(("state_layers", "action_layers"), [(5, 5), (1, 0), (0, 0)])
-def test_encoders_of_the_score_network_are_those_of_table_7(state_layers: int, action_layers: int) -> None:
+@pytest.mark.parametrize(("context_layers", "input_layers"), [(5, 5), (1, 0), (0, 0)])
+def test_encoders_of_the_score_network_are_those_of_table_7(context_layers: int, input_layers: int) -> None:
     """m_enc 5, 1 and 0: both encoded, the state only, neither; m_fc = 5 hidden layers once they have met."""
-    estimator = build_estimator(17, 6, ScoreConfig(state_layers=state_layers, action_layers=action_layers), autocast=False)
+    estimator = build_estimator("ardae", 6, 17, ScoreConfig(context_layers=context_layers, input_layers=input_layers))
     assert isinstance(estimator.network, GaussianResidual) and isinstance(estimator.network.network, PotentialNet)
     body = estimator.network.network.body
-    assert [layer.in_features for layer in body.context_encoder] == [17, 256, 256, 256, 256][:state_layers]
-    assert [layer.in_features for layer in body.input_encoder] == [6, 256, 256, 256, 256][:action_layers]
+    assert [layer.in_features for layer in body.context_encoder] == [17, 256, 256, 256, 256][:context_layers]
+    assert [layer.in_features for layer in body.input_encoder] == [6, 256, 256, 256, 256][:input_layers]
     assert body.from_context is not None
-    assert body.from_context.in_features == (256 if state_layers else 17)
-    assert body.from_input.in_features == (256 if action_layers else 6)
+    assert body.from_context.in_features == (256 if context_layers else 17)
+    assert body.from_input.in_features == (256 if input_layers else 6)
     assert 1 + len(body.joint) == 5
-
-
-def test_every_score_setting_reaches_the_estimator() -> None:
-    score = ScoreConfig(standardisation="fixed", scale=50.0, delta_scale=0.7, sigmas_per_sample=4, activation="tanh", width=32)
-    estimator = build_estimator(17, 6, score, autocast=True)
-    assert (estimator.standardisation, estimator.scale, estimator.delta_scale, estimator.sigmas_per_sample) == ("fixed", 50.0, 0.7, 4)
-    assert (estimator.network.body.activation.__name__, len(estimator.network.body.bias), estimator.autocast) == ("tanh", 32, True)
 
 
 def test_the_policy_decides_where_entropy_comes_from() -> None:
@@ -39,7 +32,7 @@ def test_the_policy_decides_where_entropy_comes_from() -> None:
 
 
 def test_each_optimiser_has_its_own_step_size() -> None:
-    sac = make_sac(make_config(alpha="auto", actor_lr=1e-1, critic_lr=1e-2, score_lr=1e-3, alpha_lr=1e-4))
+    sac = make_sac(make_config(alpha="auto", actor_lr=1e-1, critic_lr=1e-2, score=ScoreConfig(lr=1e-3), alpha_lr=1e-4))
     rates = {name: optimiser.param_groups[0]["lr"] for name, optimiser in sac.optimisers.items()}
     assert rates == {"actor": 1e-1, "critic": 1e-2, "score": 1e-3, "temperature": 1e-4}
     assert {optimiser.param_groups[0]["betas"] for optimiser in sac.optimisers.values()} == {(0.9, 0.999)}

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from ardae_rl.sac import ScoreEntropy, TractableEntropy
+from ardae_rl.sac import ScoreConfig, ScoreEntropy, TractableEntropy
 from ardae_rl.samplers import GaussianSampler, ImplicitSampler
 from ardae_rl.score import ARDAE, Frame, LogPartition
 from ardae_rl.score.estimator import Normal
-from ardae_rl.score.standardise import Standardisation
+from ardae_rl.score.settings import Standardisation
 from tests.score.concave import concave
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -53,7 +53,7 @@ def make_policy(dim: int = DIM) -> GaussianSampler:
 
 
 def with_oracle(policy: GaussianSampler) -> ScoreEntropy:
-    return ScoreEntropy(GaussianOracle(policy), samples_per_state=4, importance_samples=3, proposal_std=None)
+    return ScoreEntropy(GaussianOracle(policy), ScoreConfig(samples_per_context=4, importance_samples=3))
 
 
 def normal(*shape: int) -> Tensor:
@@ -138,7 +138,7 @@ def test_estimated_density_of_the_action_integrates_to_one() -> None:
     policy, obs = ImplicitSampler(OBS_DIM, 1, noise_dim=2, width=8), torch.randn(1, OBS_DIM).expand(len(action), -1)
     with torch.no_grad():
         policy.out.weight.mul_(0.2)
-    entropy = ScoreEntropy(estimator, samples_per_state=50, importance_samples=count, proposal_std=None)
+    entropy = ScoreEntropy(estimator, ScoreConfig(samples_per_context=50, importance_samples=count))
     mass = entropy.log_prob(policy, obs, action.atanh(), same_for_every_state).exp().sum() * step
     with torch.no_grad():
         ess = estimator.log_partition(obs[:1], samples=count, normal=same_for_every_state).effective_sample_size
@@ -153,7 +153,7 @@ def test_policy_term_is_the_score_pushed_through_the_sampler(standardisation: St
     with torch.no_grad():
         for parameter in estimator.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    entropy = ScoreEntropy(estimator, samples_per_state=6, importance_samples=3, proposal_std=None)
+    entropy = ScoreEntropy(estimator, ScoreConfig(samples_per_context=6, importance_samples=3))
     obs = torch.randn(5, OBS_DIM)
     action, term, _ = entropy.sample_with_policy_term(policy, obs, same_for_every_state)
     frame = estimator.frame(policy.draw(obs, same_for_every_state(5, 6, 4)), context=obs, centre=policy.centre(obs))
@@ -175,7 +175,7 @@ def test_known_coordinates_cost_no_samples_of_the_policy(standardisation: Standa
         return torch.randn(shape)
 
     entropy = ScoreEntropy(
-        ARDAE(DIM, OBS_DIM, width=8, standardisation=standardisation), samples_per_state=6, importance_samples=3, proposal_std=None
+        ARDAE(DIM, OBS_DIM, width=8, standardisation=standardisation), ScoreConfig(samples_per_context=6, importance_samples=3)
     )
     obs = torch.randn(5, OBS_DIM)
     entropy.sample_with_policy_term(policy, obs, counting)
@@ -185,7 +185,7 @@ def test_known_coordinates_cost_no_samples_of_the_policy(standardisation: Standa
 
 def test_fitting_the_score_leaves_the_policy_alone() -> None:
     policy = ImplicitSampler(OBS_DIM, DIM, noise_dim=4, width=8)
-    entropy = ScoreEntropy(ARDAE(DIM, OBS_DIM, width=8), samples_per_state=6, importance_samples=3, proposal_std=None)
+    entropy = ScoreEntropy(ARDAE(DIM, OBS_DIM, width=8), ScoreConfig(samples_per_context=6, importance_samples=3))
     losses = entropy.fit_losses(policy, torch.randn(5, OBS_DIM), normal, alone)
     assert losses.keys() == {"score", "whitening"}
     assert all(grad is None for grad in torch.autograd.grad(list(losses.values()), list(policy.parameters()), allow_unused=True))

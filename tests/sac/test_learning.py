@@ -51,7 +51,7 @@ def boltzmann_moments() -> tuple[float, float]:
 
 
 def learner(policy: PolicyName, *, seed: int = 0) -> SAC:
-    score = ScoreConfig(layers=2, state_layers=1, action_layers=0, width=64, samples_per_state=16)
+    score = ScoreConfig(layers=2, context_layers=1, input_layers=0, width=64, samples_per_context=16, lr=3e-3)
     config = make_config(
         policy,
         alpha=ALPHA,
@@ -62,7 +62,6 @@ def learner(policy: PolicyName, *, seed: int = 0) -> SAC:
         actor_lr=3e-3,
         flow_lr=3e-3,
         critic_lr=3e-3,
-        score_lr=3e-3,
     )
     return make_sac(config, seed=seed)
 

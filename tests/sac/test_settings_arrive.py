@@ -47,11 +47,10 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
     "actor_lr": ({}, 1e-2),
     "flow_lr": (RADIAL, 1e-2),
     "critic_lr": ({}, 1e-2),
-    "score_lr": ({}, 1e-2),
     "alpha_lr": ({"alpha": "auto"}, 1e-2),
     "target_calibration": ({}, True),
 }
-ELSEWHERE = {"compile": "the estimator's", "autocast": "the estimator's", "max_non_finite": "seen below"}
+ELSEWHERE = {"max_non_finite": "seen below"}
 
 
 def outcome(changes: dict[str, Any]) -> str:

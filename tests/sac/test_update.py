@@ -169,7 +169,7 @@ def test_target_critics_start_as_the_critics() -> None:
 
 def test_adam_steps_once_per_update_and_loss() -> None:
     config = make_config(alpha="auto")
-    sac = make_sac(replace(config, score=replace(config.score, fits_per_update=2)))
+    sac = make_sac(replace(config, score=replace(config.score, fits_per_step=2)))
     for _ in range(3):
         sac.update(make_batch())
     counts = {name: {int(state["step"]) for state in optimiser.state.values()} for name, optimiser in sac.optimisers.items()}
@@ -332,7 +332,7 @@ def test_the_same_seed_gives_the_same_update_and_another_does_not() -> None:
 def test_default_settings_are_those_of_table_7() -> None:
     config = SACConfig()
     assert (config.alpha, config.tau, config.gamma) == (0.05, 0.005, 0.99)
-    assert {config.actor_lr, config.critic_lr, config.score_lr} == {3e-4}
+    assert {config.actor_lr, config.critic_lr, config.score.lr} == {3e-4}
     clamping = config.jacobian_clamping
     assert clamping is not None
     assert (clamping.xi, clamping.eta, clamping.nu, clamping.perturbations) == (0.01, 0.1, 1.1, 10)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+from ardae_rl.nn.activations import ACTIVATIONS
 from ardae_rl.samplers import ImplicitMLP
-from ardae_rl.score.networks import ACTIVATIONS
 
 pytestmark = pytest.mark.usefixtures("float64")
 

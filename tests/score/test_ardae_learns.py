@@ -90,6 +90,15 @@ def test_scores_stay_in_float32_under_autocast_and_the_loss_does_not() -> None:
     assert 0 < abs(losses[1] - losses[0]) < 0.03 * losses[0]
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_network_runs_in_bfloat16_in_the_loss_where_that_is_set_and_nowhere_else(autocast: bool) -> None:
+    estimator, seen = ARDAE(2, width=8, autocast=autocast), list[bool]()
+    estimator.network.register_forward_pre_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    estimator.loss(torch.randn(20, 2))
+    estimator.score(torch.randn(20, 2))
+    assert seen == [autocast, False]
+
+
 def test_log_density_stays_in_float32_under_autocast() -> None:
     full, half = ARDAE(2, width=32, gaussian_residual=False), ARDAE(2, width=32, gaussian_residual=False, autocast=True)
     half.load_state_dict(full.state_dict())

@@ -104,3 +104,9 @@ def test_frames_of_moments_whiten() -> None:
     whitened = frame.matrix[0] @ covariance @ frame.matrix[0].T / frame.scale[0] ** 2
     torch.testing.assert_close(whitened, torch.eye(2))
     torch.testing.assert_close(torch.linalg.det(frame.matrix), torch.ones(1))
+
+
+def test_its_coordinates_are_not_to_choose() -> None:
+    with pytest.raises(TypeError, match="standardisation"):
+        BlurredDAE(2, sigma=0.1, standardisation="fixed")
+    assert BlurredDAE(2, 3, sigma=0.1).standardisation == "amortised"

@@ -45,3 +45,15 @@ def test_only_the_absolute_one_is_even_in_sigma() -> None:
 def test_no_sigma_is_sigma_zero() -> None:
     network, x = HyperNetwork(2), torch.randn(1, 6, 2)
     assert torch.equal(network(x, None), network(x, None, torch.zeros(1, 6, 1)))
+
+
+def test_it_starts_as_a_network_with_the_usual_weights() -> None:
+    """Uniform in +-1 / sqrt(fan-in), of each layer: mean 0 and a variance of a third of that bound squared, with four standard errors."""
+    network, start = HyperNetwork(9, width=100), 0
+    for inputs, outputs in network.sizes:
+        count, bound = inputs * outputs + outputs, inputs**-0.5
+        drawn = network.out.bias.detach()[start : start + count] / bound
+        start += count
+        assert drawn.abs().max() <= 1
+        assert abs(drawn.mean()) < 4 / (3 * count) ** 0.5
+        assert abs(drawn.square().mean() - 1 / 3) < 4 * (4 / 45 / count) ** 0.5

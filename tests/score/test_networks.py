@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ardae_rl.nn.activations import ACTIVATIONS, activation_pair
 from ardae_rl.score import denoising_loss
-from ardae_rl.score.networks import ACTIVATIONS, PotentialNet, ResidualNet, ScoreBody, activation_pair
+from ardae_rl.score.networks import PotentialNet, ResidualNet, ScoreBody
 
 pytestmark = pytest.mark.usefixtures("float64")
 

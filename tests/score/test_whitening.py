@@ -157,7 +157,7 @@ def test_a_correlated_gaussian_has_its_exact_score_and_density_once_whitened() -
 
 
 def test_gaussian_residual_needs_unit_scale() -> None:
-    with pytest.raises(ValueError, match="use another standardisation than 'fixed'"):
+    with pytest.raises(ValueError, match="gaussian_residual must be false or null with standardisation 'fixed': it needs"):
         ARDAE(2, standardisation="fixed", gaussian_residual=True)
 
 

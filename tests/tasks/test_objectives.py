@@ -16,7 +16,8 @@ from ardae_rl.tasks.energy.task import EnergyTask
 from ardae_rl.tasks.maxent.config import FlowSettings, MaxEntSettings, SamplerSettings
 from ardae_rl.tasks.maxent.config import ScoreSettings as MaxEntScore
 from ardae_rl.tasks.maxent.task import MaxEntTask
-from ardae_rl.tasks.score_error.config import NetworkSettings, ScoreErrorSettings
+from ardae_rl.tasks.score_error.config import ScoreErrorSettings
+from ardae_rl.tasks.score_error.config import ScoreSettings as ErrorScore
 from ardae_rl.tasks.score_error.task import ScoreErrorTask
 from ardae_rl.tasks.vae.config import NetworkSettings as VAENetworks
 from ardae_rl.tasks.vae.config import ScoreSettings as VAEScore
@@ -130,7 +131,7 @@ def test_the_auxiliary_network_is_as_large_as_the_sampler() -> None:
 
 def maxent(**changes: Any) -> MaxEntSettings:
     small = {"dim": 2, "repeats": 3, "batch_size": 16, "steps": 10, "sampler": SamplerSettings(width=8, layers=1)}
-    score = MaxEntScore(width=8, layers=1, batch_size=8, fits_per_step=1)
+    score = MaxEntScore(width=8, layers=1, samples_per_context=8, fits_per_step=1)
     return MaxEntSettings(**{**small, "flow": FlowSettings(width=8, layers=1), "score": score, **changes})
 
 
@@ -217,7 +218,7 @@ def test_the_implicit_sampler_is_one_of_exponential_linear_units() -> None:
 
 
 def test_every_fit_of_the_scores_sees_fresh_samples_of_every_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = MaxEntTask(maxent(score=MaxEntScore(width=8, layers=1, batch_size=8, fits_per_step=3)), seed=0)
+    task = MaxEntTask(maxent(score=MaxEntScore(width=8, layers=1, samples_per_context=8, fits_per_step=3)), seed=0)
     draws = calls_of(monkeypatch, task.model, "draw")
     task.model.prepare(task._normal)
     samples = torch.stack([call.result for call in draws])
@@ -226,7 +227,7 @@ def test_every_fit_of_the_scores_sees_fresh_samples_of_every_repeat(monkeypatch:
 
 def test_learning_rates_of_sampler_and_score_end_together() -> None:
     """Both decay along a cosine to 0 at the last step, however many fits come before each."""
-    score = MaxEntScore(width=8, layers=1, batch_size=8, fits_per_step=3, lr=2e-3)
+    score = MaxEntScore(width=8, layers=1, samples_per_context=8, fits_per_step=3, lr=2e-3)
     task = MaxEntTask(maxent(score=score, lr=5e-3, steps=6), seed=0)
     rates = {learner.name: [learner.optimiser.param_groups[0]["lr"]] for learner in task.model.learners}
     for _ in range(6):
@@ -242,7 +243,7 @@ def test_learning_rates_of_sampler_and_score_end_together() -> None:
 
 def score_error(**changes: Any) -> ScoreErrorSettings:
     return ScoreErrorSettings(
-        **{"law": "ring", "network": NetworkSettings(width=8, layers=1), "samples_per_context": 8, "steps": 12, "lr": 1e-3, **changes}
+        **{"law": "ring", "score": ErrorScore(width=8, layers=1), "samples_per_context": 8, "steps": 12, "lr": 1e-3, **changes}
     )
 
 
@@ -302,7 +303,7 @@ def test_the_fit_is_about_the_point_that_measuring_is_about(law: str, monkeypatc
 
 
 def vae(**changes: Any) -> VAESettings:
-    score = VAEScore(width=8, layers=1, context_layers=0, whitener_width=8, samples_per_image=4, fits_per_step=2)
+    score = VAEScore(width=8, layers=1, context_layers=0, whitener_width=8, samples_per_context=4, fits_per_step=2)
     small = {"latent_dim": 2, "noise_dim": 3, "batch_size": 4, "steps": 10, "network": VAENetworks(width=8), "score": score}
     return VAESettings(**{**small, **changes})
 
@@ -315,7 +316,7 @@ def test_every_fit_sees_fresh_latents_about_the_point_at_zero_noise(
     posterior: str, standardisation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """z - b(x) of each image, about 0 where coordinates are not learned; no gradient goes back."""
-    score = VAEScore(width=8, layers=1, context_layers=0, standardisation=standardisation, whitener_width=8, samples_per_image=4)  # type: ignore[arg-type]
+    score = VAEScore(width=8, layers=1, context_layers=0, standardisation=standardisation, whitener_width=8, samples_per_context=4)  # type: ignore[arg-type]
     score = dataclasses.replace(score, fits_per_step=2)
     task = VAETask(vae(posterior=posterior, score=score), seed=0)
     assert isinstance(task.method, ScoreMethod)
@@ -343,7 +344,9 @@ def test_beta1_is_the_models_and_not_the_estimators(posterior: str) -> None:
 
 def test_rmsprop_moves_on_with_the_momentum_that_was_set() -> None:
     """v_2 = momentum v_1 + g_2 / sqrt(mean square): with a constant gradient the second step shows it."""
-    score = VAEScore(width=8, layers=1, context_layers=0, whitener_width=8, samples_per_image=4, optimiser="rmsprop", momentum=0.8, lr=1e-3)
+    score = VAEScore(
+        width=8, layers=1, context_layers=0, whitener_width=8, samples_per_context=4, optimiser="rmsprop", momentum=0.8, lr=1e-3
+    )
     task = VAETask(vae(score=score), seed=0)
     assert isinstance(task.method, ScoreMethod)
     optimiser, weight = task.descents["score"].optimiser, next(iter(task.method.estimator.parameters()))

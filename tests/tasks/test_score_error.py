@@ -8,16 +8,17 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from ardae_rl.tasks.score_error.config import EstimatorName, NetworkSettings, ScoreErrorSettings
+from ardae_rl.tasks.score_error.config import EstimatorName, ScoreErrorSettings
+from ardae_rl.tasks.score_error.config import ScoreSettings as ErrorScore
 from ardae_rl.tasks.score_error.task import ScoreErrorTask, _errors
 
-SMALL = NetworkSettings(width=16, layers=2)
-AMORTISED = NetworkSettings(width=16, layers=2, standardisation="amortised", gaussian_residual=True)
+SMALL = ErrorScore(width=16, layers=2)
+AMORTISED = ErrorScore(width=16, layers=2, standardisation="amortised", gaussian_residual=True)
 ESTIMATORS = get_args(EstimatorName)
 
 
 def settings(**changes: Any) -> ScoreErrorSettings:
-    return ScoreErrorSettings(**{"network": SMALL, "sigmas": [0.1, 1.0], "steps": 20, "samples_per_context": 32, **changes})
+    return ScoreErrorSettings(**{"score": SMALL, "sigmas": [0.1, 1.0], "steps": 20, "samples_per_context": 32, **changes})
 
 
 def trained(chosen: ScoreErrorSettings, steps: int, seed: int = 0) -> ScoreErrorTask:
@@ -39,7 +40,7 @@ def test_every_estimator_runs_on_every_kind_of_law(estimator: str, law: str) -> 
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"estimator": "residual_dae_annealed"}, {"ema_decay": 0.9, "law": "gaussian_4d", "network": AMORTISED, "drift": 0.1}]
+    "options", [{}, {"estimator": "residual_dae_annealed"}, {"ema_decay": 0.9, "law": "gaussian_4d", "score": AMORTISED, "drift": 0.1}]
 )
 def test_resuming_equals_running_through(options: dict[str, Any]) -> None:
     chosen = settings(**options)
@@ -90,7 +91,7 @@ def test_a_level_yet_to_come_has_no_error() -> None:
 
 
 def test_a_law_without_context_keeps_its_coordinates_from_batch_to_batch() -> None:
-    task = ScoreErrorTask(settings(network=dataclasses.replace(SMALL, scale=2.0)), seed=0)
+    task = ScoreErrorTask(settings(score=dataclasses.replace(SMALL, scale=2.0)), seed=0)
     for _ in range(2):
         task.step()
         assert not task.members[0].estimator.frame(centre=task.law.centre(None)).centre.any()
@@ -133,7 +134,7 @@ def test_an_averaged_network_is_measured_in_place_of_the_last() -> None:
 
 def test_amortised_whitening_with_a_gaussian_start_learns_a_conditional_gaussian() -> None:
     """A few hundred steps at a sixteenth of the benchmark's width: from 1 (knowing nothing) to well below one half."""
-    chosen = settings(law="gaussian_4d", network=AMORTISED, contexts=64, delta=0.1, steps=300, lr=3e-3)
+    chosen = settings(law="gaussian_4d", score=dataclasses.replace(AMORTISED, delta_scale=0.1), contexts=64, steps=300, lr=3e-3)
     error = trained(chosen, 300).evaluate()["relative_score_error"]
     assert 0.05 < error < 0.5
 
@@ -154,11 +155,11 @@ def test_no_picture_of_what_cannot_be_drawn() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, "steps must be greater than 0, got 0"),
-        ({"sigmas": []}, r"sigmas must be one or more different numbers greater than 0, got \[\]"),
+        ({"steps": 0}, "steps must be 1 or greater, got 0"),
+        ({"sigmas": []}, r"sigmas must be one or more different numbers, got \[\]"),
         ({"sigmas": [0.1, 0.1]}, "sigmas must be one or more different"),
-        ({"ema_decay": 1.0}, "ema_decay must be between 0 and 1, got 1.0"),
-        ({"network": dataclasses.replace(SMALL, sigma_input="hypernetwork")}, "network.sigma_input must be 'input' unless"),
+        ({"ema_decay": 1.0}, r"ema_decay must be in \(0, 1\), got 1\.0"),
+        ({"score": dataclasses.replace(SMALL, sigma_input="hypernetwork")}, "score.sigma_input must be 'input' unless"),
         ({"drift": 0.1}, "drift must be 0 for a law without contexts such as mixture_1d, got 0.1"),
     ],
 )

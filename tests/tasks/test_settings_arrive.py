@@ -18,7 +18,8 @@ from ardae_rl.tasks.energy.task import EnergyTask
 from ardae_rl.tasks.maxent.config import FlowSettings, MaxEntSettings, SamplerSettings
 from ardae_rl.tasks.maxent.config import ScoreSettings as MaxEntScore
 from ardae_rl.tasks.maxent.task import MaxEntTask
-from ardae_rl.tasks.score_error.config import NetworkSettings, ScoreErrorSettings
+from ardae_rl.tasks.score_error.config import ScoreErrorSettings
+from ardae_rl.tasks.score_error.config import ScoreSettings as ErrorScore
 from ardae_rl.tasks.score_error.task import ScoreErrorTask
 from ardae_rl.tasks.task import Task
 from ardae_rl.tasks.vae.config import EvaluationSettings, VAESettings
@@ -81,7 +82,7 @@ MAXENT = Kind(
     MaxEntSettings(
         **{"dim": 2, "repeats": 2, "batch_size": 8, "steps": 4, "emd_samples": 100, "penalty_ramp": 0.5},  # type: ignore[arg-type]
         **{"sampler": SamplerSettings(width=8, layers=1), "flow": FlowSettings(width=8, layers=1)},  # type: ignore[arg-type]
-        score=MaxEntScore(width=8, layers=1, batch_size=8, fits_per_step=1),
+        score=MaxEntScore(width=8, layers=1, samples_per_context=8, fits_per_step=1),
     ),
     cases={
         "problem": (LINE, "exponential"),
@@ -111,7 +112,7 @@ MAXENT = Kind(
 CONDITIONAL = {"law": "gaussian_4d", "contexts": 3}
 SCORE_ERROR = Kind(
     ScoreErrorTask,
-    ScoreErrorSettings(law="ring", network=NetworkSettings(width=8, layers=1), samples_per_context=8, steps=4),
+    ScoreErrorSettings(law="ring", score=ErrorScore(width=8, layers=1), samples_per_context=8, steps=4),
     cases={
         "law": ({}, "banana"),
         "estimator": ({}, "score_matching"),
@@ -126,7 +127,7 @@ SCORE_ERROR = Kind(
         "fits_per_update": (CONDITIONAL | {"drift": 0.1}, 2),
     },
     measured=set(),
-    others={"network", "delta", "adaptive_delta", "sigmas_per_sample", "antithetic", "squared_sigma"},
+    others={"score"},
 )
 
 MNIST = {"data": "dbmnist", "batch_size": 2}
@@ -136,7 +137,7 @@ VAE = Kind(
     VAESettings(
         **{"latent_dim": 2, "noise_dim": 3, "batch_size": 4, "steps": 4},  # type: ignore[arg-type]
         network=VAENetworks(width=8),
-        score=VAEScore(width=8, layers=1, context_layers=0, whitener_width=8, samples_per_image=4),
+        score=VAEScore(width=8, layers=1, context_layers=0, whitener_width=8, samples_per_context=4),
         evaluation=EvaluationSettings(samples=10, images=20, test_samples=10, test_images=20),
     ),
     cases={

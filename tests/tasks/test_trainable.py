@@ -41,7 +41,7 @@ SHORT_ENERGY = EnergySettings(
 SHORT_MAXENT = MaxEntSettings(dim=2, repeats=2, steps=6, report_every_steps=2, evaluate_every_steps=3, emd_samples=100)
 SHORT_VAE = vae.VAESettings(
     network=vae.NetworkSettings(width=16),
-    score=vae.ScoreSettings(width=16, samples_per_image=4),
+    score=vae.ScoreSettings(width=16, samples_per_context=4),
     evaluation=vae.EvaluationSettings(samples=20, images=20, test_samples=20, test_images=20),
     average_decay=0.9,
     steps=12,

@@ -31,7 +31,7 @@ def small(settings: VAESettings) -> VAESettings:
     """Two steps of a smoke run with narrow networks: as many layers, and every other setting, as the file has them."""
     settings = settings.smoke()
     network = dataclasses.replace(settings.network, width=16)
-    score = dataclasses.replace(settings.score, width=16, whitener_width=16, samples_per_image=4)
+    score = dataclasses.replace(settings.score, width=16, whitener_width=16, samples_per_context=4)
     evaluation = dataclasses.replace(settings.evaluation, samples=8, images=4, test_samples=8, test_images=4)
     return dataclasses.replace(settings, batch_size=8, network=network, score=score, evaluation=evaluation, steps=2)
 

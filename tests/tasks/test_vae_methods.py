@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from ardae_rl.score import ARDAE, AdversarialScore, Frame
-from ardae_rl.score.standardise import Standardisation
+from ardae_rl.score.settings import Standardisation
 from ardae_rl.tasks.vae import methods
 from ardae_rl.tasks.vae.config import ScoreSettings
 from ardae_rl.tasks.vae.evaluate import joint_log_likelihood
@@ -48,7 +48,7 @@ def method_of(posterior: str, vae: VAE, x: Tensor) -> BoundMethod | ScoreMethod:
     """The closed-form bound of a Gaussian posterior, the exact score of the others."""
     if posterior == "gaussian":
         return GaussianMethod(vae, None, normal)
-    return ScoreMethod(vae, ExactScore(vae, x), ScoreSettings(samples_per_image=2, context="centre"), normal)
+    return ScoreMethod(vae, ExactScore(vae, x), ScoreSettings(samples_per_context=2, context="centre"), normal)
 
 
 def gradient(loss: Tensor, vae: VAE) -> Tensor:
@@ -95,7 +95,7 @@ def test_the_true_score_has_a_stein_ratio_of_one(posterior: str) -> None:
 def test_the_score_network_learns_nothing_from_the_model_and_the_model_nothing_from_it() -> None:
     vae, x = linear_vae("implicit"), torch.randn(4, PIXELS)
     method = ScoreMethod(
-        vae, ARDAE(DIM, DIM, width=8, layers=1, whitener_width=8), ScoreSettings(samples_per_image=4, context="centre"), normal
+        vae, ARDAE(DIM, DIM, width=8, layers=1, whitener_width=8), ScoreSettings(samples_per_context=4, context="centre"), normal
     )
     before = [p.detach().clone() for p in vae.parameters()]
     loss, _ = method.loss(x, 1.0)
@@ -119,7 +119,7 @@ def test_the_estimators_loss_in_parts_is_the_whole_one(standardisation: Standard
         torch.manual_seed(1)
         estimator = ARDAE(DIM, DIM, width=8, layers=2, standardisation=standardisation, scale=2.0, whitener_width=8)
         estimator.eval()  # what is remembered of samples grows from part to part
-        method = ScoreMethod(vae, estimator, ScoreSettings(samples_per_image=8), lambda *shape: torch.full(shape, 0.3))
+        method = ScoreMethod(vae, estimator, ScoreSettings(samples_per_context=8), lambda *shape: torch.full(shape, 0.3))
         middle = None if standardisation == "amortised" else torch.zeros(7, DIM)
         loss = method._fit(samples, context, middle)
         results.append([torch.tensor(loss), *(p.grad for p in estimator.parameters() if p.grad is not None)])
@@ -142,7 +142,7 @@ def test_the_estimator_learns_a_mean_that_is_not_the_point_at_zero_noise(estimat
     vae, x = linear_vae("implicit"), 10 * torch.rand(32, PIXELS)
     vae.posterior = SkewedPosterior(linear_parts(), DIM, 4)
     vae.posterior.trunk = nn.Identity()
-    settings = ScoreSettings(samples_per_image=32, context="centre", lr=3e-3)
+    settings = ScoreSettings(samples_per_context=32, context="centre", lr=3e-3)
     method = ScoreMethod(vae, estimator(DIM, DIM, width=16, layers=1, context_layers=1, whitener_width=32), settings, normal)
     for _ in range(300):
         context, centre, coordinates, _ = method.fit(x, x)
@@ -166,7 +166,7 @@ def test_a_trained_estimator_gives_the_gradient_of_the_encoder(posterior: str, e
     """A few hundred steps of the estimator at a fixed encoder: the averaged gradient points where the exact one does."""
     vae, x = linear_vae(posterior), torch.randn(16, PIXELS)
     sizes = {"centre": DIM, "hidden": vae.posterior.hidden_dim, "data": PIXELS}
-    settings = ScoreSettings(samples_per_image=32, context=context, lr=3e-3)  # type: ignore[arg-type]
+    settings = ScoreSettings(samples_per_context=32, context=context, lr=3e-3)  # type: ignore[arg-type]
     method = ScoreMethod(vae, estimator(DIM, sizes[context], width=16, layers=1, whitener_width=32), settings, normal)
     untrained = entropy_gradient_error(method, x)
     for _ in range(400):

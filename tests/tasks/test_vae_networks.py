@@ -80,7 +80,7 @@ def built(network: str, posterior: str, **changes: Any) -> Any:
         latent_dim=32,
         noise_dim=100,
         network=dataclasses.replace(NETWORKS[network], **changes),
-        score=ScoreSettings(width=8, layers=1, samples_per_image=2),
+        score=ScoreSettings(width=8, layers=1, samples_per_context=2),
     )
     return build_method(settings, images(), normal, "cpu")
 

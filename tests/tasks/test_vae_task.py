@@ -23,7 +23,7 @@ SMALL: dict[str, Any] = {
     "noise_dim": 3,
     "batch_size": 16,
     "network": NetworkSettings(width=16),
-    "score": ScoreSettings(width=16, layers=1, context_layers=1, samples_per_image=8),
+    "score": ScoreSettings(width=16, layers=1, context_layers=1, samples_per_context=8),
     "evaluation": EvaluationSettings(samples=20, images=30, test_samples=20, test_images=40),
     "steps": 6,
 }
@@ -312,17 +312,17 @@ def test_the_toys_picture_is_of_the_last_weights_and_an_images_of_the_best(data:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, "steps must be greater than 0, got 0"),
+        ({"steps": 0}, "steps must be 1 or greater, got 0"),
         (
             {"posterior": "ivi_avb", "score": ScoreSettings(student_dof=2.5)},
-            "score.student_dof of ivi_avb must be a whole number",
+            "score.student_dof must be a whole number or null with posterior 'ivi_avb', got 2.5",
         ),
-        ({"noise_dim": 1}, "noise_dim must be at least latent_dim, 2, got 1"),
-        ({"beta1": 1.0}, "beta1 must be at least 0 and less than 1, got 1.0"),
-        ({"beta_start": 2.0}, "beta_start must be between 0 and 1, got 2.0"),
-        ({"average_decay": 1.0}, "average_decay must be between 0 and 1, or null, got 1.0"),
+        ({"noise_dim": 1}, "noise_dim must be at least latent_dim, 2: z with less noise has no density, got 1"),
+        ({"beta1": 1.0}, r"beta1 must be in \[0, 1\), got 1\.0"),
+        ({"beta_start": 2.0}, r"beta_start must be in \[0, 1\], got 2\.0"),
+        ({"average_decay": 1.0}, r"average_decay must be in \(0, 1\), got 1\.0"),
         ({"data_folder": "data"}, "data_folder must be absolute or begin with ~ .* got 'data'"),
-        ({"network": NetworkSettings(architecture="conv")}, "network.architecture must be 'mlp' for digits, got 'conv'"),
+        ({"network": NetworkSettings(architecture="conv")}, r"network.architecture must be 'mlp' for digits: .*, got 'conv'"),
     ],
 )
 def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) -> None:
@@ -331,18 +331,18 @@ def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) 
 
 
 def test_a_gaussian_needs_samples_of_unit_scale() -> None:
-    with pytest.raises(ValueError, match=r"^gaussian_residual must be null or false with standardisation 'fixed', got true"):
+    with pytest.raises(ValueError, match=r"^gaussian_residual must be false or null with standardisation 'fixed': it needs"):
         ScoreSettings(standardisation="fixed", gaussian_residual=True)
 
 
 def test_a_smoke_run_is_the_same_experiment_but_short() -> None:
-    chosen = settings(steps=5000, batch_size=128, score=score(samples_per_image=625, width=512))
+    chosen = settings(steps=5000, batch_size=128, score=score(samples_per_context=625, width=512))
     short = chosen.smoke()
-    assert short.steps * short.batch_size * short.score.samples_per_image < 10_000 and short.evaluation.test_images == 20
+    assert short.steps * short.batch_size * short.score.samples_per_context < 10_000 and short.evaluation.test_images == 20
     changed = {"steps", "batch_size", "report_every_steps", "evaluate_every_steps", "evaluation", "score"}
     kept = {f.name for f in dataclasses.fields(chosen)} - changed
     assert all(getattr(short, name) == getattr(chosen, name) for name in kept)
-    assert dataclasses.replace(short.score, samples_per_image=625) == chosen.score
+    assert dataclasses.replace(short.score, samples_per_context=625) == chosen.score
 
 
 def test_images_are_measured_all_along_a_split() -> None:

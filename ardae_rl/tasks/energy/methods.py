@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ardae_rl.samplers import GaussianSampler, HierarchicalSampler, ImplicitMLP, entropy_bound
 from ardae_rl.samplers.spline_flow import SplineFlow, flow_of_size
-from ardae_rl.score import ARDAE, entropy_surrogate
+from ardae_rl.score import build_estimator, entropy_surrogate
 from ardae_rl.score.estimator import Normal
 from ardae_rl.tasks.descent import Descent
 from ardae_rl.tasks.energy.config import EnergySettings
@@ -41,24 +41,8 @@ class ScoreMethod:
 
     def __init__(self, sampler: ImplicitMLP | HierarchicalSampler, settings: EnergySettings, device: str) -> None:
         chosen = settings.score
-        self.sampler, self.batch_size, self.fits_per_step = sampler, settings.batch_size, chosen.fits_per_step
-        self.estimator = ARDAE(
-            sampler.dim,
-            form="residual",
-            layers=chosen.layers,
-            width=chosen.width,
-            activation=chosen.activation,
-            standardisation=chosen.standardisation,
-            scale=chosen.scale,
-            gaussian_residual=chosen.gaussian_residual,
-            delta_scale=chosen.delta,
-            adaptive_delta=chosen.adaptive_delta,
-            sigmas_per_sample=chosen.sigmas_per_sample,
-            antithetic=chosen.antithetic,
-            autocast=chosen.autocast,
-        )
-        if chosen.compile:
-            self.estimator.compile()
+        self.sampler, self.settings = sampler, chosen
+        self.estimator = build_estimator("ardae", sampler.dim, 0, chosen)
         self.networks = nn.ModuleDict({"sampler": sampler, "estimator": self.estimator}).to(device)
         self.descents = {"score": Descent("score network", adam(self.estimator.parameters(), chosen.lr, settings))}
 
@@ -68,9 +52,9 @@ class ScoreMethod:
     def fit(self, normal: Normal) -> Metrics:
         """N_d steps of AR-DAE, each on fresh samples; the mean loss of its score network."""
         losses = []
-        for _ in range(self.fits_per_step):
+        for _ in range(self.settings.fits_per_step):
             with torch.no_grad():
-                x = self.sampler(normal(self.batch_size, self.sampler.noise_dim))
+                x = self.sampler(normal(self.settings.samples_per_context, self.sampler.noise_dim))
             parts = self.estimator.losses(x, centre=self._centre(x), normal=normal)
             self.descents["score"].step(torch.stack(list(parts.values())).sum())
             losses.append(parts["score"].detach())

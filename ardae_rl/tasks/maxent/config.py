@@ -1,10 +1,12 @@
-"""Settings of the ``maxent`` task. Plain data: no torch, no Ray."""
+"""Settings of the ``maxent`` task. Plain data."""
 
 import dataclasses
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
-from ardae_rl.tasks.settings import one_of, positive
+from ardae_rl.nn.settings import Activation, Rule, Settings, setting
+from ardae_rl.score.settings import FitSettings, Form
 
 ProblemName = Literal["gaussian", "laplace", "uniform", "exponential"]
 MethodName = Literal["implicit", "iaf"]
@@ -12,126 +14,85 @@ MIN_EMD_SAMPLES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreSettings:
-    """AR-DAE in residual form; fields as in :class:`ardae_rl.score.ARDAE`, ``delta`` its ``delta_scale``.
+class ScoreSettings(FitSettings):
+    """AR-DAE, which sees samples whitened by the mean and covariance of those at hand."""
 
-    It sees samples whitened by the mean and covariance of those at hand. ``gaussian_residual``: a Gaussian's score is added to the
-    network's, to which what is not Gaussian is left. Where the answer is Gaussian this gives away what is to be learned, so
-    ``maxent.yaml`` has it off. Off, too, where tails are heavier: its score grows with distance, and drives a few samples in a tail,
-    too few to correct the network there, ever further out.
-    Fitted to ``batch_size`` fresh draws, ``fits_per_step`` times per step of the sampler (the paper's N_d).
-    """
-
-    layers: int = 3
-    width: int = 64
-    activation: Literal["elu", "softplus", "tanh", "silu"] = "softplus"
-    gaussian_residual: bool = True
-    delta: float = 0.1
-    sigmas_per_sample: int = 4
-    antithetic: bool = True
-    batch_size: int = 128
-    fits_per_step: int = 2
-    lr: float = 1e-3
-
-    def __post_init__(self) -> None:
-        positive(self, "layers", "width", "delta", "sigmas_per_sample", "fits_per_step", "lr")
-        _at_least_two(self)
+    form: Form = setting("residual", "f is the gradient of a scalar potential, or the network's outputs")
+    width: int = setting(64, "Units of each layer", at_least=1)
+    activation: Activation = setting("softplus", "Of every hidden layer; only smooth ones")
+    gaussian_residual: bool | None = setting(
+        True,
+        "f is the score of a Gaussian plus a network that starts at 0. Where the answer is Gaussian this gives away what is to be learned; "
+        "where tails are heavier, it drives the few samples there ever further out",
+    )
+    sigmas_per_sample: int = setting(4, "n_σ, draws of (σ, v) per sample", at_least=1)
+    samples_per_context: int = setting(128, "Fresh samples in each of its losses", at_least=2)
+    fits_per_step: int = setting(2, "N_d, its steps before each step of the sampler, every one on fresh samples", at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplerSettings:
-    """The implicit sampler: ``noise_dim`` standard normal numbers through ``layers`` ELU layers of ``width``."""
+class SamplerSettings(Settings):
+    """The implicit sampler."""
 
-    noise_dim: int = 10
-    layers: int = 2
-    width: int = 128
-
-    def __post_init__(self) -> None:
-        positive(self, "noise_dim", "layers", "width")
+    noise_dim: int = setting(10, "Standard normal numbers that go in", at_least=1)
+    layers: int = setting(2, "Hidden ELU layers", at_least=1)
+    width: int = setting(128, "Units of each", at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlowSettings:
-    """The inverse autoregressive flow: ``transforms`` affine steps in alternating order, each a masked network of ``layers`` of ``width``.
+class FlowSettings(Settings):
+    """The inverse autoregressive flow.
 
     Defaults: as many numbers to train, without those that masks leave out, as the default implicit sampler (19 thousand in ten dimensions).
     """
 
-    transforms: int = 3
-    layers: int = 2
-    width: int = 93
-
-    def __post_init__(self) -> None:
-        positive(self, "transforms", "layers", "width")
+    transforms: int = setting(3, "Affine steps in alternating order", at_least=1)
+    layers: int = setting(2, "Hidden layers of the masked network of each", at_least=1)
+    width: int = setting(93, "Units of each layer", at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaxEntSettings:
+class MaxEntSettings(Settings):
     """Minimise -H(p) + sum_k <mu_k, E_p[r_k]> + lambda ||E_p[r_k]||^2 over a sampler's parameters, for ``repeats`` problems at once.
 
-    ``problem``: what is constrained, hence what the answer is (``problems.py``); ``dim`` is 10 for ``gaussian`` in the paper, 1 for others.
-    ``method``: ``implicit`` (any network of noise, entropy gradient by AR-DAE) or ``iaf`` (a flow, exact entropy).
-    ``batch_size`` draws estimate entropy gradient and constraints; ``constraint_estimate``: how (``penalty.py``), ``batch`` in the paper.
-    lambda grows geometrically from ``penalty_start`` to ``penalty_end`` over the first ``penalty_ramp`` of the ``steps``; from there on the
-    multipliers mu move, by ``multiplier_rate`` of Newton's step, a rate that decays with the learning rates.
     The paper's objective: ``constraint_estimate`` batch, ``multiplier_rate`` 0, ``batch_size`` 128.
-    Learning rates decay to 0 along a cosine. ``emd_samples`` of each side enter the earth mover's distance.
     """
 
-    problem: ProblemName = "gaussian"
-    method: MethodName = "implicit"
-    dim: int = 10
-    repeats: int = 16
-    sampler: SamplerSettings = field(default_factory=SamplerSettings)
-    flow: FlowSettings = field(default_factory=FlowSettings)
-    score: ScoreSettings = field(default_factory=ScoreSettings)
-    batch_size: int = 256
-    constraint_estimate: Literal["unbiased", "batch"] = "unbiased"
-    penalty_start: float = 0.01
-    penalty_end: float = 10.0
-    penalty_ramp: float = 0.3
-    multiplier_rate: float = 0.02
-    lr: float = 3e-3
-    steps: int = 3000
-    report_every_steps: int = 100
-    evaluate_every_steps: int = 1000
-    emd_samples: int = 2000
+    problem: ProblemName = setting("gaussian", "What is constrained, hence what the answer is (`tasks/maxent/problems.py`)")
+    method: MethodName = setting("implicit", "`implicit`: any network of noise, entropy gradient by AR-DAE; `iaf`: a flow, exact entropy")
+    dim: int = setting(10, "Dimensions: 10 for `gaussian` in the paper, 1 for others", at_least=1)
+    repeats: int = setting(16, "Problems solved at once", at_least=1)
+    sampler: SamplerSettings = setting(text="The implicit sampler", factory=SamplerSettings)
+    flow: FlowSettings = setting(text="The flow", factory=FlowSettings)
+    score: ScoreSettings = setting(text="AR-DAE", factory=ScoreSettings)
+    batch_size: int = setting(256, "Draws that estimate entropy gradient and constraints", at_least=2)
+    constraint_estimate: Literal["unbiased", "batch"] = setting(
+        "unbiased", "How squares of means are estimated (`tasks/maxent/penalty.py`); `batch` in the paper"
+    )
+    penalty_start: float = setting(0.01, "λ at the beginning, from where it grows geometrically", above=0)
+    penalty_end: float = setting(10.0, "λ at the end of that", above=0)
+    penalty_ramp: float = setting(0.3, "Share of the steps over which it grows; then the multipliers μ move", at_least=0, at_most=1)
+    multiplier_rate: float = setting(
+        0.02, "By what share of Newton's step they move; decays with the learning rates", at_least=0, at_most=1
+    )
+    lr: float = setting(3e-3, "Learning rate of the sampler; decays to 0 along a cosine", above=0)
+    steps: int = setting(3000, "Steps of the sampler", at_least=1)
+    report_every_steps: int = setting(100, "From one row of `metrics.csv` to the next", at_least=1)
+    evaluate_every_steps: int = setting(1000, "From one row of `evaluations.csv` to the next", at_least=1)
+    emd_samples: int = setting(2000, "Samples of each side behind the earth mover's distance", at_least=MIN_EMD_SAMPLES)
 
-    def __post_init__(self) -> None:
-        one_of(self, "problem", get_args(ProblemName))
-        one_of(self, "method", get_args(MethodName))
-        positive(self, "dim", "repeats", "penalty_start", "lr", "steps", "report_every_steps", "evaluate_every_steps")
-        _at_least_two(self)
-        if min(self.batch_size, self.score.batch_size) <= self.dim:
-            raise ValueError(
-                f"batch_size and score.batch_size must be greater than dim = {self.dim}, got {self.batch_size} and "
-                f"{self.score.batch_size}: of fewer samples the covariance has no inverse"
-            )
-        if not 0 <= self.multiplier_rate <= 1:
-            raise ValueError(f"multiplier_rate must be a share of Newton's step, between 0 and 1, got {self.multiplier_rate}")
-        if self.penalty_end < self.penalty_start:
-            raise ValueError(f"penalty_end must be at least penalty_start = {self.penalty_start}, got {self.penalty_end}")
-        if not 0 <= self.penalty_ramp <= 1:
-            raise ValueError(f"penalty_ramp must be a share of the steps, between 0 and 1, got {self.penalty_ramp}")
-        if self.emd_samples < MIN_EMD_SAMPLES:
-            raise ValueError(
-                f"emd_samples must be at least {MIN_EMD_SAMPLES}, got {self.emd_samples}: with fewer, sampling error is all there is to see"
-            )
-        if self.problem != "gaussian" and (self.dim, self.method) != (1, "implicit"):
-            raise ValueError(f"problem {self.problem} is for dim 1 and method implicit, got dim {self.dim} and method {self.method}")
-        if self.method == "iaf" and self.dim < 2:
-            raise ValueError(f"dim must be at least 2 for method iaf (in one dimension it is an affine map), got {self.dim}")
-        if self.sampler.noise_dim < self.dim:
-            raise ValueError(
-                f"sampler.noise_dim must be at least dim = {self.dim}, got {self.sampler.noise_dim}: with less noise than dimensions the "
-                "samples have no density, and no entropy"
-            )
+    def rules(self) -> Iterator[Rule]:
+        few = f"greater than dim = {self.dim}: of fewer samples the covariance has no inverse"
+        yield self.batch_size > self.dim, "batch_size", few
+        yield self.score.samples_per_context > self.dim, "score.samples_per_context", few
+        yield self.penalty_end >= self.penalty_start, "penalty_end", f"at least penalty_start = {self.penalty_start}"
+        plain = self.problem == "gaussian"
+        yield plain or self.dim == 1, "dim", f"1 for problem {self.problem}"
+        yield plain or self.method == "implicit", "method", f"implicit for problem {self.problem}"
+        yield self.method != "iaf" or self.dim >= 2, "dim", "at least 2 for method iaf (in one dimension it is an affine map)"
+        no_density = "with less noise than dimensions the samples have no density, and no entropy"
+        yield self.sampler.noise_dim >= self.dim, "sampler.noise_dim", f"at least dim = {self.dim}: {no_density}"
 
     def smoke(self) -> "MaxEntSettings":
         """Twenty steps and one evaluation of few samples."""
         return dataclasses.replace(self, steps=20, report_every_steps=10, evaluate_every_steps=20, emd_samples=MIN_EMD_SAMPLES)
-
-
-def _at_least_two(owner: "ScoreSettings | MaxEntSettings") -> None:
-    if owner.batch_size < 2:
-        raise ValueError(f"batch_size must be at least 2, for spreads and unbiased squares need pairs of samples, got {owner.batch_size}")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ardae_rl.score.ensemble import Ensemble
+from ardae_rl.nn.ensemble import Ensemble
 from ardae_rl.tasks.descent import IMPATIENCE
 
 

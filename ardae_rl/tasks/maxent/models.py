@@ -15,7 +15,7 @@ import zuko
 from torch import Tensor, nn
 
 from ardae_rl.samplers import ImplicitMLP
-from ardae_rl.score import ARDAE, Frame, entropy_surrogate, whitening_frame
+from ardae_rl.score import build_estimator, entropy_surrogate
 from ardae_rl.tasks.maxent.config import MaxEntSettings
 from ardae_rl.tasks.maxent.learner import Learner
 from ardae_rl.tasks.task import Metrics
@@ -49,9 +49,9 @@ class Implicit:
 
     def __init__(self, settings: MaxEntSettings, device: str) -> None:
         samplers = [_implicit(settings) for _ in range(settings.repeats)]
-        scores = [_ardae(settings) for _ in range(settings.repeats)]
+        scores = [build_estimator("ardae", settings.dim, 0, settings.score) for _ in range(settings.repeats)]
         self.noise_dim = settings.sampler.noise_dim
-        self._fits, self._fit_samples = settings.score.fits_per_step, settings.score.batch_size
+        self._fits, self._fit_samples = settings.score.fits_per_step, settings.score.samples_per_context
         self.sampler = Learner("sampler", samplers, lr=settings.lr, steps=settings.steps, device=device)
         self.score = Learner("score", scores, lr=settings.score.lr, steps=settings.steps * self._fits, device=device)
 
@@ -63,7 +63,7 @@ class Implicit:
         for _ in range(self._fits):
             with torch.no_grad():
                 y = self.draw(normal(self._fit_samples))
-            losses = self.score.ensemble.map(lambda score, y: score.losses(y, frame=_frame(y)), y)
+            losses = self.score.ensemble.map(lambda score, y: score.losses(y, frame=score.frame(y)), y)
             self.score.descend(torch.stack(list(losses.values())).sum(0))
         return {f"{name}_loss": float(loss.detach().mean()) for name, loss in losses.items()}
 
@@ -73,7 +73,7 @@ class Implicit:
     def draw_with_entropy(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         y = self.draw(noise)
         with torch.no_grad():
-            score = self.score.ensemble.map(lambda score, y: score.score(y, frame=_frame(y)), y)
+            score = self.score.ensemble.map(lambda score, y: score.score(y, frame=score.frame(y)), y)
         return y, torch.vmap(entropy_surrogate)(y, score)
 
 
@@ -106,26 +106,6 @@ class InverseAutoregressiveFlow:
 def _implicit(settings: MaxEntSettings) -> ImplicitMLP:
     chosen = settings.sampler
     return ImplicitMLP(chosen.noise_dim, settings.dim, chosen.width, chosen.layers, "elu")
-
-
-def _ardae(settings: MaxEntSettings) -> ARDAE:
-    chosen = settings.score
-    return ARDAE(
-        settings.dim,
-        form="residual",
-        layers=chosen.layers,
-        width=chosen.width,
-        activation=chosen.activation,
-        gaussian_residual=chosen.gaussian_residual,
-        delta_scale=chosen.delta,
-        sigmas_per_sample=chosen.sigmas_per_sample,
-        antithetic=chosen.antithetic,
-    )
-
-
-def _frame(y: Tensor) -> Frame:
-    """Coordinates in which these samples (N, D) of one repeat are white."""
-    return whitening_frame(y.unsqueeze(0))
 
 
 def _flow(settings: MaxEntSettings) -> zuko.flows.MAF:

@@ -1,10 +1,12 @@
-"""Settings of the ``score_error`` task. Plain data: no torch, no Ray."""
+"""Settings of the ``score_error`` task. Plain data."""
 
 import dataclasses
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
-from ardae_rl.tasks.settings import positive
+from ardae_rl.nn.settings import Activation, Rule, Settings, setting
+from ardae_rl.score.settings import ARDAESettings, Standardisation
 
 LawName = Literal[
     "mixture_1d",
@@ -36,85 +38,63 @@ EstimatorName = Literal[
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkSettings:
-    """The score network; fields as in :class:`ardae_rl.score.ScoreEstimator`. Defaults: section 3's, a softplus potential 256-256-256.
+class ScoreSettings(ARDAESettings):
+    """The score network and AR-DAE's noise. Defaults: section 3's, a softplus potential 256-256-256."""
 
-    ``sigma_input``: how AR-DAE sees sigma: as one more ``input``, or through a ``hypernetwork`` of sigma or of |sigma| (Figure S2): a
-    residual network of two softplus layers of 16, whatever the other fields say.
-    """
-
-    form: Literal["gradient", "residual"] = "gradient"
-    layers: int = 3
-    width: int = 256
-    activation: Literal["elu", "softplus", "tanh", "silu"] = "softplus"
-    standardisation: Literal["fixed", "per_context", "samples", "amortised"] = "fixed"
-    scale: float = 1.0
-    gaussian_residual: bool | None = None
-    sigma_input: Literal["input", "hypernetwork", "hypernetwork_abs"] = "input"
-
-    def __post_init__(self) -> None:
-        positive(self, "layers", "width", "scale")
+    activation: Activation = setting("softplus", "Of every hidden layer; only smooth ones")
+    standardisation: Standardisation | None = setting("fixed", "Coordinates in which f sees samples, as for all estimators")
+    scale: float = setting(1.0, "The paper's s, with `fixed`", above=0)
+    delta_scale: float = setting(0.05, "δ, standard deviation of σ", above=0)
+    adaptive_delta: bool = setting(False, "δ is in standard deviations of the samples; false: in standardised units")
+    antithetic: bool = setting(False, "Half as many draws, each used with v and with −v")
+    sigma_input: Literal["input", "hypernetwork", "hypernetwork_abs"] = setting(
+        "input",
+        "How AR-DAE sees σ: as one more input, or through a hypernetwork of σ or of |σ| (Figure S2), a residual network of two softplus "
+        "layers of 16, whatever the other fields say",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreErrorSettings:
-    """One estimator trained on draws of one law whose score is known. Defaults are those of Figure 3 of [Lim2020] but for
-    ``sigmas_per_sample`` and ``halve_lr_every``.
+class ScoreErrorSettings(Settings):
+    """One estimator trained on draws of one law whose score is known. Defaults: Figure 3 of [Lim2020] but for ``score.sigmas_per_sample``
+    and ``halve_lr_every``."""
 
-    ``sigmas``: AR-DAE trains once and is measured at each; the other autoencoders train one network per sigma, together or, ``annealed``,
-    one after the other from the largest down, each starting from the last and all sharing the ``steps``.
-    ``delta``: standard deviation of AR-DAE's sigma, in units of standardised samples. ``sigmas_per_sample``,
-    ``antithetic`` and ``squared_sigma`` as in ``ARDAE``.
-    ``contexts`` (of a law without a context: 1, whatever it says) x ``samples_per_context`` draws make a mini-batch (and are what a kernel
-    estimator gets).
-    ``halve_lr_every`` halves the learning rate every so many of ``steps`` (annealed: proportionally sooner in each level's share of them);
-    null: cosine decay to 0, or constant where the law drifts.
-    ``ema_decay``: measure an exponential moving average of the weights. ``drift``: radians per update by which a conditional law's
-    contexts turn (a law that moves); ``fits_per_update`` training steps are made between two moves.
-    """
+    law: LawName = setting("mixture_1d", "The distribution")
+    estimator: EstimatorName = setting("ardae", "The estimator")
+    score: ScoreSettings = setting(text="Network and noise", factory=ScoreSettings)
+    sigmas: list[float] = setting(
+        text="AR-DAE trains once and is measured at each; the other autoencoders train one network per σ, together or, `annealed`, one "
+        "after the other from the largest down, each starting from the last and all sharing the `steps`",
+        factory=lambda: [0.1],
+        above=0,
+    )
+    contexts: int = setting(1, "Contexts of a mini-batch (of a law without a context: 1, whatever it says)", at_least=1)
+    samples_per_context: int = setting(256, "Draws of each, and what a kernel estimator gets", at_least=1)
+    steps: int = setting(10_000, "Training steps", at_least=1)
+    lr: float = setting(1e-3, "Learning rate", above=0)
+    halve_lr_every: int | None = setting(
+        None,
+        "Halve it every so many of `steps` (annealed: proportionally sooner in each level's share of them); null: cosine decay to 0, or "
+        "constant where the law drifts",
+        at_least=1,
+    )
+    ema_decay: float | None = setting(None, "Measure an exponential moving average of the weights", above=0, below=1)
+    drift: float = setting(0.0, "Radians per update by which a conditional law's contexts turn")
+    fits_per_update: int = setting(1, "Training steps between two moves of the law", at_least=1)
+    report_every_steps: int = setting(500, "From one row of `metrics.csv` to the next", at_least=1)
+    evaluate_every_steps: int = setting(1000, "From one row of `evaluations.csv` to the next", at_least=1)
 
-    law: LawName = "mixture_1d"
-    estimator: EstimatorName = "ardae"
-    network: NetworkSettings = field(default_factory=NetworkSettings)
-    sigmas: list[float] = field(default_factory=lambda: [0.1])
-    delta: float = 0.05
-    adaptive_delta: bool = False
-    sigmas_per_sample: int = 1
-    antithetic: bool = False
-    squared_sigma: bool | None = None
-    contexts: int = 1
-    samples_per_context: int = 256
-    steps: int = 10_000
-    lr: float = 1e-3
-    halve_lr_every: int | None = None
-    ema_decay: float | None = None
-    drift: float = 0.0
-    fits_per_update: int = 1
-    report_every_steps: int = 500
-    evaluate_every_steps: int = 1000
-
-    def __post_init__(self) -> None:
-        positive(self, "delta", "sigmas_per_sample", "contexts", "samples_per_context", "steps", "lr", "fits_per_update")
-        positive(self, "report_every_steps", "evaluate_every_steps")
-        if not self.sigmas or any(sigma <= 0 for sigma in self.sigmas) or len(set(self.sigmas)) < len(self.sigmas):
-            raise ValueError(f"sigmas must be one or more different numbers greater than 0, got {self.sigmas!r}")
-        if self.halve_lr_every is not None:
-            positive(self, "halve_lr_every")
-        if self.network.sigma_input != "input" and (
-            self.estimator != "ardae" or self.network.form != "residual" or self.law in CONDITIONAL
-        ):
-            raise ValueError(
-                f"network.sigma_input must be 'input' unless estimator is ardae, network.form residual and the law has no context, "
-                f"got {self.network.sigma_input!r} with {self.estimator}, {self.network.form} and {self.law}"
-            )
-        if self.squared_sigma and self.adaptive_delta and self.network.standardisation == "fixed":
-            raise ValueError("squared_sigma must be false or null with adaptive_delta and network.standardisation fixed, got true")
-        if self.network.standardisation == "samples" and self.law in CONDITIONAL:
-            raise ValueError(f"network.standardisation must not be samples for a law with contexts such as {self.law}: use amortised")
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise ValueError(f"ema_decay must be between 0 and 1, got {self.ema_decay!r}")
-        if self.drift and self.law not in CONDITIONAL:
-            raise ValueError(f"drift must be 0 for a law without contexts such as {self.law}, got {self.drift!r}")
+    def rules(self) -> Iterator[Rule]:
+        conditional, score = self.law in CONDITIONAL, self.score
+        yield len(set(self.sigmas)) == len(self.sigmas) > 0, "sigmas", "one or more different numbers"
+        plain = score.sigma_input == "input" or (self.estimator == "ardae" and score.form == "residual" and not conditional)
+        yield plain, "score.sigma_input", "'input' unless estimator is ardae, score.form residual and the law has no context"
+        yield (
+            not conditional or score.standardisation != "samples",
+            "score.standardisation",
+            f"amortised for {self.law}, which has contexts",
+        )
+        yield conditional or not self.drift, "drift", f"0 for a law without contexts such as {self.law}"
 
     def smoke(self) -> "ScoreErrorSettings":
         """Twenty steps and one evaluation."""

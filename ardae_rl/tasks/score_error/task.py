@@ -6,7 +6,6 @@ all samples, ``mean_context_error`` the same of each context, averaged (where sc
 ``log_density_error`` root mean square in nats, log Z included. Suffix ``@sigma`` where several noise levels are measured.
 """
 
-import dataclasses
 import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -16,13 +15,13 @@ from torch import Tensor
 
 from ardae_rl.score import (
     ARDAE,
-    ImplicitScoreMatching,
     KernelDensityScore,
     ReconstructionDAE,
     ResidualDAE,
     ScoreEstimator,
     SpectralSteinScore,
     SteinScore,
+    build_estimator,
 )
 from ardae_rl.score.hypernetwork import HyperNetwork
 from ardae_rl.tasks.averaging import averaged
@@ -133,7 +132,7 @@ class ScoreErrorTask:
             metrics |= _labelled(dict.fromkeys(("score_error", "relative_score_error"), math.nan), sigma)
         for member in self._begun():
             metrics |= self._errors_of(member, x, known, context, truth)
-        if isinstance(self.members[0].estimator, ARDAE) and self.law.context_dim and self.settings.network.form == "gradient":
+        if isinstance(self.members[0].estimator, ARDAE) and self.law.context_dim and self.settings.score.form == "gradient":
             metrics["log_density_error"] = self._log_density_error(x, known, context, generator)
         return metrics
 
@@ -244,34 +243,14 @@ def _labelled(errors: Metrics, sigma: float) -> Metrics:
 
 
 def _estimators(settings: ScoreErrorSettings, law: Law, sigmas: list[float]) -> list[ScoreEstimator]:
-    options = dataclasses.asdict(settings.network)
-    sigma_input = options.pop("sigma_input")
-    sizes = (law.dim, law.context_dim)
-    match settings.estimator.removesuffix("_annealed"):
-        case "ardae":
-            ardae = ARDAE(
-                *sizes,
-                delta_scale=settings.delta,
-                adaptive_delta=settings.adaptive_delta,
-                sigmas_per_sample=settings.sigmas_per_sample,
-                antithetic=settings.antithetic,
-                squared_sigma=settings.squared_sigma,
-                **options,
-            )
-            if sigma_input != "input":
-                ardae.network = HyperNetwork(law.dim, absolute=sigma_input == "hypernetwork_abs")
-            return [ardae]
-        case "residual_dae":
-            return [ResidualDAE(*sizes, sigma=sigma, **options) for sigma in sigmas]
-        case "reconstruction_dae":
-            del options["form"]
-            return [ReconstructionDAE(*sizes, sigma=sigma, **options) for sigma in sigmas]
-        case "score_matching":
-            return [ImplicitScoreMatching(*sizes, trace="exact", **options)]
-        case "sliced_score_matching":
-            return [ImplicitScoreMatching(*sizes, trace="sliced", **options)]
-        case _:
-            return []
+    name = settings.estimator.removesuffix("_annealed")
+    if name in KERNELS:
+        return []
+    each = [{"sigma": sigma} for sigma in sigmas] if name.endswith("_dae") else [{}]
+    estimators = [build_estimator(name, law.dim, law.context_dim, settings.score, **options) for options in each]
+    if settings.score.sigma_input != "input":
+        estimators[0].network = HyperNetwork(law.dim, absolute=settings.score.sigma_input == "hypernetwork_abs")
+    return estimators
 
 
 def _schedule(optimiser: torch.optim.Optimizer, settings: ScoreErrorSettings, steps: int) -> torch.optim.lr_scheduler.LRScheduler:

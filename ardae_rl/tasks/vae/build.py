@@ -1,10 +1,9 @@
 """From settings to networks: every choice of posterior, architecture and estimator in one place."""
 
-from typing import Any
-
 from torch import nn
 
-from ardae_rl.score import ARDAE, AdversarialScore, BlurredDAE, ScoreEstimator
+from ardae_rl.score import ScoreEstimator
+from ardae_rl.score import build_estimator as build_score
 from ardae_rl.score.estimator import Normal
 from ardae_rl.tasks.vae.config import VAESettings
 from ardae_rl.tasks.vae.data import Data
@@ -76,16 +75,8 @@ def build_estimator(settings: VAESettings, posterior: Posterior, pixels: int) ->
     """The estimator of the posterior's score that the settings name."""
     score, dim = settings.score, posterior.dim
     context_dim = {"centre": posterior.dim, "hidden": posterior.hidden_dim, "data": pixels}[score.context]
-    sizes = ("layers", "context_layers", "input_layers", "width", "activation", "whitener_width")
-    body: dict[str, Any] = {name: getattr(score, name) for name in sizes}
     if settings.posterior == "ivi_avb":
-        return AdversarialScore(dim, context_dim, student_dof=score.student_dof, **body)
-    start: dict[str, Any] = {name: getattr(score, name) for name in ("form", "gaussian_residual", "student_dof")}
+        return build_score("adversarial", dim, context_dim, score)
     if score.fixed_sigma is not None:
-        return BlurredDAE(dim, context_dim, sigma=score.fixed_sigma, antithetic=score.antithetic, **start, **body)
-    coordinates: dict[str, Any] = {name: getattr(score, name) for name in ("standardisation", "scale")} | start
-    noise: dict[str, Any] = {name: getattr(score, name) for name in ("delta_scale", "antithetic", "autocast")}
-    estimator = ARDAE(dim, context_dim, **noise, **body, **coordinates)
-    if score.compile:
-        estimator.compile()
-    return estimator
+        return build_score("blurred_dae", dim, context_dim, score, sigma=score.fixed_sigma)
+    return build_score("ardae", dim, context_dim, score)

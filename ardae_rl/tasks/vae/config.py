@@ -1,12 +1,14 @@
-"""Settings of the ``vae`` task. Plain data: no torch, no Ray."""
+"""Settings of the ``vae`` task. Plain data."""
 
 import dataclasses
 import functools
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ardae_rl.tasks.settings import at_least, positive
+from ardae_rl.nn.settings import Activation, Rule, Settings, setting
+from ardae_rl.score.settings import FitSettings
 
 DataName = Literal["toy", "digits", "dbmnist", "sbmnist", "sbmnist_seeded"]
 PosteriorName = Literal["gaussian", "hvi_auxiliary", "hvi_ardae", "ivi_ardae", "ivi_avb"]
@@ -16,179 +18,128 @@ MNIST = ("dbmnist", "sbmnist", "sbmnist_seeded")
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkSettings:
-    """Encoder and decoder, as alike over posteriors as Table 5 has them.
+class NetworkSettings(Settings):
+    """Encoder and decoder, as alike over posteriors as Table 5 has them."""
 
-    ``mlp``: ``encoder_layers`` hidden layers see x; ``head_layers`` more where noise or another latent joins; ``decoder_layers`` hidden
-    layers; all of ``width`` and with ``activation``. ``conv`` and ``resconv``: the 28 x 28 networks of Table 5, of which only ``width``
-    (800 and 450 in the paper) and ``activation`` are free, of ``conv`` also ``head_layers``, of ``resconv`` also ``equal_depth``.
-    ``equal_depth``: ``head_layers`` where nothing joins, too: of a Gaussian and of q(z0 | x). In Table 5 that is one fewer (but of
-    ``conv``, where it is as many), so that a Gaussian's mean is a shallower network of x than an implicit posterior's.
-    ``log_variance_floor``: K of the soft floor softplus(l + K) - K, at -K, under the log-variances l of posteriors; null: none.
-    ``log_variance_ceiling``: C of the soft ceiling C - softplus(C - l) over them and those of h(z0 | z, x), a standard deviation of 7
-    where the prior has 1 by default; null: none.
-    ``initialisation``: of the weights: ``default``, torch's, or ``released``, as in the authors' code: N(0, 1) in the last layer of an
-    implicit ``mlp``, which spreads z widely at first, and in the decoder's mean of the toy; Xavier-uniform weights and no biases in the
-    decoder of the former, and in all dense layers and convolutions, but for transposed ones, of implicit ``conv`` posteriors and
-    ``hvi_ardae``; torch's elsewhere and for ``resconv``.
-    """
+    architecture: Literal["mlp", "conv", "resconv"] = setting(
+        "mlp",
+        "`conv` and `resconv`: the 28 x 28 networks of Table 5, of which only `width` (800 and 450 in the paper) and `activation` are "
+        "free, of `conv` also `head_layers`, of `resconv` also `equal_depth`",
+    )
+    width: int = setting(300, "Units of each layer", at_least=1)
+    encoder_layers: int = setting(1, "Hidden layers that see x", at_least=1)
+    head_layers: int = setting(1, "More of them, where noise or another latent joins", at_least=1)
+    equal_depth: bool = setting(
+        False,
+        "`head_layers` where nothing joins, too: of a Gaussian and of q(z0 given x). In Table 5 that is one fewer (but of `conv`), so that "
+        "a Gaussian's mean is a shallower network of x than an implicit posterior's",
+    )
+    decoder_layers: int = setting(1, "Hidden layers of the decoder", at_least=1)
+    activation: Literal["relu", "softplus", "elu"] = setting("softplus", "Of every hidden layer")
+    log_variance_floor: float | None = setting(
+        None, "K of the soft floor softplus(l + K) − K, at −K, under the log-variances l of posteriors; null: none"
+    )
+    log_variance_ceiling: float | None = setting(
+        4.0, "C of the soft ceiling C − softplus(C − l) over them and those of h(z0 given z, x), where the prior has 0; null: none"
+    )
+    initialisation: Literal["default", "released"] = setting(
+        "default",
+        "`default`: torch's. `released`, as in the authors' code: N(0, 1) in the last layer of an implicit `mlp` and in the decoder's mean "
+        "of the toy; Xavier-uniform weights and no biases in the decoder of the former, and in all dense layers and convolutions, but for "
+        "transposed ones, of implicit `conv` posteriors and `hvi_ardae`; torch's elsewhere",
+    )
 
-    architecture: Literal["mlp", "conv", "resconv"] = "mlp"
-    width: int = 300
-    encoder_layers: int = 1
-    head_layers: int = 1
-    equal_depth: bool = False
-    decoder_layers: int = 1
-    activation: Literal["relu", "softplus", "elu"] = "softplus"
-    log_variance_floor: float | None = None
-    log_variance_ceiling: float | None = 4.0
-    initialisation: Literal["default", "released"] = "default"
-
-    def __post_init__(self) -> None:
-        positive(self, "width", "encoder_layers", "head_layers", "decoder_layers")
-        if self.architecture == "resconv" and self.head_layers != 1:
-            raise ValueError(
-                f"head_layers must be 1 with architecture 'resconv', whose blocks are those of Table 5, got {self.head_layers}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreSettings:
-    """The estimate of the posterior's score; network and coordinates as in :class:`ardae_rl.score.ARDAE`.
-
-    ``context``: what f is told of x: ``hidden``, the encoder's last hidden layer at zero noise (hierarchical: of both levels; of
-    ``resconv`` the second), ``centre`` b(x) = g(0, x), the authors' for implicit posteriors, which does not say how wide they are, or
-    ``data``: x.
-    ``fits_per_step`` (N_d) steps of f, each on ``samples_per_image`` (n_z) fresh latents, before every step of the model.
-    ``fixed_sigma``: a number trains an ordinary residual denoising autoencoder at that one noise level, in units of z and whatever the
-    posterior's width, in the place of AR-DAE (Figure 5).
-    ``whitener_width``: of the network that regresses the coordinates ``amortised`` on the context; it may have more weights than f.
-    ``student_dof``: f starts from the score of Student's t instead of a Gaussian's, where it does from that; null: from the Gaussian's,
-    which drives the tails of a posterior ever further out.
-    ``ivi_avb``: for f the gradient of a discriminator of the same layers (adaptive contrast), whatever ``form``; it compares with noise
-    of the law that f starts from, and takes a whole ``student_dof`` only.
-    With either of these, coordinates are ``amortised``, and ``standardisation``, ``scale``, ``delta_scale``, ``compile`` and ``autocast``,
-    all of AR-DAE, are not read, nor by ``ivi_avb`` ``antithetic``. ``momentum`` is of ``rmsprop``, the paper's optimiser, only.
-    """
-
-    context: ContextName = "hidden"
-    samples_per_image: int = 32
-    fits_per_step: int = 1
-    form: Literal["gradient", "residual"] = "gradient"
-    layers: int = 3
-    context_layers: int = 3
-    input_layers: int = 0
-    width: int = 128
-    activation: Literal["elu", "softplus", "tanh", "silu"] = "softplus"
-    standardisation: Literal["fixed", "per_context", "amortised"] = "amortised"
-    whitener_width: int = 128
-    scale: float = 1e4
-    gaussian_residual: bool | None = None
-    student_dof: float | None = 8.0
-    delta_scale: float = 0.1
-    antithetic: bool = True
-    fixed_sigma: float | None = None
-    optimiser: Literal["adam", "rmsprop"] = "adam"
-    lr: float = 1e-3
-    momentum: float = 0.5
-    compile: bool = False
-    autocast: bool = False
-
-    def __post_init__(self) -> None:
-        positive(self, "fits_per_step", "layers", "width", "whitener_width", "scale", "delta_scale", "lr")
-        at_least(self, 2, "samples_per_image")
-        at_least(self, 0, "context_layers", "input_layers", "momentum")
-        for name in ("fixed_sigma", "student_dof"):
-            if getattr(self, name) is not None:
-                positive(self, name)
-        if self.gaussian_residual and self.standardisation == "fixed":
-            raise ValueError(
-                "gaussian_residual must be null or false with standardisation 'fixed', got true: it needs samples of unit scale"
-            )
+    def rules(self) -> Iterator[Rule]:
+        one = self.architecture != "resconv" or self.head_layers == 1
+        yield one, "head_layers", "1 with architecture 'resconv', whose blocks are those of Table 5"
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationSettings:
-    """log p(x) by importance sampling: ``samples`` per image on ``images`` validation images (null: all), as often as the run evaluates;
-    ``test_samples`` on ``test_images`` test images at the end, with the weights that did best on validation. Images are evenly spaced.
+class ScoreSettings(FitSettings):
+    """The estimate of the posterior's score.
+
+    With ``fixed_sigma`` and with ``ivi_avb`` coordinates are ``amortised``, and ``standardisation``, ``scale``, ``delta_scale``,
+    ``compile`` and ``autocast``, all of AR-DAE, are not read, nor by ``ivi_avb`` ``form`` and ``antithetic``.
     """
 
-    samples: int = 256
-    images: int | None = None
-    test_samples: int = 2000
-    test_images: int | None = None
-
-    def __post_init__(self) -> None:
-        positive(self, "samples", "test_samples")
-        for name in ("images", "test_images"):
-            if getattr(self, name) is not None:
-                positive(self, name)
+    context: ContextName = setting(
+        "hidden",
+        "What f is told of x: `hidden`, the encoder's last hidden layer at zero noise; `centre`, b(x) = g(0, x), the authors' for implicit "
+        "posteriors, which does not say how wide they are; `data`, x",
+    )
+    context_layers: int = setting(3, "Hidden layers on the context; 0: the raw context", at_least=0)
+    width: int = setting(128, "Units of each layer", at_least=1)
+    whitener_width: int | None = setting(128, "Units of the three layers of `amortised`'s network. null: twice `width`", at_least=1)
+    activation: Activation = setting("softplus", "Of every hidden layer; only smooth ones")
+    student_dof: float | None = setting(
+        8.0, "f starts from the score of Student's t, where it does from a Gaussian's; null: that one, which drives tails ever out", above=0
+    )
+    fixed_sigma: float | None = setting(
+        None, "Train an ordinary residual denoising autoencoder at this one σ, in units of z, in the place of AR-DAE (Figure 5)", above=0
+    )
+    samples_per_context: int = setting(32, "n_z, fresh latents per image in each of its losses", at_least=2)
+    optimiser: Literal["adam", "rmsprop"] = setting("adam", "`rmsprop`: the paper's")
+    momentum: float = setting(0.5, "Of `rmsprop`", at_least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class VAESettings:
-    """A variational autoencoder with prior N(0, I). Defaults: the embedded digits.
+class EvaluationSettings(Settings):
+    """log p(x) by importance sampling, on images evenly spaced."""
 
-    ``posterior``: ``gaussian``; ``hvi_auxiliary`` and ``hvi_ardae``, hierarchical, by the auxiliary bound and by AR-DAE; ``ivi_ardae`` and
-    ``ivi_avb``, implicit, by AR-DAE and by adversarial variational Bayes with adaptive contrast.
-    ``noise_dim``: numbers of noise an implicit posterior gets, at least ``latent_dim``, and of the auxiliary latent of a hierarchical one.
-    ``beta_start`` and ``anneal_steps``: the weight of all but the reconstruction rises linearly to 1; no annealing with 0 steps.
-    ``average_decay``: measure bias-corrected averages of the weights, from step ``average_from_step`` on; null: the weights themselves.
-    ``train_on_validation``: on training and validation data together. Nothing is left to choose weights by: the last are tested, so set
-    ``steps`` to the ``best_step`` of a run that had validation data. ``validation_*`` are then of images that were trained on. Not for
-    ``toy``, whose training data are without end.
-    ``data_folder``: where scripts/fetch_data.py put MNIST.
-    """
+    samples: int = setting(256, "Latents per validation image, as often as the run evaluates", at_least=1)
+    images: int | None = setting(None, "Validation images; null: all", at_least=1)
+    test_samples: int = setting(2000, "Latents per test image at the end, with the weights that did best on validation", at_least=1)
+    test_images: int | None = setting(None, "Test images; null: all", at_least=1)
 
-    data: DataName = "digits"
-    data_folder: str = "~/.cache/ardae-rl"
-    posterior: PosteriorName = "ivi_ardae"
-    latent_dim: int = 8
-    noise_dim: int = 32
-    network: NetworkSettings = field(default_factory=NetworkSettings)
-    score: ScoreSettings = field(default_factory=ScoreSettings)
-    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
-    batch_size: int = 128
-    lr: float = 1e-3
-    beta1: float = 0.5
-    beta_start: float = 1e-4
-    anneal_steps: int = 0
-    average_decay: float | None = None
-    average_from_step: int = 0
-    train_on_validation: bool = False
-    steps: int = 20_000
-    report_every_steps: int = 200
-    evaluate_every_steps: int = 1000
 
-    def __post_init__(self) -> None:
-        positive(self, "latent_dim", "noise_dim", "batch_size", "lr", "steps", "report_every_steps", "evaluate_every_steps")
-        at_least(self, 0, "anneal_steps", "average_from_step")
-        self._check_noise()
-        dof = self.score.student_dof
-        if self.posterior == "ivi_avb" and self.score.fixed_sigma is not None:
-            raise ValueError(f"score.fixed_sigma is of denoising autoencoders, got {self.score.fixed_sigma!r} with posterior 'ivi_avb'")
-        if self.posterior == "ivi_avb" and dof is not None and dof != int(dof):
-            raise ValueError(f"score.student_dof of ivi_avb must be a whole number or null, got {dof!r}")
-        if not 0 <= self.beta1 < 1:
-            raise ValueError(f"beta1 must be at least 0 and less than 1, got {self.beta1!r}")
-        if not 0 <= self.beta_start <= 1:
-            raise ValueError(f"beta_start must be between 0 and 1, got {self.beta_start!r}")
-        if self.train_on_validation and self.data == "toy":
-            raise ValueError("train_on_validation must be false for toy, got true: its training data are without end")
-        if self.average_decay is not None and not 0 < self.average_decay < 1:
-            raise ValueError(f"average_decay must be between 0 and 1, or null, got {self.average_decay!r}")
-        if not Path(self.data_folder).expanduser().is_absolute():
-            raise ValueError(f"data_folder must be absolute or begin with ~ (trials run in folders of their own), got {self.data_folder!r}")
-        if self.network.architecture != "mlp" and self.data not in MNIST:
-            raise ValueError(
-                f"network.architecture must be 'mlp' for {self.data}, got {self.network.architecture!r}: it is made for 28 x 28 images"
-            )
+@dataclass(frozen=True, kw_only=True)
+class VAESettings(Settings):
+    """A variational autoencoder with prior N(0, I). Defaults: the embedded digits."""
 
-    def _check_noise(self) -> None:
-        if self.posterior in IMPLICIT and self.noise_dim < self.latent_dim:
-            raise ValueError(
-                f"noise_dim must be at least latent_dim, {self.latent_dim}, got {self.noise_dim}: z with less noise has no density"
-            )
+    data: DataName = setting("digits", "The data set")
+    data_folder: str = setting("~/.cache/ardae-rl", "Where scripts/fetch_data.py put MNIST")
+    posterior: PosteriorName = setting(
+        "ivi_ardae",
+        "`gaussian`; `hvi_auxiliary` and `hvi_ardae`, hierarchical, by the auxiliary bound and by AR-DAE; `ivi_ardae` and `ivi_avb`, "
+        "implicit, by AR-DAE and by adversarial variational Bayes with adaptive contrast",
+    )
+    latent_dim: int = setting(8, "Numbers z", at_least=1)
+    noise_dim: int = setting(
+        32, "Numbers of noise an implicit posterior gets, and of the auxiliary latent of a hierarchical one", at_least=1
+    )
+    network: NetworkSettings = setting(text="Encoder and decoder", factory=NetworkSettings)
+    score: ScoreSettings = setting(text="The estimate of the posterior's score", factory=ScoreSettings)
+    evaluation: EvaluationSettings = setting(text="How log p(x) is measured", factory=EvaluationSettings)
+    batch_size: int = setting(128, "Images of a mini-batch", at_least=1)
+    lr: float = setting(1e-3, "Learning rate of the model", above=0)
+    beta1: float = setting(0.5, "Of Adam", at_least=0, below=1)
+    beta_start: float = setting(1e-4, "Weight of all but the reconstruction at the beginning", at_least=0, at_most=1)
+    anneal_steps: int = setting(0, "Steps over which it rises linearly to 1; 0: it is 1", at_least=0)
+    average_decay: float | None = setting(
+        None, "Measure bias-corrected averages of the weights; null: the weights themselves", above=0, below=1
+    )
+    average_from_step: int = setting(0, "From which step on", at_least=0)
+    train_on_validation: bool = setting(
+        False,
+        "Train on validation data, too. Nothing is left to choose weights by: the last are tested, so set `steps` to the `best_step` of a "
+        "run that had validation data",
+    )
+    steps: int = setting(20_000, "Steps of the model", at_least=1)
+    report_every_steps: int = setting(200, "From one row of `metrics.csv` to the next", at_least=1)
+    evaluate_every_steps: int = setting(1000, "From one row of `evaluations.csv` to the next", at_least=1)
+
+    def rules(self) -> Iterator[Rule]:
+        adversarial, dof = self.posterior == "ivi_avb", self.score.student_dof
+        dense = self.posterior not in IMPLICIT or self.noise_dim >= self.latent_dim
+        yield dense, "noise_dim", f"at least latent_dim, {self.latent_dim}: z with less noise has no density"
+        yield not adversarial or self.score.fixed_sigma is None, "score.fixed_sigma", "null with posterior 'ivi_avb', which has no σ"
+        yield not adversarial or dof is None or dof == int(dof), "score.student_dof", "a whole number or null with posterior 'ivi_avb'"
+        endless = not (self.train_on_validation and self.data == "toy")
+        yield endless, "train_on_validation", "false for toy, whose training data are without end"
+        absolute = Path(self.data_folder).expanduser().is_absolute()
+        yield absolute, "data_folder", "absolute or begin with ~ (trials run in folders of their own)"
+        made_for = self.network.architecture == "mlp" or self.data in MNIST
+        yield made_for, "network.architecture", f"'mlp' for {self.data}: others are made for 28 x 28 images"
 
     def check(self) -> None:
         """Raise FileNotFoundError or ValueError, with the command that repairs it, where a file of the data set is missing or damaged."""
@@ -198,7 +149,7 @@ class VAESettings:
     def smoke(self) -> "VAESettings":
         """Twenty steps with a few images and latents each, and one evaluation."""
         evaluation = dataclasses.replace(self.evaluation, images=20, test_samples=self.evaluation.samples, test_images=20)
-        score = dataclasses.replace(self.score, samples_per_image=min(self.score.samples_per_image, 16))
+        score = dataclasses.replace(self.score, samples_per_context=min(self.score.samples_per_context, 16))
         few = dataclasses.replace(self, batch_size=min(self.batch_size, 16), score=score, evaluation=evaluation)
         return dataclasses.replace(few, steps=20, report_every_steps=10, evaluate_every_steps=20)
 

@@ -149,7 +149,7 @@ class ScoreMethod:
 
     @torch.no_grad()
     def _draws(self, features: Tensor) -> Tensor:
-        noise = self.normal(len(features), self.settings.samples_per_image, self.vae.posterior.noise_dim)
+        noise = self.normal(len(features), self.settings.samples_per_context, self.vae.posterior.noise_dim)
         return self.vae.posterior.push(features, noise)
 
     def _context(self, x: Tensor, features: Tensor, centre: Tensor) -> Tensor:

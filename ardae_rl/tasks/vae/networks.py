@@ -12,18 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
-from ardae_rl.score.linear import linear
+from ardae_rl.nn.linear import linear
+from ardae_rl.nn.mlp import Dense
 from ardae_rl.tasks.vae.config import NetworkSettings
 
 Activation = Callable[[Tensor], Tensor]
 ACTIVATIONS: dict[str, Activation] = {"relu": functional.relu, "softplus": functional.softplus, "elu": functional.elu}
-
-
-class Linear(nn.Linear):
-    """``nn.Linear`` on (..., in) through :func:`ardae_rl.score.linear.linear`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return linear(x.reshape(-1, x.shape[-1]), self.weight, self.bias).view(*x.shape[:-1], -1)
 
 
 class MLP(nn.Module):
@@ -32,7 +26,7 @@ class MLP(nn.Module):
     def __init__(self, inputs: int, width: int, layers: int, activation: str) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[activation]
-        self.layers = nn.ModuleList(Linear(width if i else inputs, width) for i in range(layers))
+        self.layers = nn.ModuleList(Dense(width if i else inputs, width) for i in range(layers))
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
@@ -85,7 +79,7 @@ class ResidualMixer(nn.Module):
         super().__init__()
         self.activation = ACTIVATIONS[activation]
         self.first, self.skip = Joint(features, extra, width), Joint(features, extra, width)
-        self.second = normalised(Linear(width, width))
+        self.second = normalised(Dense(width, width))
         for joint in (self.first, self.skip):
             normalised(joint.layer)
 
@@ -107,8 +101,8 @@ class ResidualLinear(nn.Module):
     def __init__(self, inputs: int, outputs: int, activation: str) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[activation]
-        self.first, self.skip = normalised(Linear(inputs, outputs)), normalised(Linear(inputs, outputs))
-        self.second = normalised(Linear(outputs, outputs))
+        self.first, self.skip = normalised(Dense(inputs, outputs)), normalised(Dense(inputs, outputs))
+        self.second = normalised(Dense(outputs, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.second(self.activation(self.first(x))) + self.skip(x)
@@ -216,10 +210,10 @@ class Architecture:
         return Mixer(self.features, extra, self.width, self.settings.head_layers, self.activation)
 
     def implicit(self, extra: int, dim: int) -> tuple[nn.Module, nn.Module]:
-        return self.mixer(extra), Linear(self.width, dim)
+        return self.mixer(extra), Dense(self.width, dim)
 
     def decoder(self, dim: int, outputs: int) -> nn.Module:
-        return nn.Sequential(MLP(dim, self.width, self.settings.decoder_layers, self.activation), Linear(self.width, outputs))
+        return nn.Sequential(MLP(dim, self.width, self.settings.decoder_layers, self.activation), Dense(self.width, outputs))
 
 
 class ConvArchitecture(Architecture):

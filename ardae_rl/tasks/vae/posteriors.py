@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ardae_rl.tasks.vae.networks import Architecture, Linear
+from ardae_rl.nn.mlp import Dense
+from ardae_rl.tasks.vae.networks import Architecture
 
 
 class DiagonalGaussian(NamedTuple):
@@ -48,7 +49,7 @@ class GaussianOut(nn.Module):
 
     def __init__(self, width: int, dim: int, floor: float | None, ceiling: float | None) -> None:
         super().__init__()
-        self.mean, self.log_variance = Linear(width, dim), Linear(width, dim)
+        self.mean, self.log_variance = Dense(width, dim), Dense(width, dim)
         self.floor, self.ceiling = floor, ceiling
 
     def forward(self, hidden: Tensor) -> DiagonalGaussian:

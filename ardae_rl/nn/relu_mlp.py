@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ardae_rl.score.linear import linear, linear_relu, weight_gradient
+from ardae_rl.nn.linear import linear, linear_relu, weight_gradient
 
 
 class ReluMLP(nn.Module):

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-import ardae_rl.score.linear
-from ardae_rl.score.linear import linear, linear_relu, weight_gradient
+import ardae_rl.nn.linear
+from ardae_rl.nn.linear import linear, linear_relu, weight_gradient
 
 needs_onednn = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN, so linear is functional.linear"
@@ -29,7 +29,7 @@ LAYOUTS: dict[str, Callable[[int, int], Tensor]] = {
 
 @pytest.fixture(autouse=True, params=[pytest.param("oneDNN", marks=needs_onednn), "BLAS"])
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(ardae_rl.score.linear, "_PREFER_ONEDNN", request.param == "oneDNN")
+    monkeypatch.setattr(ardae_rl.nn.linear, "_PREFER_ONEDNN", request.param == "oneDNN")
     return request.param
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ardae_rl.score.relu_mlp import ReluMLP
+from ardae_rl.nn.relu_mlp import ReluMLP
 
 SIZES = [(3, 2), (3, 5, 2), (4, 8, 8, 1), (23, 64, 64, 1), (17, 256, 256, 12)]
 

@@ -10,11 +10,12 @@ import torch
 import zuko
 from torch import Tensor, nn
 
-import ardae_rl.score.linear
+import ardae_rl.nn.linear
+from ardae_rl.nn import ensemble
+from ardae_rl.nn.ensemble import Ensemble
+from ardae_rl.nn.linear import linear
 from ardae_rl.samplers import ImplicitSampler
-from ardae_rl.score import ARDAE, ReconstructionDAE, ResidualDAE, ScoreEstimator, ensemble
-from ardae_rl.score.ensemble import Ensemble
-from ardae_rl.score.linear import linear
+from ardae_rl.score import ARDAE, ReconstructionDAE, ResidualDAE, ScoreEstimator
 
 E, N, D, C = 3, 5, 2, 4
 SMALL: dict[str, Any] = {"width": 8, "layers": 2}
@@ -141,7 +142,7 @@ def float32() -> Iterator[None]:
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 def test_products_large_enough_for_onednn_are_mapped_like_small_ones(float32: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ardae_rl.score.linear, "_PREFER_ONEDNN", True)
+    monkeypatch.setattr(ardae_rl.nn.linear, "_PREFER_ONEDNN", True)
     x, weight, bias = torch.randn(2, 512, 64), torch.randn(2, 64, 64, requires_grad=True), torch.randn(2, 64)
     for biases, in_dims in ((bias, (0, 0, 0)), (None, (0, 0, None))):
         expected = torch.stack([linear(x[i], weight[i], None if biases is None else biases[i]) for i in range(2)])
