@@ -23,9 +23,9 @@ from ardae_rl.score import (
     SteinScore,
     build_estimator,
 )
-from ardae_rl.score.hypernetwork import HyperNetwork
 from ardae_rl.tasks.averaging import averaged
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings
+from ardae_rl.tasks.score_error.hypernetwork import HyperNetwork
 from ardae_rl.tasks.score_error.laws import LAWS, ConditionalMixture, Law
 from ardae_rl.tasks.task import Metrics
 

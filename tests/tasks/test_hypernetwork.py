@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ardae_rl.score.hypernetwork import HyperNetwork
+from ardae_rl.tasks.score_error.hypernetwork import HyperNetwork
 
 pytestmark = pytest.mark.usefixtures("float64")
 
