@@ -2,12 +2,13 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import torch
 from torch import Tensor
 
+from ardae_rl.nn.settings import hints_of
 from ardae_rl.score import (
     ARDAE,
     AdversarialScore,
@@ -20,6 +21,7 @@ from ardae_rl.score import (
     SpectralSteinScore,
     SteinScore,
 )
+from ardae_rl.score.settings import ARDAEOptions, ARDAESettings, NetworkOptions, NetworkSettings
 from tests.score.cost import growth, operations, peak_bytes
 
 SMALL: dict[str, Any] = {"width": 8, "layers": 1}
@@ -80,7 +82,8 @@ def test_samples_that_no_score_can_come_of_are_refused_in_the_same_words(
 @pytest.mark.parametrize("name", EVERYONE)
 @pytest.mark.parametrize("size", [1e17, 1e-17])
 def test_what_is_large_or_small_but_finite_passes(name: str, size: float) -> None:
-    first_look(name)((size * torch.randn(20, 2)).double())
+    found = first_look(name)((size * torch.randn(20, 2)).double())
+    assert isinstance(found, Tensor) and found.isfinite().all()
 
 
 @ALL
@@ -157,6 +160,11 @@ def test_options_have_their_names_and_no_others(name: str) -> None:
     assert shown["width"].default == 256
     with pytest.raises(TypeError, match="widht"):
         TRAINED[name](2, widht=3)
+
+
+@pytest.mark.parametrize(("options", "settings"), [(NetworkOptions, NetworkSettings), (ARDAEOptions, ARDAESettings)])
+def test_options_that_type_checkers_know_are_the_declared_settings(options: type, settings: type) -> None:
+    assert get_type_hints(options) == hints_of(settings)
 
 
 def test_the_whitening_network_follows_the_score_network() -> None:
