@@ -39,3 +39,8 @@ def activation_pair(name: str) -> tuple[Callable[[Tensor], Tensor], Slope]:
     if name not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)} (smooth, for a score needs derivatives), got {name!r}.")
     return ACTIVATIONS[name]
+
+
+def activation_of(name: str) -> Callable[[Tensor], Tensor]:
+    """Of a network that no score is taken of: relu, too."""
+    return functional.relu if name == "relu" else activation_pair(name)[0]

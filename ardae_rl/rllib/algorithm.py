@@ -33,7 +33,8 @@ from ardae_rl.rllib.env_runner import ENVIRONMENT, SeededEnvRunner, evaluate_ret
 from ardae_rl.rllib.replay import ReplayBuffer
 from ardae_rl.rllib.sampling import Sampling
 from ardae_rl.sac.diagnostics import WATCHED_STATES, sample_actions, watch_policy
-from ardae_rl.sac.update import METRIC_NAMES, NonFiniteError
+from ardae_rl.sac import NonFiniteError
+from ardae_rl.sac.update import METRIC_NAMES
 
 logger = logging.getLogger(__name__)
 _MAX_UPDATES_PER_CALL = 32  # bounds the memory of one learner call, whatever the number of environments

@@ -29,7 +29,7 @@ class SACARDAERLModule(TorchRLModule, InferenceOnlyAPI):
         obs_dim, action_dim = self.observation_space.shape[0], self.action_space.shape[0]
         self.policy = build_policy(obs_dim, action_dim, sac)
         if not self.inference_only:
-            self.learner_networks = LearnerNetworks(obs_dim, action_dim, sac)
+            self.learner_networks = LearnerNetworks(self.policy, obs_dim, sac)
 
     def get_non_inference_attributes(self) -> list[str]:
         return ["learner_networks"]

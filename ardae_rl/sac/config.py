@@ -9,12 +9,16 @@ Reference: [Lim2020] arXiv:2006.05164.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
+from ardae_rl.entropy import EntropyName
 from ardae_rl.nn.settings import Activation, Rule, Settings, setting
+from ardae_rl.samplers import GaussianSampler, ImplicitSampler, RadialFlowSampler, Sampler, SplineFlowSampler
 from ardae_rl.samplers.implicit import Initialisation
 from ardae_rl.score.settings import FitSettings
+
+PolicyName = Literal["implicit", "gaussian", "flow"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +70,9 @@ class FlowPolicyConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class CriticConfig(Settings):
-    """Two Q-networks with ReLU; the smaller value counts."""
+    """Q-networks."""
 
+    kind: Literal["twin"] = setting("twin", "`twin`: two with ReLU; the smaller value counts")
     hidden_layers: int = setting(2, "Hidden layers", at_least=1)
     width: int = setting(256, "Units of each", at_least=1)
 
@@ -119,10 +124,15 @@ class JacobianClampingConfig(Settings):
 class SACConfig(Settings):
     """One SAC update: which policy, where its entropy gradient comes from, and every step size."""
 
-    policy: Literal["implicit", "gaussian", "flow"] = setting(
+    policy: PolicyName = setting(
         "implicit",
         "`implicit`: u = g(s, ε), a network without a density, whose entropy gradient AR-DAE estimates (SAC-AR-DAE, section 6.3). The "
         "baselines: `gaussian`, plain SAC, and `flow`, SAC-NF",
+    )
+    entropy: EntropyName | None = setting(
+        None,
+        "Where the entropy of the policy and its gradient come from: its `density`, or an estimator of its score, such as `ardae`, "
+        "settings `score`. null: the density where there is one, else `ardae`",
     )
     implicit: ImplicitPolicyConfig = setting(text="Network of `policy: implicit`", factory=ImplicitPolicyConfig)
     gaussian: GaussianPolicyConfig = setting(
@@ -130,9 +140,9 @@ class SACConfig(Settings):
     )
     flow: FlowPolicyConfig = setting(text="The flow of `policy: flow`", factory=FlowPolicyConfig)
     critic: CriticConfig = setting(text="Q-networks", factory=CriticConfig)
-    score: ScoreConfig = setting(text="AR-DAE; read with `policy: implicit`", factory=ScoreConfig)
+    score: ScoreConfig = setting(text="AR-DAE; read where the entropy comes from a score", factory=ScoreConfig)
     jacobian_clamping: JacobianClampingConfig | None = setting(
-        text="Regulariser of `policy: implicit`; null: none", factory=JacobianClampingConfig
+        text="Regulariser of a policy without a density; null: none", factory=JacobianClampingConfig
     )
     alpha: float | Literal["auto"] = setting(
         0.05,
@@ -159,3 +169,19 @@ class SACConfig(Settings):
         "row, of one loss or one environment, the trial fails",
         at_least=1,
     )
+
+    def rules(self) -> Iterator[Rule]:
+        if self.policy == "implicit":
+            yield self.entropy != "density", "entropy", "an estimator such as ardae for policy implicit, which has no density"
+        yield self.entropy != "auxiliary", "entropy", "density or an estimator: no policy here has the hidden cause of the auxiliary bound"
+
+
+def build_policy(obs_dim: int, action_dim: int, config: SACConfig) -> Sampler:
+    if config.policy == "implicit":
+        return ImplicitSampler(obs_dim, action_dim, **asdict(config.implicit))
+    gaussian, flow = GaussianSampler(obs_dim, action_dim, **asdict(config.gaussian)), config.flow
+    if config.policy == "gaussian":
+        return gaussian
+    if flow.kind == "radial":
+        return RadialFlowSampler(gaussian, flows=flow.flows)
+    return SplineFlowSampler(gaussian, obs_dim, flows=flow.flows, bins=flow.bins, hidden_layers=flow.hidden_layers, width=flow.width)

@@ -8,7 +8,7 @@ Not here: anything that an update needs. This is for a few states, once per repo
 import torch
 from torch import Tensor
 
-from ardae_rl.sac.entropy import Sampler
+from ardae_rl.samplers import Sampler
 
 WATCHED_STATES, WATCHED_SAMPLES = 64, 64
 

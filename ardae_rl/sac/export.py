@@ -17,8 +17,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ardae_rl.nn.settings import Rule, Settings, build, misfits, setting
-from ardae_rl.sac.build import build_policy
-from ardae_rl.sac.config import SACConfig
+
+from ardae_rl.sac.config import SACConfig, build_policy
 
 FORMAT = "ardae-rl policy 1"
 _SAMPLER_SETTINGS = ("policy", "implicit", "gaussian", "flow")  # of SACConfig, what decides the network

@@ -7,12 +7,13 @@ Reference: Haarnoja et al. 2018, arXiv:1801.01290.
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ardae_rl.nn.relu_mlp import ReluMLP
+from ardae_rl.samplers.base import TractableSampler, given
 
 
-class GaussianSampler(nn.Module):
+class GaussianSampler(TractableSampler):
     """x = mu(c) + std(c) * eps with a ReLU network; log std clamped to [log_std_min, log_std_max]."""
 
     def __init__(
@@ -23,28 +24,20 @@ class GaussianSampler(nn.Module):
         self.log_std_range = (log_std_min, log_std_max)
         self.body = ReluMLP(context_dim, *[width] * hidden_layers, 2 * dim)
 
-    def parameters_of(self, context: Tensor) -> tuple[Tensor, Tensor]:
+    def parameters_of(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation, each (B, D)."""
-        mean, log_std = self.body(context).chunk(2, -1)
+        mean, log_std = self.body(given(context)).chunk(2, -1)
         return mean, log_std.clamp(*self.log_std_range)
 
-    def draw(self, context: Tensor, noise: Tensor) -> Tensor:
-        """(B, K, D), differentiable in the parameters."""
-        mean, log_std = self.parameters_of(context)
-        return mean.unsqueeze(1) + log_std.exp().unsqueeze(1) * noise
-
-    def draw_with_log_prob(self, context: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples (B, K, D) and their log-densities (B, K), both differentiable, from one pass through the network."""
+    def draw_with_log_prob(self, context: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_std = (part.unsqueeze(1) for part in self.parameters_of(context))
         log_prob = -(0.5 * noise.square() + log_std + 0.5 * math.log(2 * math.pi)).sum(-1)
         return mean + log_std.exp() * noise, log_prob
 
     def centre(self, context: Tensor) -> Tensor:
-        """The sample at zero noise, (B, D)."""
         return self.parameters_of(context)[0]
 
-    def log_prob(self, context: Tensor, x: Tensor) -> Tensor:
-        """log p(x | c) in nats, (B, K), for x (B, K, D)."""
+    def log_prob(self, context: Tensor | None, x: Tensor) -> Tensor:
         mean, log_std = (part.unsqueeze(1) for part in self.parameters_of(context))
         z = (x - mean) * torch.exp(-log_std)
         return -(0.5 * z.square() + log_std + 0.5 * math.log(2 * math.pi)).sum(-1)

@@ -1,22 +1,21 @@
-"""A Gaussian with a hidden cause: a density that is an integral, and a lower bound of its entropy.
+"""A Gaussian with a hidden cause: a density that is an integral.
 
 Notation: N samples, L latent dimension, D dimension; z (N, L), x (N, D), noise (N, L + D) = [z, eps].
-Identity: for any density h(z | x), H(x) = -E[log p(x)] >= -E[log p(x | z) + log p(z) - log h(z | x)]; the gap is E[KL(p(z | x) || h)].
-Reference: Agakov & Barber 2004; Ranganath et al. 2016, arXiv:1511.02386; [Lim2020] arXiv:2006.05164, section 6.1 and Appendix E.
+Reference: Ranganath et al. 2016, arXiv:1511.02386; [Lim2020] arXiv:2006.05164, section 6.1 and Appendix E.
 """
-
-import math
 
 import torch
 from torch import Tensor, nn
 
+from ardae_rl.nn.normal import log_standard_normal
+from ardae_rl.samplers.base import Sampler
 from ardae_rl.samplers.gaussian import GaussianSampler
 
 LOG_STD_MAX = 10.0  # far beyond any sample: a bound against overflow only
 
 
-class HierarchicalSampler(nn.Module):
-    """z ~ N(0, I), x | z ~ N(mu(z), s^2(z)), diagonal. (N, noise_dim = L + D) -> (N, D).
+class HierarchicalSampler(Sampler):
+    """z ~ N(0, I), x | z ~ N(mu(z), s^2(z)), diagonal. (N, noise_dim = L + D) -> (N, D), without a context.
 
     ``log_std_min``: of x given z. At first z matters more than the noise around mu(z) does: a sampler that starts without using z stays so,
     for a wide Gaussian around nothing is a local optimum of the auxiliary bound.
@@ -25,6 +24,7 @@ class HierarchicalSampler(nn.Module):
     def __init__(self, latent_dim: int, dim: int, *, width: int = 256, layers: int = 3, log_std_min: float = -20.0) -> None:
         super().__init__()
         self.latent_dim, self.dim, self.noise_dim = latent_dim, dim, latent_dim + dim
+        self.width, self.layers = width, layers
         self.given_latent = GaussianSampler(
             latent_dim, dim, hidden_layers=layers, width=width, log_std_min=log_std_min, log_std_max=LOG_STD_MAX
         )
@@ -33,22 +33,11 @@ class HierarchicalSampler(nn.Module):
         with torch.no_grad():
             bias[dim:] -= 1
 
-    def forward(self, noise: Tensor) -> Tensor:
+    def draw(self, context: Tensor | None, noise: Tensor) -> Tensor:
         return self.draw_with_joint(noise)[0]
 
-    def draw_with_joint(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples x (N, D) and log p(x | z) + log p(z) (N,) of the z they were drawn with, both differentiable."""
+    def draw_with_joint(self, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Samples x (N, D), the z (N, L) that they were drawn with, and log p(x | z) + log p(z) (N,), differentiable."""
         z, eps = noise.split((self.latent_dim, self.dim), -1)
         x, log_given = self.given_latent.draw_with_log_prob(z, eps.unsqueeze(1))
-        log_prior = -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
-        return x.squeeze(1), log_given.squeeze(1) + log_prior
-
-
-def entropy_bound(sampler: HierarchicalSampler, auxiliary: GaussianSampler, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Samples x (N, D), and per sample what is below the entropy on average: -log p(x | z) - log p(z) + log h(z | x), (N,).
-
-    ``auxiliary`` is h, a Gaussian of z with x as its context: the bound is raised in both networks' parameters.
-    """
-    x, log_joint = sampler.draw_with_joint(noise)
-    z = noise[:, : sampler.latent_dim]
-    return x, auxiliary.log_prob(x, z.unsqueeze(1)).squeeze(1) - log_joint
+        return x.squeeze(1), z, log_given.squeeze(1) + log_standard_normal(z)

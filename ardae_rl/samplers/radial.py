@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ardae_rl.samplers.base import TractableSampler
 from ardae_rl.samplers.gaussian import GaussianSampler
 
 _SOFTPLUS_INVERSE_OF_1 = math.log(math.e - 1)
@@ -67,29 +68,23 @@ def _radius_before(radius: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
     return torch.where(linear > 0, 2 * alpha * radius / (linear.abs() + root), (root - linear) / 2)
 
 
-class RadialFlowSampler(nn.Module):
-    """x = flow(mu(c) + std(c) * eps): the context moves the Gaussian, the flow bends whatever it makes. Contract of a tractable sampler."""
+class RadialFlowSampler(TractableSampler):
+    """x = flow(mu(c) + std(c) * eps): the context moves the Gaussian, the flow bends whatever it makes."""
 
     def __init__(self, base: GaussianSampler, *, flows: int = 3) -> None:
         super().__init__()
         self.dim = self.noise_dim = base.dim
         self.base, self.flow = base, RadialFlow(base.dim, flows)
 
-    def draw(self, context: Tensor, noise: Tensor) -> Tensor:
-        """(B, K, D), differentiable in the parameters."""
-        return self.flow(self.base.draw(context, noise))[0]
-
-    def draw_with_log_prob(self, context: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples (B, K, D) and their log-densities (B, K), both differentiable; nothing is inverted."""
+    def draw_with_log_prob(self, context: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Nothing is inverted."""
         x, log_prob = self.base.draw_with_log_prob(context, noise)
         y, log_det = self.flow(x)
         return y, log_prob - log_det
 
     def centre(self, context: Tensor) -> Tensor:
-        """The sample at zero noise, (B, D)."""
         return self.flow(self.base.centre(context))[0]
 
-    def log_prob(self, context: Tensor, x: Tensor) -> Tensor:
-        """log p(x | c) in nats, (B, K), for x (B, K, D)."""
+    def log_prob(self, context: Tensor | None, x: Tensor) -> Tensor:
         before, log_det = self.flow.inverse(x)
         return self.base.log_prob(context, before) - log_det

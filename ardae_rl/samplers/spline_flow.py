@@ -1,70 +1,43 @@
-"""A normalising flow that is quick to draw from: what an implicit sampler is compared with where a density is to be had.
+"""A neural spline flow inside a Gaussian: the most flexible policy here that still has a density.
 
-Notation: N samples, D dimension; noise (N, D), x (N, D).
-Identity: log q(x) = log N(noise; 0, I) - log |det dx/dnoise|.
-Reference: Kingma et al. 2016, arXiv:1606.04934 (inverse autoregressive flows); Durkan et al. 2019, arXiv:1906.04032 (splines).
+Notation: B states, K samples per state, D dimension of the pre-tanh action; state (B, C), noise and action (B, K, D).
+Identity: x = mu(c) + std(c) * S(eps; c); S is a composition of autoregressive rational-quadratic splines, each bending one coordinate
+of the noise given the state and the coordinates before it, so log p(x | c) = log N(eps; 0, I) - log |det dS/deps| - sum log std(c).
+Not here: the splines themselves, which are zuko's. They run from noise to action, the cheap way; a density elsewhere takes D passes.
+Reference: Durkan et al. 2019, arXiv:1906.04032; Kingma et al. 2016, arXiv:1606.04934, for the direction.
 """
 
-import math
-from functools import partial
+from torch import Tensor
 
-import torch
-from torch import Tensor, nn
-from zuko.flows.autoregressive import MaskedAutoregressiveTransform
-from zuko.nn import MaskedLinear
-from zuko.transforms import MonotonicRQSTransform
-
-BINS = 8
+from ardae_rl.nn.normal import log_standard_normal
+from ardae_rl.samplers.base import TractableSampler, given
+from ardae_rl.samplers.gaussian import GaussianSampler
 
 
-class SplineFlow(nn.Module):
-    """Noise through two autoregressive rational-quadratic splines on [-5, 5] and an autoregressive affine map, one pass each.
+class SplineFlowSampler(TractableSampler):
+    """x = mu(c) + std(c) * S(eps; c), with ``flows`` layers of splines of ``bins`` bins on (-5, 5).
 
-    Every step conditions by a masked network with two hidden layers of ``width``; the order of the dimensions is turned between steps.
+    Each layer's splines come from a ReLU network of ``hidden_layers`` of ``width``. S acts on the noise, not on the Gaussian's samples:
+    there its interval fits, whatever the state makes of location and scale.
     """
 
-    def __init__(self, dim: int, *, width: int = 64) -> None:
+    def __init__(
+        self, base: GaussianSampler, context_dim: int, *, flows: int = 3, bins: int = 8, hidden_layers: int = 2, width: int = 64
+    ) -> None:
+        from zuko.flows import NSF  # here, so that every other policy needs torch alone
+
         super().__init__()
-        if dim < 2:
-            raise ValueError(f"dim must be at least 2 for an autoregressive flow, got {dim}.")
-        self.dim = self.noise_dim = dim
-        spline = {"univariate": MonotonicRQSTransform, "shapes": [(BINS,), (BINS,), (BINS - 1,)]}
-        upwards, downwards = torch.arange(dim), torch.arange(dim).flip(0)
-        build = partial(MaskedAutoregressiveTransform, dim, hidden_features=(width, width))
-        self.steps = nn.ModuleList([build(order=upwards, **spline), build(order=downwards, **spline), build(order=upwards)])
+        self.dim = self.noise_dim = base.dim
+        self.base = base
+        self.flow = NSF(base.dim, context_dim, bins=bins, transforms=flows, hidden_features=[width] * hidden_layers).transform
 
-    def forward(self, noise: Tensor) -> Tensor:
-        return self.draw_with_log_prob(noise)[0]
+    def draw_with_log_prob(self, context: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Nothing is inverted."""
+        mean, log_std = (part.unsqueeze(1) for part in self.base.parameters_of(context))
+        bent, log_det = self.flow(given(context).unsqueeze(1)).call_and_ladj(noise)
+        return mean + log_std.exp() * bent, log_standard_normal(noise) - log_det - log_std.sum(-1)
 
-    def draw_with_log_prob(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples (N, D) and their log-densities (N,) in nats, both differentiable."""
-        x, log_prob = noise, -0.5 * (noise.square() + math.log(2 * math.pi)).sum(-1)
-        for step in self.steps:
-            x, log_det = step().call_and_ladj(x)
-            log_prob = log_prob - log_det
-        return x, log_prob
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """(N,) for x (N, D): D passes through every step, for autoregressive maps are undone one dimension at a time."""
-        log_det = x.new_zeros(len(x))
-        for step in reversed(self.steps):
-            x, part = step().inv.call_and_ladj(x)
-            log_det = log_det + part
-        return log_det - 0.5 * (x.square() + math.log(2 * math.pi)).sum(-1)
-
-
-def effective_parameters(flow: nn.Module) -> int:
-    """Numbers that an autoregressive flow trains: entries of weights that its masks leave, and biases."""
-    layers = [module for module in flow.modules() if isinstance(module, MaskedLinear)]
-    return sum(int(layer.mask.sum()) + layer.bias.numel() for layer in layers)
-
-
-def flow_of_size(dim: int, parameters: int) -> SplineFlow:
-    """The widest flow with at most so many effective parameters (but of width 8 at least)."""
-    fits = lambda width: effective_parameters(SplineFlow(dim, width=width)) <= parameters  # noqa: E731
-    width = step = 8
-    while fits(width + step):
-        width, step = width + step, 2 * step
-    while step := step // 2:
-        width += step if fits(width + step) else 0
-    return SplineFlow(dim, width=width)
+    def log_prob(self, context: Tensor | None, x: Tensor) -> Tensor:
+        mean, log_std = (part.unsqueeze(1) for part in self.base.parameters_of(context))
+        noise, log_det = self.flow(given(context).unsqueeze(1)).inv.call_and_ladj((x - mean) * (-log_std).exp())
+        return log_standard_normal(noise) + log_det - log_std.sum(-1)

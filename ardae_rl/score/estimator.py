@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
+from ardae_rl.nn.optimiser import Average, alone
 from ardae_rl.nn.settings import Settings, setting
 from ardae_rl.score.checks import check_form, check_values
 from ardae_rl.score.networks import GaussianResidual, PotentialNet, ResidualNet, ScoreBody
 from ardae_rl.score.partition import LogPartition, log_partition
 from ardae_rl.score.settings import NetworkOptions, NetworkSettings, Standardisation
-from ardae_rl.score.standardise import Average, Frame, Moments, frame_of, frame_of_moments, scaled_frame, whitening_frame
+from ardae_rl.score.standardise import Frame, Moments, frame_of, frame_of_moments, scaled_frame, whitening_frame
 from ardae_rl.score.whitening import Whitener, Whitening
 
 Normal = Callable[..., Tensor]  # normal(B, K, D) -> standard normal tensor of that shape
@@ -248,7 +249,7 @@ class ScoreEstimator(nn.Module, ABC):
     def _remember(self, x: Tensor, centre: Tensor | None, average: Average | None) -> None:
         if self.training and self.moments is not None:
             away = x if centre is None or self.whitener is None else x - centre.unsqueeze(1)
-            self.moments.update(away.flatten(0, 1), average or (lambda tensors: None))
+            self.moments.update(away.flatten(0, 1), average or alone)
 
     def _coordinates_at(self, x: Tensor, context: Tensor | None, centre: Tensor | None, frame: Frame | None) -> Frame:
         if frame is not None:

@@ -6,13 +6,13 @@ Not here: networks, noise.
 Reference: [Lim2020] arXiv:2006.05164, Appendices F.2 and H.1.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-Average = Callable[[list[Tensor]], None]  # replaces tensors, in place, by their means over learners
+from ardae_rl.nn.optimiser import Average
+
 MIN_SPREAD = 1e-12  # a sampler collapsed to a point still gets finite coordinates
 _MIN_CONDITION = 1e-14  # of a covariance: its smallest eigenvalue beside the largest
 

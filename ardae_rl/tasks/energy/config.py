@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
+from ardae_rl.entropy import EntropyName
 from ardae_rl.nn.settings import Activation, Settings, setting
 from ardae_rl.score.settings import FitSettings, Form, Standardisation
 
@@ -39,6 +40,9 @@ class EnergySettings(Settings):
         "implicit_ardae",
         "The sampler, implicit x = g(z) or hierarchical x ~ N(μ(z), s²(z)), and where its entropy comes from, AR-DAE or the auxiliary "
         "variational bound. `flow`: a spline flow with as many parameters as the implicit sampler would have, and its density",
+    )
+    entropy: EntropyName | None = setting(
+        None, "Another source of the sampler's entropy than that of `method`; read with the settings `score` where it is an estimator"
     )
     noise_dim: int = setting(10, "Numbers z of an implicit sampler", at_least=1)
     latent_dim: int = setting(2, "Numbers z of a hierarchical sampler", at_least=1)

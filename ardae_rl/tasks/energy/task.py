@@ -7,12 +7,12 @@ Metrics: see ``metrics.py``. ``final_emd*`` are ``emd*`` once more at the end, o
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ardae_rl.nn.optimiser import GuardedOptimiser
 from ardae_rl.tasks.averaging import averaged
-from ardae_rl.tasks.descent import Descent
+from ardae_rl.tasks.energy.build import build
 from ardae_rl.tasks.energy.config import MAX_EMD_SAMPLES, EnergySettings
-from ardae_rl.tasks.energy.methods import adam, method
 from ardae_rl.tasks.energy.metrics import PAIRS, coverage, distances, divergence, final_emd
 from ardae_rl.tasks.energy.potentials import Target, target
 from ardae_rl.tasks.task import Metrics
@@ -32,12 +32,10 @@ class EnergyTask:
         torch.manual_seed(seed)
         self.settings, self.device = settings, device
         self.target: Target = target(settings.target)
-        self.method = method(settings, self.target.dim, device)
-        self.descents = {
-            "sampler": Descent("sampler", adam(self.method.moved(), settings.lr, settings)),
-            **self.method.descents,
-        }
-        self.average = averaged(self.method.sampler, settings.ema_decay)
+        self.sampler, self.entropy = build(settings, self.target.dim)
+        self.networks = nn.ModuleDict({"sampler": self.sampler, "entropy": self.entropy}).to(device)
+        self.optimisers = self._optimisers()
+        self.average = averaged(self.sampler, settings.ema_decay)
         self.draws = torch.Generator(device).manual_seed(_DRAWS_SEED + seed)
         self.evaluation_seed = _EVALUATION_SEED + seed
         self.steps_done = 0
@@ -45,17 +43,28 @@ class EnergyTask:
     def step(self) -> Metrics:
         """Fit the score to the sampler where there is one to fit, then move the sampler once."""
         alpha = self._alpha()
-        for group in self.descents["sampler"].optimiser.param_groups:
+        for group in self.optimisers["sampler"].optimiser.param_groups:
             group["lr"] = self._lr()
-        fitted = self.method.fit(self._normal)
-        x, entropy = self.method.draw_with_entropy(self._normal(self.settings.batch_size, self.method.sampler.noise_dim))
+        fitted = self.entropy.fit(self.optimisers.get("score"), self.sampler, None, self._normal, steps=self.settings.score.fits_per_step)
+        noise = self._normal(self.settings.batch_size, self.sampler.noise_dim)
+        x, entropy, _ = self.entropy.draw_with_entropy(self.sampler, None, noise, self._normal)
         energy = self.target.energy(x).mean()
-        self.descents["sampler"].step(alpha * energy - entropy)
+        self.optimisers["sampler"].step(alpha * energy - entropy)
         if self.average is not None:
-            self.average.update_parameters(self.method.sampler)
+            self.average.update_parameters(self.sampler)
         self.steps_done += 1
-        skipped = sum(descent.skipped for descent in self.descents.values())
-        return {"energy": float(energy.detach()), "alpha": alpha, "skipped_steps": float(skipped), **fitted}
+        skipped = sum(optimiser.skipped for optimiser in self.optimisers.values())
+        watched = {name: float(value) for name, value in fitted.items()}
+        return {"energy": float(energy.detach()), "alpha": alpha, "skipped_steps": float(skipped), **watched}
+
+    def _optimisers(self) -> dict[str, GuardedOptimiser]:
+        lrs = {"sampler": self.settings.lr, "score": self.settings.score.lr}
+        moved, fitted = list(self.sampler.parameters()), list(self.entropy.parameters())
+        groups = {"sampler": moved + fitted, "score": []} if self.entropy.moves_with_sampler else {"sampler": moved, "score": fitted}
+        adams = {
+            name: torch.optim.Adam(each, lr=lrs[name], betas=(self.settings.beta1, 0.999), fused=True) for name, each in groups.items() if each
+        }
+        return {name: GuardedOptimiser(name, adam) for name, adam in adams.items()}
 
     def _alpha(self) -> float:
         """Linear from ``alpha_start`` to 1 over the first ``anneal`` of the run."""
@@ -83,10 +92,10 @@ class EnergyTask:
     def _samples(self, count: int) -> Tensor:
         """The sampler's, (count, D), always from the same noise; of its averaged weights where there are any."""
         generator = torch.Generator().manual_seed(self.evaluation_seed)
-        noise_dim = self.method.sampler.noise_dim
-        sampler = self.method.sampler if self.average is None else self.average.module
-        noise = (torch.randn(min(CHUNK, count - start), noise_dim, generator=generator) for start in range(0, count, CHUNK))
-        return torch.cat([sampler(part.to(self.device)).cpu() for part in noise])
+        sampler = self.sampler if self.average is None else self.average.module
+        sizes = (min(CHUNK, count - start) for start in range(0, count, CHUNK))
+        noise = (torch.randn(size, self.sampler.noise_dim, generator=generator) for size in sizes)
+        return torch.cat([sampler.draw(None, part.to(self.device)).cpu() for part in noise])
 
     def figures(self) -> "dict[str, Figure]":
         """A million samples of the sampler and of the target, as pictures of 256 x 256 counts and nothing else."""
@@ -97,17 +106,17 @@ class EnergyTask:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "networks": self.method.networks.state_dict(),
-            "descents": {name: descent.state_dict() for name, descent in self.descents.items()},
+            "networks": self.networks.state_dict(),
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
             "average": {} if self.average is None else self.average.state_dict(),
             "draws": self.draws.get_state(),
             "steps_done": self.steps_done,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.method.networks.load_state_dict(state["networks"])
-        for name, descent in self.descents.items():
-            descent.load_state_dict(state["descents"][name])
+        self.networks.load_state_dict(state["networks"])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.draws.set_state(state["draws"])

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from ardae_rl.entropy import EntropyName
 from ardae_rl.nn.settings import Activation, Rule, Settings, setting
 from ardae_rl.score.settings import FitSettings, Form
 
@@ -60,6 +61,9 @@ class MaxEntSettings(Settings):
 
     problem: ProblemName = setting("gaussian", "What is constrained, hence what the answer is (`tasks/maxent/problems.py`)")
     method: MethodName = setting("implicit", "`implicit`: any network of noise, entropy gradient by AR-DAE; `iaf`: a flow, exact entropy")
+    entropy: EntropyName | None = setting(
+        None, "Another source of the entropy: null is AR-DAE for an implicit sampler, the density for a flow"
+    )
     dim: int = setting(10, "Dimensions: 10 for `gaussian` in the paper, 1 for others", at_least=1)
     repeats: int = setting(16, "Problems solved at once", at_least=1)
     sampler: SamplerSettings = setting(text="The implicit sampler", factory=SamplerSettings)

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from ardae_rl.nn.optimiser import GuardedOptimiser
 from ardae_rl.tasks.distances import earth_movers_distance
+from ardae_rl.tasks.maxent.build import Model, build_models
 from ardae_rl.tasks.maxent.config import MaxEntSettings
 from ardae_rl.tasks.maxent.entropy import neighbour_entropy
-from ardae_rl.tasks.maxent.models import Implicit, InverseAutoregressiveFlow, Model
 from ardae_rl.tasks.maxent.penalty import Multipliers, penalty_weight, squared_expectation, squared_mean
 from ardae_rl.tasks.maxent.problems import PROBLEMS, OnTheLine
 from ardae_rl.tasks.task import Metrics
@@ -28,7 +30,6 @@ from ardae_rl.tasks.task import Metrics
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MODELS: dict[str, type[Implicit] | type[InverseAutoregressiveFlow]] = {"implicit": Implicit, "iaf": InverseAutoregressiveFlow}
 MOMENT_SAMPLES, ENTROPY_SAMPLES, LINE_SAMPLES, FIGURE_SAMPLES, CHUNK = 100_000, 5_000, 100_000, 2_000, 5_000
 # Streams of their own for what would otherwise all start from the trial's seed: networks and training noise, the problems, and these.
 _PROBLEM_SEED, _REFERENCE_SEED, _EVALUATION_SEED = 700_001, 800_011, 1_000_003
@@ -43,28 +44,60 @@ class MaxEntTask:
         generator = torch.Generator().manual_seed(_PROBLEM_SEED + seed)
         self.problem = PROBLEMS[settings.problem](settings.repeats, settings.dim, generator)
         self.multipliers = Multipliers(self.problem)
-        self.model: Model = MODELS[settings.method](settings, device)
+        self.models = build_models(settings).to(device)
+        model = self.models.stacked
+        self.noise_dim, self.knows_entropy = model.sampler.noise_dim, model.entropy.is_exact
+        self.optimisers = {"sampler": self._optimiser("sampler", model.sampler, settings.lr, settings.steps)}
+        if any(True for _ in model.entropy.parameters()):
+            fits = settings.steps * settings.score.fits_per_step
+            self.optimisers["score"] = self._optimiser("score", model.entropy, settings.score.lr, fits)
         self.steps_done = 0
 
     def step(self) -> Metrics:
         """Fit the scores, where there are any, and take one step of every sampler."""
-        metrics = self.model.prepare(self._normal)
-        noise = self._normal(self.settings.batch_size)
-        y, entropy = self.model.draw_with_entropy(noise)
+        metrics = self._fit()
+        y, entropy = self._draw_with_entropy(self._normal(self.settings.batch_size))
         x, stretch = self._into_support(y)
         residuals = self.problem.residuals(x)
         expectations = {name: each.mean(1) for name, each in residuals.items()}
         penalty, weight = self._penalty(residuals, x), self._penalty_weight()
-        self.model.sampler.descend(self.multipliers.price(expectations) + weight * penalty - entropy - stretch.mean(1))
+        self.optimisers["sampler"].step(self.multipliers.price(expectations) + weight * penalty - entropy - stretch.mean(1))
         self._move_multipliers(expectations)
         self.steps_done += 1
-        skipped = sum(learner.skipped for learner in self.model.learners)
+        skipped = sum(optimiser.skipped for optimiser in self.optimisers.values())
         watched = {"penalty": float(penalty.detach().mean()), "penalty_weight": weight}
         return {**metrics, **watched, "skipped_steps": float(skipped)}
 
+    def _optimiser(self, name: str, stacked: nn.Module, lr: float, steps: int) -> GuardedOptimiser:
+        """Adam, its learning rate falling to 0 along a cosine."""
+        adam = torch.optim.Adam(stacked.parameters(), lr=lr, fused=True)
+        return GuardedOptimiser(name, adam, members=self.settings.repeats, schedule=lambda adam: CosineAnnealingLR(adam, steps))
+
+    def _fit(self) -> Metrics:
+        """The estimators, where there are any, on fresh draws."""
+        if "score" not in self.optimisers:
+            return {}
+        for _ in range(self.settings.score.fits_per_step):
+            losses = self.models.map(lambda model: next(model.entropy.fit_losses(model.sampler, None, self._noise_of_one)))
+            self.optimisers["score"].step(torch.stack(list(losses.values())).sum(0))
+        return {f"{name}_loss": float(loss.detach().mean()) for name, loss in losses.items()}
+
+    def _noise_of_one(self, *shape: int) -> Tensor:
+        """Inside of ``models.map``, where every repeat has its own."""
+        return torch.randn(shape, device=self.device)
+
+    def _draw(self, noise: Tensor) -> Tensor:
+        return self.models.map(Model.draw, noise)
+
+    def _draw_with_entropy(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """y (E, N, D), and (E,) whose gradient is that of its entropy."""
+        return self.models.map(
+            lambda model, noise: model.entropy.draw_with_entropy(model.sampler, None, noise, self._noise_of_one)[:2], noise
+        )
+
     def _normal(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """Noise of all repeats, (E, N, noise_dim); without a generator on the CPU from torch's own."""
-        shape = (self.settings.repeats, count, self.model.noise_dim)
+        shape = (self.settings.repeats, count, self.noise_dim)
         if generator is None:
             return torch.randn(shape, device=self.device)
         return torch.randn(shape, generator=generator).to(self.device)
@@ -74,8 +107,8 @@ class MaxEntTask:
         """After the ramp of lambda, at a rate that falls with the sampler's learning rate."""
         chosen = self.settings
         if chosen.multiplier_rate and self.steps_done >= chosen.penalty_ramp * chosen.steps:
-            x = self.problem.support(self.model.draw(self._normal(chosen.batch_size)))
-            self.multipliers.move(expectations, x, chosen.multiplier_rate * self.model.sampler.decay)
+            x = self.problem.support(self._draw(self._normal(chosen.batch_size)))
+            self.multipliers.move(expectations, x, chosen.multiplier_rate * self.optimisers["sampler"].decay)
 
     def _penalty(self, residuals: dict[str, Tensor], x: Tensor) -> Tensor:
         """sum_k ||E r_k||^2, (E,)."""
@@ -101,7 +134,7 @@ class MaxEntTask:
         by_neighbours = self._entropy_gap(self._samples(ENTROPY_SAMPLES, generator))
         measured = {
             **self._distances(generator),
-            "entropy_gap": self._exact_entropy_gap(generator) if self.model.exact_entropy else by_neighbours,
+            "entropy_gap": self._exact_entropy_gap(generator) if self.knows_entropy else by_neighbours,
             "entropy_gap_neighbours": by_neighbours,
             **self._constraint_norms(generator),
         }
@@ -111,7 +144,7 @@ class MaxEntTask:
 
     def _samples(self, count: int, generator: torch.Generator) -> Tensor:
         """Of every model, (E, N, D), in double precision on the CPU."""
-        chunks = [self.model.draw(self._normal(min(CHUNK, count - start), generator)) for start in range(0, count, CHUNK)]
+        chunks = [self._draw(self._normal(min(CHUNK, count - start), generator)) for start in range(0, count, CHUNK)]
         return self.problem.support(torch.cat(chunks, 1)).double().cpu()
 
     def _distances(self, generator: torch.Generator) -> dict[str, np.ndarray]:
@@ -145,14 +178,17 @@ class MaxEntTask:
         return self.problem.entropy.numpy() - (estimates - self._neighbour_bias)
 
     def _exact_entropy_gap(self, generator: torch.Generator) -> np.ndarray:
-        y, entropy = self.model.draw_with_entropy(self._normal(ENTROPY_SAMPLES, generator))
-        return self.problem.entropy.numpy() - (entropy + self._into_support(y)[1].mean(1)).double().cpu().numpy()
+        """From the log-densities of draws, of which what the noise contributes is known on average: it is put in its place."""
+        noise = self._normal(ENTROPY_SAMPLES, generator)
+        y, entropy = self._draw_with_entropy(noise)
+        known = 0.5 * (self.noise_dim - noise.square().sum(-1).mean(1))
+        return self.problem.entropy.numpy() - (entropy + known + self._into_support(y)[1].mean(1)).double().cpu().numpy()
 
     def _constraint_norms(self, generator: torch.Generator) -> dict[str, np.ndarray]:
         """||E r_k|| of each repeat, from an unbiased estimate of its square by the means of chunks; 0 where that is negative."""
         means: dict[str, list[Tensor]] = {}
         for _ in range(MOMENT_SAMPLES // CHUNK):
-            x = self.problem.support(self.model.draw(self._normal(CHUNK, generator)))
+            x = self.problem.support(self._draw(self._normal(CHUNK, generator)))
             for name, residuals in self.problem.residuals(x).items():
                 means.setdefault(name, []).append(residuals.mean(1).double().cpu())
         squares = {name: squared_expectation(torch.stack(parts, 1)) for name, parts in means.items()}
@@ -169,12 +205,14 @@ class MaxEntTask:
         return {"samples": draw(self._samples(count, generator).numpy(), self._reference(0, count).numpy())}
 
     def state_dict(self) -> dict[str, Any]:
-        learners = {learner.name: learner.state_dict() for learner in self.model.learners}
-        return {"learners": learners, "multipliers": self.multipliers.values, "steps_done": self.steps_done}
+        optimisers = {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}
+        trained = {"models": self.models.state_dict(), "optimisers": optimisers, "multipliers": self.multipliers.values}
+        return {**trained, "steps_done": self.steps_done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for learner in self.model.learners:
-            learner.load_state_dict(state["learners"][learner.name])
+        self.models.load_state_dict(state["models"])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
         self.multipliers.values = {name: value.clone().to(self.device) for name, value in state["multipliers"].items()}
         self.steps_done = state["steps_done"]
 

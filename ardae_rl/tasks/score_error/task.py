@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from ardae_rl.nn.optimiser import GuardedOptimiser
 from ardae_rl.score import (
     ARDAE,
     KernelDensityScore,
@@ -44,19 +45,15 @@ class Member:
 
     def __init__(self, estimator: ScoreEstimator, settings: ScoreErrorSettings, steps: int) -> None:
         self.estimator = estimator
-        self.optimiser = torch.optim.Adam(estimator.parameters(), lr=settings.lr, fused=True)
-        self.schedule = _schedule(self.optimiser, settings, steps)
+        adam = torch.optim.Adam(estimator.parameters(), lr=settings.lr, fused=True)
+        self.optimiser = GuardedOptimiser("estimator", adam, schedule=lambda adam: _schedule(adam, settings, steps))
         self.average = averaged(estimator, settings.ema_decay)
 
     def fit(self, x: Tensor, context: Tensor | None, centre: Tensor | None) -> Tensor:
-        loss = self.estimator.loss(x, context, centre=centre)
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
-        self.schedule.step()
+        loss = self.optimiser.step(self.estimator.loss(x, context, centre=centre))
         if self.average is not None:
             self.average.update_parameters(self.estimator)
-        return loss.detach()
+        return loss
 
     @property
     def measured(self) -> ScoreEstimator:
@@ -64,17 +61,11 @@ class Member:
 
     def state_dict(self) -> dict[str, Any]:
         average = {} if self.average is None else {"average": self.average.state_dict()}
-        return {
-            "estimator": self.estimator.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            **average,
-        }
+        return {"estimator": self.estimator.state_dict(), "optimiser": self.optimiser.state_dict(), **average}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.estimator.load_state_dict(state["estimator"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
 

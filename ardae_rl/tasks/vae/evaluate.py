@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ardae_rl.nn.normal import log_standard_normal
 from ardae_rl.score.estimator import Normal
 from ardae_rl.tasks.vae.methods import AuxiliaryMethod
 from ardae_rl.tasks.vae.model import VAE
@@ -91,7 +92,7 @@ class Proposal(NamedTuple):
     def log_prob_of(self, noise: Tensor) -> Tensor:
         """Log-density at mean + factor noise, (B, K)."""
         log_det = self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
-        return -0.5 * (noise.square() + math.log(2 * math.pi)).sum(-1) - log_det
+        return log_standard_normal(noise) - log_det
 
 
 def known_law(posterior: GaussianPosterior, x: Tensor) -> Proposal:

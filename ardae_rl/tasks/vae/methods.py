@@ -7,32 +7,35 @@ Reference: [Lim2020] arXiv:2006.05164, section 6.2, Algorithm 1 and Appendix F; 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ardae_rl.score import ScoreEstimator, entropy_surrogate, stein_ratio
+from ardae_rl.entropy import ScoreEntropy
+from ardae_rl.entropy.score import Origin
+from ardae_rl.nn.normal import log_standard_normal
+from ardae_rl.nn.optimiser import GuardedOptimiser
+from ardae_rl.samplers import Sampler
+from ardae_rl.score import ScoreEstimator
 from ardae_rl.score.estimator import Normal
-from ardae_rl.tasks.descent import Descent
 from ardae_rl.tasks.task import Metrics
 from ardae_rl.tasks.vae.config import ScoreSettings
-from ardae_rl.tasks.vae.model import VAE, log_prior
-from ardae_rl.tasks.vae.posteriors import AuxiliaryModel, GaussianPosterior, HierarchicalPosterior, Hierarchy
+from ardae_rl.tasks.vae.model import VAE
+from ardae_rl.tasks.vae.posteriors import AuxiliaryModel, GaussianPosterior, HierarchicalPosterior, Hierarchy, Posterior
 
 ROWS = 2**12  # latents that a processor differentiates the score network's loss for at once: their hidden layers stay in its cache
 
 
 class Method(Protocol):
-    """``model``: the networks that ``loss`` is for, by name, the ``vae`` among them; ``networks``: those and the others, which ``descents``
+    """``model``: the networks that ``loss`` is for, by name, the ``vae`` among them; ``networks``: those and the others, which ``optimisers``
     train.
     """
 
     vae: VAE
     model: nn.ModuleDict
     networks: nn.ModuleDict
-    descents: dict[str, Descent]
+    optimisers: dict[str, GuardedOptimiser]
 
     def loss(self, x: Tensor, beta: float) -> tuple[Tensor, Metrics]: ...
 
@@ -43,7 +46,7 @@ class BoundMethod(ABC):
     def __init__(self, vae: VAE, auxiliary: AuxiliaryModel | None, normal: Normal) -> None:
         self.vae, self.auxiliary, self.normal = vae, auxiliary, normal
         self.model = self.networks = nn.ModuleDict({"vae": vae} if auxiliary is None else {"vae": vae, "auxiliary": auxiliary})
-        self.descents: dict[str, Descent] = {}
+        self.optimisers: dict[str, GuardedOptimiser] = {}
 
     def loss(self, x: Tensor, beta: float) -> tuple[Tensor, Metrics]:
         reconstruction, divergence = (part.mean() for part in self.bound(x, 1, self.normal))
@@ -90,67 +93,57 @@ class AuxiliaryMethod(BoundMethod):
         return drawn, self.auxiliary(x, features, drawn.z).log_prob(drawn.z0)
 
 
+class _Away(Sampler):
+    """z - b(x) of the posteriors of a mini-batch, whose features are known. The law of this moves less than that of z."""
+
+    def __init__(self, posterior: Posterior, features: Tensor, centre: Tensor) -> None:
+        super().__init__()
+        self.dim, self.noise_dim = posterior.dim, posterior.noise_dim
+        self._push = lambda noise: posterior.push(features, noise) - centre.unsqueeze(1)
+
+    def draw(self, context: Tensor | None, noise: Tensor) -> Tensor:
+        return self._push(noise)
+
+    def centre(self, context: Tensor) -> Tensor:
+        return context.new_zeros(len(context), self.dim)
+
+
 class ScoreMethod:
     """Any posterior: an estimator learns its score from its draws, and the KL's gradient takes no more.
 
-    It sees z - b(x), whose law moves less than that of z. Coordinates that are regressed on the context learn how far its mean is
-    from 0, for b(x) is no mean where g is not linear; the others are about b(x) as in the paper.
+    It sees z - b(x). Coordinates that are regressed on the context learn how far its mean is from 0, for b(x) is no mean where g is not
+    linear; the others are about b(x) as in the paper.
     """
 
     def __init__(self, vae: VAE, estimator: ScoreEstimator, settings: ScoreSettings, normal: Normal) -> None:
         self.vae, self.estimator, self.settings, self.normal = vae, estimator, settings, normal
+        rows = ROWS if next(vae.parameters()).device.type == "cpu" else None
+        origin: Origin = "mean" if estimator.standardisation == "amortised" else "centre"
+        self.entropy = ScoreEntropy(estimator, samples_per_context=settings.samples_per_context, origin=origin, rows=rows)
         self.model = nn.ModuleDict({"vae": vae})
         self.networks = nn.ModuleDict({"vae": vae, "estimator": estimator})
-        self.descents = {"score": Descent("score network", _score_optimiser(estimator, settings))}
+        self.optimisers = {"score": GuardedOptimiser("score", _score_optimiser(estimator, settings))}
 
     def loss(self, x: Tensor, beta: float) -> tuple[Tensor, Metrics]:
         """One mini-batch for both, as in Algorithm 1: N_d steps of the estimator, then the loss of the model."""
-        features = self.vae.posterior.encode(x)
-        context, centre, coordinates, score_loss = self.fit(x, features.detach())
-        z = self.vae.posterior.push(features, self.normal(len(x), 1, self.vae.posterior.noise_dim))
+        posterior = self.vae.posterior
+        features = posterior.encode(x)
         with torch.no_grad():
-            away = z - centre.unsqueeze(1)
-            score = self.estimator.score(away, context, **coordinates)
-        reconstruction = -self.vae.decoder.log_likelihood(x, z).mean()
-        divergence = -log_prior(z).mean() - entropy_surrogate(z, score)
-        watched = {"score_loss": score_loss, "stein_ratio": float(stein_ratio(away, score, centre=torch.zeros_like(centre)))}
-        return reconstruction + beta * divergence, {"reconstruction": float(reconstruction.detach()), **watched}
-
-    def fit(self, x: Tensor, features: Tensor) -> tuple[Tensor, Tensor, dict[str, Any], float]:
-        """Train the estimator on fresh draws; its context, b(x), its coordinates of z - b(x) for these images, and its mean loss."""
-        with torch.no_grad():
-            centre = self.vae.posterior.centre_of(features)
+            centre = posterior.centre_of(features)
             context = self._context(x, features, centre)
-        middle = None if self.estimator.standardisation == "amortised" else torch.zeros_like(centre)
-        score_loss = 0.0
-        for _ in range(self.settings.fits_per_step):
-            samples = self._draws(features) - centre.unsqueeze(1)
-            score_loss += self._fit(samples, context, middle) / self.settings.fits_per_step
-        if self.estimator.standardisation == "per_context":
-            return context, centre, {"frame": self.estimator.frame(samples, context=context, centre=middle)}, score_loss
-        return context, centre, {"centre": middle}, score_loss
+        fitted = self.fit(features.detach(), context, centre)
+        noise = self.normal(len(x), 1, posterior.noise_dim)
+        away, entropy, watched = self.entropy.draw_with_entropy(_Away(posterior, features, centre), context, noise, self.normal)
+        z = away + centre.unsqueeze(1)
+        reconstruction = -self.vae.decoder.log_likelihood(x, z).mean()
+        divergence = -log_standard_normal(z).mean() - entropy
+        metrics = {"reconstruction": reconstruction.detach(), "score_loss": fitted["score_loss"], **watched}
+        return reconstruction + beta * divergence, {name: float(value) for name, value in metrics.items()}
 
-    def _fit(self, samples: Tensor, context: Tensor, middle: Tensor | None) -> float:
-        """One step of the estimator, its loss taken a few images at a time; the loss of the score network."""
-        images, rows = samples.shape[:2]
-        size = max(1, ROWS // rows) if samples.device.type == "cpu" else images
-        centres = [None] * images if middle is None else middle.split(size)
-        score_losses = []
-
-        def losses() -> Iterator[Tensor]:
-            for some, their_context, centre in zip(samples.split(size), context.split(size), centres, strict=False):
-                parts = self.estimator.losses(some, their_context, centre=centre, normal=self.normal)
-                share = len(some) / images
-                score_losses.append(share * parts["score"].detach())
-                yield share * torch.stack(list(parts.values())).sum()
-
-        self.descents["score"].step_along(losses())
-        return float(torch.stack(score_losses).sum())
-
-    @torch.no_grad()
-    def _draws(self, features: Tensor) -> Tensor:
-        noise = self.normal(len(features), self.settings.samples_per_context, self.vae.posterior.noise_dim)
-        return self.vae.posterior.push(features, noise)
+    def fit(self, features: Tensor, context: Tensor, centre: Tensor) -> dict[str, Tensor]:
+        """Train the estimator on fresh draws; its mean losses."""
+        sampler = _Away(self.vae.posterior, features, centre)
+        return self.entropy.fit(self.optimisers["score"], sampler, context, self.normal, steps=self.settings.fits_per_step)
 
     def _context(self, x: Tensor, features: Tensor, centre: Tensor) -> Tensor:
         match self.settings.context:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ardae_rl.nn.normal import log_standard_normal
 from ardae_rl.tasks.vae.posteriors import Posterior
 
 
@@ -69,9 +70,4 @@ class VAE(nn.Module):
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x | z) + log p(z), (B, K)."""
-        return self.decoder.log_likelihood(x, z) + log_prior(z)
-
-
-def log_prior(z: Tensor) -> Tensor:
-    """log N(z; 0, I), (...)."""
-    return -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
+        return self.decoder.log_likelihood(x, z) + log_standard_normal(z)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ardae_rl.nn.optimiser import GuardedOptimiser
 from ardae_rl.score.estimator import Normal
 from ardae_rl.tasks.averaging import averaged
-from ardae_rl.tasks.descent import Descent
 from ardae_rl.tasks.task import Metrics
 from ardae_rl.tasks.vae.build import build_method
 from ardae_rl.tasks.vae.config import VAESettings
@@ -56,7 +56,7 @@ class VAETask:
         self.method = build_method(settings, self.data, _normal(self.draws), device)
         self.model = self.method.model
         optimiser = torch.optim.Adam(self.model.parameters(), lr=settings.lr, betas=(settings.beta1, 0.999), fused=True)
-        self.descents = {"model": Descent("model", optimiser), **self.method.descents}
+        self.optimisers = {"model": GuardedOptimiser("model", optimiser), **self.method.optimisers}
         self.average = averaged(self.model, settings.average_decay)
         self.best: dict[str, Any] = {"step": 0, "nll": math.inf, "weights": {}}
         self.steps_done = 0
@@ -66,11 +66,11 @@ class VAETask:
         settings = self.settings
         x = self.data.batch(settings.batch_size, self.batches, with_validation=settings.train_on_validation)
         loss, metrics = self.method.loss(x, beta := self._beta())
-        self.descents["model"].step(loss)
+        self.optimisers["model"].step(loss)
         self.steps_done += 1
         if self.average is not None and self.steps_done > settings.average_from_step:
             self.average.update_parameters(self.model)
-        skipped = sum(descent.skipped for descent in self.descents.values())
+        skipped = sum(each.skipped for each in self.optimisers.values())
         return {"loss": float(loss.detach()), "beta": beta, "skipped_steps": float(skipped), **metrics}
 
     def _beta(self) -> float:
@@ -166,7 +166,7 @@ class VAETask:
     def state_dict(self) -> dict[str, Any]:
         return {
             "networks": self.method.networks.state_dict(),
-            "descents": {name: descent.state_dict() for name, descent in self.descents.items()},
+            "optimisers": {name: each.state_dict() for name, each in self.optimisers.items()},
             "average": {} if self.average is None else self.average.state_dict(),
             "best": self.best,
             "batches": self.batches.get_state(),
@@ -176,8 +176,8 @@ class VAETask:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.method.networks.load_state_dict(state["networks"])
-        for name, descent in self.descents.items():
-            descent.load_state_dict(state["descents"][name])
+        for name, each in self.optimisers.items():
+            each.load_state_dict(state["optimisers"][name])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.best = state["best"]
