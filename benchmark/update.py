@@ -5,19 +5,11 @@ naive one is timed as a plain script would run: denormals are not flushed (ardae
 flushing alone is worth on this processor.
 """
 
-import statistics
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
-from rich.progress import track
 from torch import Tensor
 
-from ardae_rl.bench.naive import NaiveConfig, NaiveUpdate
-from ardae_rl.bench.report import Row, in_fresh_process, row
-from ardae_rl.process import prepare_training_process
 from ardae_rl.sac import (
     SAC,
     LearnerNetworks,
@@ -29,6 +21,9 @@ from ardae_rl.sac import (
     build_optimisers,
     build_policy,
 )
+from benchmark.naive_update import NaiveConfig, NaiveUpdate
+from benchmark.report import Row, beside_the_first, row
+from benchmark.timing import BFLOAT16, OURS, measured, median_seconds, prepare, prepare_ours, variants
 
 BATCH, OBS_DIM, ACTION_DIM = 256, 17, 6
 SCORE = ScoreConfig(standardisation="fixed", antithetic=False, samples_per_context=64, importance_samples=10)
@@ -45,24 +40,13 @@ class Timing:
 
 def run(*, repeats: int, seed: int, threads: int, updates: int = 8) -> list[Row]:
     """All variants, ``repeats`` times each."""
-    measures: dict[str, Callable[..., Timing]] = {
-        "naive": partial(time_naive, flush_denormal=False),
-        "naive, denormals flushed": partial(time_naive, flush_denormal=True),
-        "ardae-rl, float32": partial(time_ours, compiled=False, autocast=False),
-        "ardae-rl, float32, compiled": partial(time_ours, compiled=True, autocast=False),
-        "ardae-rl, bfloat16 autocast, compiled": partial(time_ours, compiled=True, autocast=True),
-        "ardae-rl, bfloat16 autocast, compiled, amortised": partial(time_ours, compiled=True, autocast=True, score=AMORTISED),
-    }
-    timings: dict[str, list[Timing]] = {name: [] for name in measures}
-    for i, name in track([(i, name) for i in range(repeats) for name in measures], "one update", transient=True):
-        timings[name].append(in_fresh_process(measures[name], seed=seed + i, threads=threads, updates=updates))
-    return _rows(timings)
+    amortised = {"bfloat16 autocast, compiled, amortised": BFLOAT16 | {"score": AMORTISED}}
+    measures = variants(time_naive, time_ours, OURS | amortised)
+    return _rows(measured(measures, "one update", repeats=repeats, seed=seed, threads=threads, updates=updates))
 
 
 def _rows(timings: dict[str, list[Timing]]) -> list[Row]:
-    seconds = {name: [t.seconds for t in repeats] for name, repeats in timings.items()}
-    naive = row("naive", seconds.pop("naive"), "s/update")
-    rows = [naive, *(row(name, values, "s/update", baseline=naive) for name, values in seconds.items())]
+    rows = beside_the_first({name: [t.seconds for t in repeats] for name, repeats in timings.items()}, "s/update")
     for name, repeats in timings.items():
         differences = [t.score_difference for t in repeats if t.score_difference is not None]
         if differences:
@@ -107,36 +91,6 @@ def synthetic_batch(size: int, obs_dim: int, action_dim: int, *, device: str = "
         next_obs=torch.randn(size, obs_dim, device=device),
         terminateds=torch.zeros(size, device=device),
     )
-
-
-def prepare(seed: int, threads: int, *, flush_denormal: bool) -> None:
-    """Before any work: worker threads of torch inherit the flushing mode of the thread that starts them."""
-    torch.set_flush_denormal(flush_denormal)
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-
-
-def prepare_ours(seed: int, threads: int) -> None:
-    """As a trial of the library does."""
-    prepare_training_process()
-    prepare(seed, threads, flush_denormal=True)
-
-
-def has_bfloat16() -> bool:
-    """Whether this processor multiplies in bfloat16."""
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
-
-
-def median_seconds(update: Callable[[], object], *, warmup: int, updates: int) -> float:
-    for _ in range(warmup):
-        update()
-    seconds = []
-    for _ in range(updates):
-        start = time.perf_counter()
-        update()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
 
 
 @torch.no_grad()

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ardae_rl.bench.naive import NaiveConfig, NaiveUpdate
 from ardae_rl.sac import ScoreConfig, ScoreEntropy
 from ardae_rl.samplers import ImplicitSampler
 from ardae_rl.score import ARDAE
+from benchmark.naive_update import NaiveConfig, NaiveUpdate
 
 B, K, N_Z, SCALE = 5, 4, 3, 3.0
 
@@ -47,12 +47,12 @@ def test_score_losses_and_their_gradients_agree(pair: Pair) -> None:
     assert frame.spread is not None
     ours = estimator.loss(samples, obs, frame=frame, normal=lambda *shape: noise[shape])
     x, delta = frame.standardise(samples).flatten(0, 1), naive.config.delta_scale * frame.spread
-    theirs = naive.denoising_loss(x, obs.repeat_interleave(K, 0), (delta * sigma).flatten(0, 1), u.flatten(0, 1))
+    theirs = naive.potential.denoising_loss(x, obs.repeat_interleave(K, 0), (delta * sigma).flatten(0, 1), u.flatten(0, 1))
     torch.testing.assert_close(ours, theirs)
     (ours + theirs).backward()
     our_gradients = {name: p.grad for name, p in estimator.network.named_parameters()}
     their_gradients = {name: p.grad for name, p in naive.potential.named_parameters()}
-    for name in ("action_encoder.0.weight", "state_encoder.0.weight", "joint.2.weight"):
+    for name in ("input_encoder.0.weight", "context_encoder.0.weight", "joint.2.weight"):
         torch.testing.assert_close(our_gradients[_OURS[name]], their_gradients[name])
 
 
@@ -85,8 +85,8 @@ def _randn(*shape: int) -> Tensor:
 
 # naive name: ours. The naive joint.0 is one matrix where ours is three.
 _OURS = {
-    **{f"action_encoder.{2 * i}.{part}": f"body.input_encoder.{i}.{part}" for i in range(2) for part in ("weight", "bias")},
-    **{f"state_encoder.{2 * i}.{part}": f"body.context_encoder.{i}.{part}" for i in range(2) for part in ("weight", "bias")},
+    **{f"input_encoder.{2 * i}.{part}": f"body.input_encoder.{i}.{part}" for i in range(2) for part in ("weight", "bias")},
+    **{f"context_encoder.{2 * i}.{part}": f"body.context_encoder.{i}.{part}" for i in range(2) for part in ("weight", "bias")},
     **{f"joint.2.{part}": f"body.joint.0.{part}" for part in ("weight", "bias")},
     **{f"joint.4.{part}": f"out.{part}" for part in ("weight", "bias")},
 }

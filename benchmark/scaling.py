@@ -2,10 +2,8 @@
 
 The trials do next to nothing. Their processes are real ones, on a cluster of four Ray nodes on this machine, with as many logical CPUs as
 trials. CPU time, unlike wall time, says the same on two cores as on sixty-four.
-Memory: resident set minus what is shared with other processes.
 """
 
-import csv
 import math
 import os
 import secrets
@@ -16,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +22,14 @@ import psutil
 from matplotlib.figure import Figure
 
 from ardae_rl.experiment.access import keep_to_this_machine
+from benchmark.processes import own_memory_mb, role_of, write_table
 
 NODES = 4
 LOOK_PERIOD_S = 1.0
 STEPS_PER_REPORT = 20
 ROLES = {
+    "ray::ResourceTrainable": "trial",  # before and after it can say its name
+    "ray::TaskTrial": "trial",
     "gcs_server": "head",
     "dashboard/dashboard.py": "head",
     "ray-dashboard-": "head",
@@ -36,7 +37,6 @@ ROLES = {
     "DashboardAgent": "nodes",
     "RuntimeEnvAgent": "nodes",
 }
-TRIALS = ("ray::ResourceTrainable", "ray::TaskTrial")  # before and after it can say its name
 EXPERIMENT = """\
 name: scaling
 run: score_error
@@ -142,13 +142,13 @@ def _watch(driver: psutil.Popen) -> tuple[dict[str, float], dict[str, list[float
         sizes: dict[str, list[float]] = {}
         for process in psutil.Process().children(recursive=True):  # the driver among them
             try:
-                role = "driver" if process.pid == driver.pid else _role(" ".join(process.cmdline()))
+                role = "driver" if process.pid == driver.pid else role_of(process, ROLES)
                 if role:
-                    times, size = process.cpu_times(), process.memory_info()
+                    times = process.cpu_times()
                     total = times.user + times.system
                     first = before.setdefault(process.pid, 0.0 if role == "driver" else total)  # the others were there before
                     used[role, process.pid] = total - first
-                    sizes.setdefault(role, []).append((size.rss - size.shared) / 2**20)
+                    sizes.setdefault(role, []).append(own_memory_mb(process))
             except psutil.Error:  # it ended meanwhile
                 continue
         alive = max(alive, len(sizes.get("trial", [])))
@@ -157,12 +157,6 @@ def _watch(driver: psutil.Popen) -> tuple[dict[str, float], dict[str, list[float
         time.sleep(LOOK_PERIOD_S)
     cpu = {role: sum(value for (owner, _), value in used.items() if owner == role) for role in ("driver", "head", "nodes")}
     return cpu, memory, alive
-
-
-def _role(title: str) -> str | None:
-    if any(name in title for name in TRIALS):
-        return "trial"
-    return next((role for name, role in ROLES.items() if name in title), None)
 
 
 def costs(sweeps: Sequence[Sweep], role: str) -> Costs:
@@ -179,10 +173,7 @@ def costs(sweeps: Sequence[Sweep], role: str) -> Costs:
 
 def save(sweeps: Sequence[Sweep], folder: Path) -> None:
     """``scaling.csv``, a row per sweep, and ``scaling.png``."""
-    with (folder / "scaling.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(Sweep.__dataclass_fields__))
-        writer.writeheader()
-        writer.writerows(asdict(sweep) for sweep in sweeps)
+    write_table(folder / "scaling.csv", sweeps)
     figure(sweeps).savefig(folder / "scaling.png", dpi=120)
 
 

@@ -9,13 +9,14 @@ Reference: [Lim2020] arXiv:2006.05164, Algorithm 2 and Appendix G.
 """
 
 import copy
-import itertools
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from benchmark.naive import Potential, descend, mlp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +43,6 @@ class NaiveConfig:
     perturbations: int = 10
 
 
-def mlp(sizes: list[int], activation: type[nn.Module], *, activate_last: bool) -> nn.Sequential:
-    """Linear layers of the given sizes with the activation between them, and after the last one if asked."""
-    layers: list[nn.Module] = []
-    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-        layers.append(nn.Linear(fan_in, fan_out))
-        if activate_last or i < len(sizes) - 2:
-            layers.append(activation())
-    return nn.Sequential(*layers)
-
-
 class Policy(nn.Module):
     """Pre-tanh action (N, D) from state (N, C) and noise (N, E)."""
 
@@ -65,32 +56,14 @@ class Policy(nn.Module):
         return self.head(torch.cat([self.encoder(obs), noise], -1))
 
 
-class Potential(nn.Module):
-    """psi (N,) of a standardised action (N, D), a state (N, C) and sigma (N, 1)."""
-
-    def __init__(self, config: NaiveConfig) -> None:
-        super().__init__()
-        width, layers = config.width, config.score_layers
-        self.action_encoder = mlp([config.action_dim] + [width] * layers, nn.ELU, activate_last=True)
-        self.state_encoder = mlp([config.obs_dim] + [width] * layers, nn.ELU, activate_last=True)
-        self.joint = mlp([2 * width + 1] + [width] * layers + [1], nn.ELU, activate_last=False)
-
-    def forward(self, x: Tensor, obs: Tensor, sigma: Tensor) -> Tensor:
-        return self.joint(torch.cat([self.action_encoder(x), self.state_encoder(obs), sigma], -1)).squeeze(-1)
-
-    def score(self, x: Tensor, obs: Tensor, sigma: Tensor) -> Tensor:
-        """grad_x psi (N, D), itself differentiable."""
-        x = x.detach().requires_grad_(True)
-        return torch.autograd.grad(self(x, obs, sigma).sum(), x, create_graph=True)[0]
-
-
 class NaiveUpdate:
     """Networks, optimisers, and ``update(batch)`` on the columns obs, actions, rewards, new_obs, terminateds of B transitions."""
 
     def __init__(self, config: NaiveConfig) -> None:
         self.config = config
         q_sizes = [config.obs_dim + config.action_dim, config.width, config.width, 1]
-        self.policy, self.potential = Policy(config), Potential(config)
+        self.policy = Policy(config)
+        self.potential = Potential(config.action_dim, config.obs_dim, config.width, config.score_layers, nn.ELU)
         self.critics = nn.ModuleList(mlp(q_sizes, nn.ReLU, activate_last=False) for _ in range(2))
         self.targets = copy.deepcopy(self.critics)
         self.updates = 0
@@ -101,9 +74,9 @@ class NaiveUpdate:
     def update(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """One step of each network; the three losses."""
         losses = {
-            "score_loss": self._step(self.score_optimiser, self.score_loss(batch["obs"])),
-            "critic_loss": self._step(self.critic_optimiser, self.critic_loss(batch)),
-            "policy_loss": self._step(self.policy_optimiser, self.policy_loss(batch["obs"])),
+            "score_loss": descend(self.score_optimiser, self.score_loss(batch["obs"])),
+            "critic_loss": descend(self.critic_optimiser, self.critic_loss(batch)),
+            "policy_loss": descend(self.policy_optimiser, self.policy_loss(batch["obs"])),
         }
         with torch.no_grad():
             for target, online in zip(self.targets.parameters(), self.critics.parameters(), strict=True):
@@ -117,13 +90,7 @@ class NaiveUpdate:
         with torch.no_grad():
             actions = self.policy(repeated, self._noise(len(repeated)))
             x = self._standardise(repeated, actions)
-            spread = x.view(len(obs), self.config.samples_per_state, -1).std(1).mean(-1, keepdim=True)
-        sigma = self.config.delta_scale * spread.repeat_interleave(self.config.samples_per_state, 0) * torch.randn(len(x), 1)
-        return self.denoising_loss(x, repeated, sigma, torch.randn_like(x))
-
-    def denoising_loss(self, x: Tensor, obs: Tensor, sigma: Tensor, u: Tensor) -> Tensor:
-        """E ||u + sigma f(x + sigma u; sigma)||^2."""
-        return (u + sigma * self.potential.score(x + sigma * u, obs, sigma)).square().sum(-1).mean()
+        return self.potential.loss(x, repeated, self.config.samples_per_state, self.config.delta_scale)
 
     def critic_loss(self, batch: dict[str, Tensor]) -> Tensor:
         """Squared errors of both critics against the soft target."""
@@ -185,9 +152,3 @@ class NaiveUpdate:
     def _values(self, critics: nn.ModuleList, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         both = torch.cat([obs, actions], -1)
         return critics[0](both).squeeze(-1), critics[1](both).squeeze(-1)
-
-    def _step(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> float:
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        return loss.item()

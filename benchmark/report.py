@@ -1,21 +1,14 @@
 """What a benchmark hands back: rows, where they were measured, and how both are shown and stored."""
 
 import json
-import multiprocessing
 import statistics
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 from rich.table import Table
 
-from ardae_rl.process import end_with_parent
 from ardae_rl.provenance import provenance
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +36,13 @@ def row(name: str, samples: Sequence[float], unit: str, *, baseline: Row | None 
     return Row(name=name, value=value, unit=unit, samples=tuple(samples), baseline=baseline.name, ratio=ratio)
 
 
+def beside_the_first(samples: Mapping[str, Sequence[float]], unit: str) -> list[Row]:
+    """A row per name, the first one the baseline of the others."""
+    (first, values), *others = samples.items()
+    baseline = row(first, values, unit)
+    return [baseline, *(row(name, rest, unit, baseline=baseline) for name, rest in others)]
+
+
 def table(title: str, rows: Sequence[Row]) -> Table:
     """A table for the screen; the range column spans the repeats."""
     shown = Table(title=title)
@@ -61,12 +61,3 @@ def save(path: Path, rows: Sequence[Row], *, seeds: Sequence[int], torch_threads
     content = {"rows": [asdict(r) for r in rows], "provenance": provenance(seeds=list(seeds), torch_threads=list(torch_threads))}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def in_fresh_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a module-level function in a new process: flushing of denormals, thread pools and Ray start from scratch and go with it.
-
-    If this process is killed, so is the new one: what it times would keep a core busy for minutes more.
-    """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=end_with_parent) as pool:
-        return pool.submit(function, *args, **kwargs).result()

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ardae_rl.bench.energy import TARGET, build
-from ardae_rl.bench.naive_energy import NaiveEnergy, NaiveEnergyConfig
 from ardae_rl.tasks.energy.potentials import target
 from ardae_rl.tasks.energy.task import EnergyTask
+from benchmark.energy import TARGET, build
+from benchmark.naive_energy import NaiveEnergy, NaiveEnergyConfig
 
 SMALL = NaiveEnergyConfig(noise_dim=4, width=8, layers=2, batch_size=5, sigmas_per_sample=3, fits_per_step=2)
 Pair = tuple[NaiveEnergy, EnergyTask]

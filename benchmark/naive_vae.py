@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, MultivariateNormal, Normal
 
-from ardae_rl.bench.naive import mlp
+from benchmark.naive import Potential, descend, mlp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,23 +34,6 @@ class NaiveVAEConfig:
     lr: float = 1e-4
 
 
-class Potential(nn.Module):
-    """psi (N,) of a standardised latent (N, D), a context (N, D) and sigma (N, 1)."""
-
-    def __init__(self, config: NaiveVAEConfig) -> None:
-        super().__init__()
-        hidden = [config.score_width] * config.score_layers
-        self.latent_encoder = mlp([config.latent_dim, *hidden], nn.Softplus, activate_last=True)
-        self.context_encoder = mlp([config.latent_dim, *hidden], nn.Softplus, activate_last=True)
-        self.joint = mlp([2 * config.score_width + 1, *hidden, 1], nn.Softplus, activate_last=False)
-
-    def score(self, x: Tensor, context: Tensor, sigma: Tensor) -> Tensor:
-        """grad_x psi (N, D), itself differentiable."""
-        x = x.detach().requires_grad_(True)
-        psi = self.joint(torch.cat([self.latent_encoder(x), self.context_encoder(context), sigma], -1))
-        return torch.autograd.grad(psi.sum(), x, create_graph=True)[0]
-
-
 class NaiveVAE:
     """Networks, optimisers, ``update(x)`` on images (B, P) of zeros and ones, and ``log_likelihood(x, samples)``."""
 
@@ -59,7 +42,7 @@ class NaiveVAE:
         self.trunk = mlp([config.pixels, config.width], nn.Softplus, activate_last=True)
         self.head = mlp([config.width + config.noise_dim, config.width, config.latent_dim], nn.Softplus, activate_last=False)
         self.decoder = mlp([config.latent_dim, config.width, config.pixels], nn.Softplus, activate_last=False)
-        self.potential = Potential(config)
+        self.potential = Potential(config.latent_dim, config.latent_dim, config.score_width, config.score_layers, nn.Softplus)
         model = [*self.trunk.parameters(), *self.head.parameters(), *self.decoder.parameters()]
         self.model_optimiser = torch.optim.Adam(model, lr=config.lr, betas=(0.5, 0.999))
         self.score_optimiser = torch.optim.RMSprop(self.potential.parameters(), lr=config.lr, momentum=0.5)
@@ -79,14 +62,7 @@ class NaiveVAE:
 
     def update(self, x: Tensor) -> dict[str, float]:
         """One step of the score network and one of the model on the same images; the two losses."""
-        losses = {}
-        for name, optimiser, loss in (("score", self.score_optimiser, self.score_loss), ("model", self.model_optimiser, self.model_loss)):
-            optimiser.zero_grad()
-            value = loss(x)
-            value.backward()
-            optimiser.step()
-            losses[name] = value.item()
-        return losses
+        return {"score": descend(self.score_optimiser, self.score_loss(x)), "model": descend(self.model_optimiser, self.model_loss(x))}
 
     def score_loss(self, x: Tensor) -> Tensor:
         """Denoising loss of AR-DAE over K fresh latents of every image."""
@@ -94,13 +70,7 @@ class NaiveVAE:
         with torch.no_grad():
             centre = self.centre(x).repeat_interleave(count, 0)
             z = config.scale * (self.posteriors(x, torch.randn(len(centre), config.noise_dim)) - centre)
-            spread = z.view(len(x), count, -1).std(1).mean(-1, keepdim=True)
-        sigma = config.delta_scale * spread.repeat_interleave(count, 0) * torch.randn(len(z), 1)
-        return self.denoising_loss(z, centre, sigma, torch.randn_like(z))
-
-    def denoising_loss(self, z: Tensor, context: Tensor, sigma: Tensor, u: Tensor) -> Tensor:
-        """E ||u + sigma f(z + sigma u; sigma)||^2."""
-        return (u + sigma * self.potential.score(z + sigma * u, context, sigma)).square().sum(-1).mean()
+        return self.potential.loss(z, centre, count, config.delta_scale)
 
     def model_loss(self, x: Tensor) -> Tensor:
         """E[-log p(x | z) - log p(z)] and a term with the gradient of E[log q(z | x)], one latent per image."""

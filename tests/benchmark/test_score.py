@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ardae_rl.bench import score
+from benchmark import score
 
 
 def test_the_contenders_differ_in_coordinates_only() -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ardae_rl.bench import runners, scaling
-from ardae_rl.bench.report import in_fresh_process
-from ardae_rl.bench.scaling import Costs, Sweep
+from benchmark import runners, scaling
+from benchmark.scaling import Costs, Sweep
+from benchmark.timing import in_fresh_process
 
 
 def sweep(trials: int, reports: int) -> Sweep:

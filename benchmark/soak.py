@@ -1,8 +1,7 @@
 """A small training run watched from outside: memory, open files and throughput over time, and what is left of it at the end.
 
 The run is ``scripts/tune.py`` as a user starts it, with an env runner and a learner in processes of their own; SIGTERM ends it.
-Memory: resident set minus what is shared with other processes, so that Ray's object store does not count for each of them. The limits
-are for the project's own processes; Ray's are watched beside them.
+The limits are for the project's own processes; Ray's are watched beside them.
 """
 
 import csv
@@ -13,12 +12,14 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import psutil
 from matplotlib.figure import Figure
+
+from benchmark.processes import own_memory_mb, role_of, write_table
 
 LOOK_PERIOD_S = 5.0
 WARM_UP_SHARE = 0.25  # of the time: imports, the first calls, the replay buffer's first pages
@@ -162,12 +163,10 @@ def _look(processes: Sequence[psutil.Process], driver: int, seconds: float) -> l
     looks = []
     for process in processes:
         try:
-            title = " ".join(process.cmdline())
-            role = "driver" if process.pid == driver else next((role for name, role in ROLES.items() if name in title), None)
+            role = "driver" if process.pid == driver else role_of(process, ROLES)
             if role:
-                memory = process.memory_info()
-                size = (memory.rss - memory.shared) / 2**20
-                looks.append(Look(seconds=seconds, role=role, pid=process.pid, memory_mb=size, open_files=process.num_fds()))
+                size, files = own_memory_mb(process), process.num_fds()
+                looks.append(Look(seconds=seconds, role=role, pid=process.pid, memory_mb=size, open_files=files))
         except psutil.Error:  # it ended meanwhile
             continue
     return looks
@@ -180,11 +179,7 @@ def _progress(records: Path) -> list[tuple[float, float]]:
 
 def save(soak: Soak, folder: Path) -> None:
     """``soak.csv``, a row per process and look, and ``soak.png``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "soak.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(Look.__dataclass_fields__))
-        writer.writeheader()
-        writer.writerows(asdict(look) for look in soak.looks)
+    write_table(folder / "soak.csv", soak.looks)
     figure(soak).savefig(folder / "soak.png", dpi=120)
 
 

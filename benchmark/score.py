@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import torch
 from rich.progress import track
 
-from ardae_rl.bench.report import Row, row
 from ardae_rl.process import prepare_training_process
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings, ScoreSettings
 from ardae_rl.tasks.score_error.task import ScoreErrorTask
+from benchmark.report import Row, beside_the_first
 
 LABELS = ("fixed s = 10000", "per_context", "amortised")
 STATES, SAMPLES = 64, 32
@@ -46,10 +46,8 @@ def run(*, seeds: Sequence[int], threads: int, steps: int = 4000) -> list[Row]:
     found: dict[str, list[dict[str, float]]] = {label: [] for label in LABELS}
     for seed, label in track(plan, "AR-DAE on a Gaussian sampler", transient=True):
         found[label].append(measure(settings(label, steps=steps), seed=seed))
-    return [
-        *_rows("score error", {label: [each["relative_score_error"] for each in runs] for label, runs in found.items()}, "relative"),
-        *_rows("log-density error", {label: [each["log_density_error"] for each in runs] for label, runs in found.items()}, "nats RMS"),
-    ]
+    shown = (("score error", "relative_score_error", "relative"), ("log-density error", "log_density_error", "nats RMS"))
+    return [each for name, metric, unit in shown for each in _rows(name, metric, unit, found)]
 
 
 def measure(chosen: ScoreErrorSettings, *, seed: int) -> dict[str, float]:
@@ -60,6 +58,5 @@ def measure(chosen: ScoreErrorSettings, *, seed: int) -> dict[str, float]:
     return task.evaluate()
 
 
-def _rows(name: str, values: dict[str, list[float]], unit: str) -> list[Row]:
-    baseline = row(f"{name}, {LABELS[0]}", values[LABELS[0]], unit)
-    return [baseline, *(row(f"{name}, {label}", values[label], unit, baseline=baseline) for label in LABELS[1:])]
+def _rows(name: str, metric: str, unit: str, found: dict[str, list[dict[str, float]]]) -> list[Row]:
+    return beside_the_first({f"{name}, {label}": [each[metric] for each in runs] for label, runs in found.items()}, unit)

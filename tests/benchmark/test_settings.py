@@ -6,10 +6,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from ardae_rl.bench import settings
-from ardae_rl.bench.report import Row
-from ardae_rl.bench.update import build_sac, synthetic_batch
 from ardae_rl.experiment.load import load_experiment
+from benchmark import settings
+from benchmark.report import Row
+from benchmark.update import build_sac, synthetic_batch
 from scripts.bench import app
 
 SMALL = """

@@ -6,20 +6,19 @@ timed where the processor has instructions for it: emulated, it is much slower t
 """
 
 from collections.abc import Callable
-from functools import partial
+from typing import Any
 
 import torch
-from rich.progress import track
 
-from ardae_rl.bench.naive_vae import NaiveVAE, NaiveVAEConfig
-from ardae_rl.bench.report import Row, in_fresh_process, row
-from ardae_rl.bench.update import has_bfloat16, median_seconds, prepare, prepare_ours
 from ardae_rl.tasks.descent import Descent
 from ardae_rl.tasks.vae.build import build_method
 from ardae_rl.tasks.vae.config import NetworkSettings, ScoreSettings, VAESettings
 from ardae_rl.tasks.vae.data import Images
 from ardae_rl.tasks.vae.evaluate import log_likelihood
 from ardae_rl.tasks.vae.methods import Method
+from benchmark.naive_vae import NaiveVAE, NaiveVAEConfig
+from benchmark.report import Row, beside_the_first
+from benchmark.timing import BFLOAT16, COMPILED, FLOAT32, has_bfloat16, measured, median_seconds, prepare, prepare_ours, variants
 
 BATCH, PIXELS = 128, 784
 EVALUATED, SAMPLES = 32, 256
@@ -39,41 +38,21 @@ PAPER = ScoreSettings(
 
 def run(*, repeats: int, seed: int, threads: int) -> list[Row]:
     """All variants, ``repeats`` times each."""
-    fixed, amortised = partial(time_step, standardisation="fixed"), partial(time_step, standardisation="amortised")
-    steps: dict[str, Callable[..., float]] = {
-        "naive": partial(time_naive_step, flush_denormal=False),
-        "naive, denormals flushed": partial(time_naive_step, flush_denormal=True),
-        "ardae-rl, float32": partial(fixed, compiled=False, autocast=False),
-        "ardae-rl, float32, compiled": partial(fixed, compiled=True, autocast=False),
-        "ardae-rl, float32, compiled, amortised": partial(amortised, compiled=True, autocast=False),
+    amortised, eager = {"standardisation": "amortised"}, {"compiled": False, "autocast": True}
+    options: dict[str, dict[str, Any]] = {
+        "float32": FLOAT32,
+        "float32, compiled": COMPILED,
+        "float32, compiled, amortised": COMPILED | amortised,
     }
     if has_bfloat16():
-        steps |= {
-            "ardae-rl, bfloat16 autocast": partial(fixed, compiled=False, autocast=True),
-            "ardae-rl, bfloat16 autocast, compiled": partial(fixed, compiled=True, autocast=True),
-            "ardae-rl, bfloat16 autocast, compiled, amortised": partial(amortised, compiled=True, autocast=True),
-        }
-    evaluations: dict[str, Callable[..., float]] = {
-        "log p(x), naive": time_naive_evaluation,
-        "log p(x), ardae-rl": time_evaluation,
-    }
+        options |= {"bfloat16 autocast": eager, "bfloat16 autocast, compiled": BFLOAT16}
+        options |= {"bfloat16 autocast, compiled, amortised": BFLOAT16 | amortised}
+    steps = variants(time_naive_step, time_step, options)
+    evaluations: dict[str, Callable[..., float]] = {"log p(x), naive": time_naive_evaluation, "log p(x), ardae-rl": time_evaluation}
     return [
-        *_measured(steps, "s/step", repeats=repeats, seed=seed, threads=threads),
-        *_measured(evaluations, "s/image", repeats=repeats, seed=seed, threads=threads),
+        *beside_the_first(measured(steps, "s/step", repeats=repeats, seed=seed, threads=threads), "s/step"),
+        *beside_the_first(measured(evaluations, "s/image", repeats=repeats, seed=seed, threads=threads), "s/image"),
     ]
-
-
-def _measured(measures: dict[str, Callable[..., float]], unit: str, *, repeats: int, seed: int, threads: int) -> list[Row]:
-    seconds: dict[str, list[float]] = {name: [] for name in measures}
-    for i, name in track([(i, name) for i in range(repeats) for name in measures], unit, transient=True):
-        seconds[name].append(in_fresh_process(measures[name], seed=seed + i, threads=threads))
-    return _rows(seconds, unit)
-
-
-def _rows(seconds: dict[str, list[float]], unit: str) -> list[Row]:
-    (first, values), *others = seconds.items()
-    naive = row(first, values, unit)
-    return [naive, *(row(name, rest, unit, baseline=naive) for name, rest in others)]
 
 
 def time_naive_step(*, flush_denormal: bool, seed: int, threads: int) -> float:
@@ -82,7 +61,7 @@ def time_naive_step(*, flush_denormal: bool, seed: int, threads: int) -> float:
     return median_seconds(lambda: naive.update(x), warmup=1, updates=3)
 
 
-def time_step(*, compiled: bool, autocast: bool, standardisation: str, seed: int, threads: int) -> float:
+def time_step(*, compiled: bool, autocast: bool, standardisation: str = "fixed", seed: int, threads: int) -> float:
     prepare_ours(seed, threads)
     method, x = build(compiled=compiled, autocast=autocast, standardisation=standardisation), _images(BATCH)
     model = Descent("model", torch.optim.Adam(method.model.parameters(), lr=1e-4, betas=(0.5, 0.999), fused=True))

@@ -15,10 +15,11 @@ import torch
 from rich.progress import track
 
 import ardae_rl.envs
-from ardae_rl.bench.report import Row, in_fresh_process, row
-from ardae_rl.bench.update import build_sac, median_seconds, prepare_ours, synthetic_batch
 from ardae_rl.experiment.control import ControlExperiment
 from ardae_rl.experiment.load import load_experiment
+from benchmark.report import Row, row
+from benchmark.timing import in_fresh_process, median_seconds, prepare_ours
+from benchmark.update import build_sac, synthetic_batch
 
 gym.register_envs(ardae_rl.envs)  # in the fresh process that times a file, too
 NAMES = ("half_cheetah", "ant", "hopper", "walker2d", "humanoid", "humanoid_rllab")

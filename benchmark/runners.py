@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from rich.progress import track
 
-from ardae_rl.bench.report import Row, in_fresh_process, row
-from ardae_rl.bench.rl import ENV
+from benchmark.report import Row, row
+from benchmark.rl import plain_sac, running
+from benchmark.timing import in_fresh_process
 
 SETTLE_ENV_STEPS = 500
-_NEVER = 1_000_000_000
 _HARDLY = 1e-5
 
 
@@ -45,21 +45,9 @@ def _rows(name: str, found: Sequence[Sampling]) -> list[Row]:
 
 
 def time_sampling(runners: int, vector_envs: int, env_steps: int, seed: int, updates_per_env_step: float = 0.0) -> Sampling:
-    import ray
-
-    from ardae_rl.rllib import SACARDAEConfig
-
-    ray.init("local", num_cpus=runners + 1, include_dashboard=False, log_to_driver=False)
-    algorithm = (
-        SACARDAEConfig()
-        .environment(ENV)
-        .env_runners(num_env_runners=runners, num_envs_per_env_runner=vector_envs)
-        .training(policy="gaussian", alpha=0.2, warmup_env_steps=100, updates_per_env_step=updates_per_env_step or _HARDLY)
-        .training(every_env_steps=_NEVER, report_every_env_steps=SETTLE_ENV_STEPS)
-        .debugging(seed=seed, log_level="ERROR")
-        .build_algo()
-    )
-    try:
+    rate = updates_per_env_step or _HARDLY
+    training = {"alpha": 0.2, "warmup_env_steps": 100, "updates_per_env_step": rate, "report_every_env_steps": SETTLE_ENV_STEPS}
+    with running(plain_sac(runners, vector_envs, seed, **training), num_cpus=runners + 1) as algorithm:
         while algorithm.env_steps < SETTLE_ENV_STEPS:
             algorithm.train()
         first, cpu, started = algorithm.env_steps, time.process_time(), time.perf_counter()
@@ -70,6 +58,3 @@ def time_sampling(runners: int, vector_envs: int, env_steps: int, seed: int, upd
             seconds=time.perf_counter() - started,
             collector_cpu_s=time.process_time() - cpu,
         )
-    finally:
-        algorithm.stop()
-        ray.shutdown()

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ardae_rl.bench.naive_vae import NaiveVAE, NaiveVAEConfig
-from ardae_rl.bench.vae import build
 from ardae_rl.tasks.vae.evaluate import log_likelihood
 from ardae_rl.tasks.vae.methods import ScoreMethod
+from benchmark.naive_vae import NaiveVAE, NaiveVAEConfig
+from benchmark.vae import build
 
 B, K = 5, 6
 SMALL = NaiveVAEConfig(
@@ -29,7 +29,7 @@ def pair(float64: None) -> Pair:
         posterior.out: naive.head[2],
         decoder[0].layers[0]: naive.decoder[0],  # type: ignore[index]
         decoder[1]: naive.decoder[2],  # type: ignore[index]
-        **{ours: naive.potential.latent_encoder[2 * i] for i, ours in enumerate(body.input_encoder)},
+        **{ours: naive.potential.input_encoder[2 * i] for i, ours in enumerate(body.input_encoder)},
         **{ours: naive.potential.context_encoder[2 * i] for i, ours in enumerate(body.context_encoder)},
         **{ours: naive.potential.joint[2 * i + 2] for i, ours in enumerate(body.joint)},
         method.estimator.network.out: naive.potential.joint[4],
@@ -65,11 +65,11 @@ def test_score_losses_and_their_gradients_agree(pair: Pair) -> None:
     standard = SMALL.scale * (z - centre.unsqueeze(1))
     delta = SMALL.delta_scale * standard.std(1, keepdim=True).mean(-1, keepdim=True)
     flat = standard.flatten(0, 1), centre.repeat_interleave(K, 0), (delta * sigma).flatten(0, 1), u.flatten(0, 1)
-    theirs = naive.denoising_loss(*flat)
+    theirs = naive.potential.denoising_loss(*flat)
     torch.testing.assert_close(ours, theirs)
     (ours + theirs).backward()
     body = method.estimator.network.body
-    torch.testing.assert_close(body.input_encoder[0].weight.grad, naive.potential.latent_encoder[0].weight.grad)
+    torch.testing.assert_close(body.input_encoder[0].weight.grad, naive.potential.input_encoder[0].weight.grad)
     torch.testing.assert_close(body.context_encoder[1].bias.grad, naive.potential.context_encoder[2].bias.grad)
 
 

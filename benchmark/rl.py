@@ -7,14 +7,17 @@ each before the two common ones, the lightest its catalogue allows.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium
 import torch
 from rich.progress import track
 
-from ardae_rl.bench.report import Row, in_fresh_process, row
+from benchmark.report import Row, row
+from benchmark.timing import in_fresh_process
 
 ENV = "HalfCheetah-v5"
 VECTOR_ENVS = 16
@@ -68,23 +71,34 @@ def _check_one_update_per_step(name: str, measured: Slice) -> None:
 
 def time_ours(env_steps: int, threads: int, seed: int) -> Slice:
     """Through all of Ray: env runners, replay, learner group, as ``scripts/tune.py`` runs it."""
-    import ray
+    training = {"alpha": "auto", "batch_size": 256, "warmup_env_steps": WARMUP_ENV_STEPS, "report_every_env_steps": SETTLE_ENV_STEPS}
+    with running(plain_sac(0, VECTOR_ENVS, seed, **training)) as algorithm:
+        torch.set_num_threads(threads)
+        return _time_algorithm(algorithm.train, _our_counters, env_steps)
 
+
+def plain_sac(runners: int, vector_envs: int, seed: int, **training: Any) -> Any:
+    """The configuration of ours with the Gaussian policy, which never evaluates."""
     from ardae_rl.rllib import SACARDAEConfig
 
-    _start_ray()
-    algorithm = (
+    return (
         SACARDAEConfig()
         .environment(ENV)
-        .env_runners(num_env_runners=0, num_envs_per_env_runner=VECTOR_ENVS)
-        .training(policy="gaussian", alpha="auto", batch_size=256, warmup_env_steps=WARMUP_ENV_STEPS)
-        .training(every_env_steps=_NEVER, report_every_env_steps=SETTLE_ENV_STEPS)
+        .env_runners(num_env_runners=runners, num_envs_per_env_runner=vector_envs)
+        .training(policy="gaussian", every_env_steps=_NEVER, **training)
         .debugging(seed=seed, log_level="ERROR")
-        .build_algo()
     )
-    torch.set_num_threads(threads)
+
+
+@contextmanager
+def running(config: Any, **options: Any) -> Iterator[Any]:
+    """The algorithm on a Ray of its own, which goes with it."""
+    import ray
+
+    ray.init("local", include_dashboard=False, log_to_driver=False, logging_level="ERROR", **options)
+    algorithm = config.build_algo()
     try:
-        return _time_algorithm(algorithm.train, _our_counters, env_steps)
+        yield algorithm
     finally:
         algorithm.stop()
         ray.shutdown()
@@ -119,11 +133,9 @@ def time_stable_baselines3(env_steps: int, threads: int, seed: int) -> Slice:
 
 def time_rllib(env_steps: int, threads: int, seed: int) -> Slice:
     """RLlib's SAC on the new API stack with uniform replay, sampling and learning in this process."""
-    import ray
     from ray.rllib.algorithms.sac import SACConfig
     from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
-    _start_ray()
     networks = DefaultModelConfig(
         fcnet_hiddens=[256], fcnet_activation="relu", head_fcnet_hiddens=[256], fusionnet_hiddens=[], fusionnet_activation="relu"
     )
@@ -145,13 +157,9 @@ def time_rllib(env_steps: int, threads: int, seed: int) -> Slice:
         .reporting(min_time_s_per_iteration=None, min_sample_timesteps_per_iteration=SETTLE_ENV_STEPS // 2)
         .debugging(seed=seed, log_level="ERROR")
     )
-    algorithm = config.build_algo()
-    torch.set_num_threads(threads)
-    try:
+    with running(config) as algorithm:
+        torch.set_num_threads(threads)
         return _time_algorithm(algorithm.train, _rllib_counters, env_steps)
-    finally:
-        algorithm.stop()
-        ray.shutdown()
 
 
 def _rllib_counters(result: dict) -> tuple[int, int]:
@@ -168,9 +176,3 @@ def _time_algorithm(train: Callable[[], dict], counters: Callable[[dict], tuple[
     while steps < start[1] + env_steps:
         steps, updates = counters(train())
     return Slice(seconds=time.perf_counter() - start[0], env_steps=steps - start[1], updates=updates - start[2])
-
-
-def _start_ray() -> None:
-    import ray
-
-    ray.init("local", include_dashboard=False, log_to_driver=False, logging_level="ERROR", configure_logging=True)

@@ -4,35 +4,20 @@ Batch 1024, ten sigmas per sample, N_d = 5 steps of AR-DAE per step of the sampl
 one after the other and round and round. As in ``update.py`` the naive one is timed as a plain script would run, denormals not flushed.
 """
 
-from collections.abc import Callable
-from functools import partial
-
-from rich.progress import track
-
-from ardae_rl.bench.naive_energy import NaiveEnergy, NaiveEnergyConfig
-from ardae_rl.bench.report import Row, in_fresh_process, row
-from ardae_rl.bench.update import median_seconds, prepare, prepare_ours
 from ardae_rl.tasks.energy.config import EnergySettings, ScoreSettings, TargetName
 from ardae_rl.tasks.energy.potentials import target
 from ardae_rl.tasks.energy.task import EnergyTask
+from benchmark.naive_energy import NaiveEnergy, NaiveEnergyConfig
+from benchmark.report import Row, beside_the_first
+from benchmark.timing import OURS, measured, median_seconds, prepare, prepare_ours, variants
 
 TARGET: TargetName = "potential_1"
 
 
 def run(*, repeats: int, seed: int, threads: int) -> list[Row]:
     """All variants, ``repeats`` times each."""
-    measures: dict[str, Callable[..., float]] = {
-        "naive": partial(time_naive, flush_denormal=False),
-        "naive, denormals flushed": partial(time_naive, flush_denormal=True),
-        "ardae-rl, float32": partial(time_ours, compiled=False, autocast=False),
-        "ardae-rl, float32, compiled": partial(time_ours, compiled=True, autocast=False),
-        "ardae-rl, bfloat16 autocast, compiled": partial(time_ours, compiled=True, autocast=True),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in measures}
-    for i, name in track([(i, name) for i in range(repeats) for name in measures], "one step", transient=True):
-        seconds[name].append(in_fresh_process(measures[name], seed=seed + i, threads=threads))
-    naive = row("naive", seconds.pop("naive"), "s/step")
-    return [naive, *(row(name, values, "s/step", baseline=naive) for name, values in seconds.items())]
+    measures = variants(time_naive, time_ours, OURS)
+    return beside_the_first(measured(measures, "one step", repeats=repeats, seed=seed, threads=threads), "s/step")
 
 
 def time_naive(*, flush_denormal: bool, seed: int, threads: int) -> float:

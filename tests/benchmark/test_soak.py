@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ardae_rl.bench import soak
-from ardae_rl.bench.soak import OWN, Look, Soak
+from benchmark import soak
+from benchmark.soak import OWN, Look, Soak
 
 ROLES = ("driver", *OWN.values(), "raylet")
 

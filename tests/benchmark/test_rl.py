@@ -2,8 +2,8 @@
 
 import pytest
 
-from ardae_rl.bench import rl
-from ardae_rl.bench.report import in_fresh_process
+from benchmark import rl
+from benchmark.timing import in_fresh_process
 
 
 def test_ours_makes_one_update_per_env_step() -> None:

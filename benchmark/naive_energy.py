@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ardae_rl.bench.naive import mlp
+from benchmark.naive import descend, mlp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,8 @@ class NaiveEnergy:
         for _ in range(self.config.fits_per_step):
             with torch.no_grad():
                 x = self.sampler(self._noise())
-            _descend(self.score_optimiser, self.denoising_loss(x))
-        _descend(self.sampler_optimiser, self.sampler_loss(self._noise(), alpha))
+            descend(self.score_optimiser, self.denoising_loss(x))
+        descend(self.sampler_optimiser, self.sampler_loss(self._noise(), alpha))
 
     def denoising_loss(self, x: Tensor) -> Tensor:
         repeated = x.repeat_interleave(self.config.sigmas_per_sample, 0)
@@ -68,9 +68,3 @@ class NaiveEnergy:
 
     def _noise(self) -> Tensor:
         return torch.randn(self.config.batch_size, self.config.noise_dim)
-
-
-def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimiser.zero_grad()
-    loss.backward()
-    optimiser.step()
