@@ -27,6 +27,7 @@ from ardae_rl.report.paper import CAVEAT, MAXIMUM, MEASURES, NORMALISED, publish
 from ardae_rl.report.provenance import copied, provenance_table
 from ardae_rl.report.runs import RUN, read_runs
 from ardae_rl.report.statistics import Estimate, Scores, interquartile_mean, probability_of_improvement
+from ardae_rl.report.write import Tables, write
 
 ALL = "all"
 ENOUGH_RUNS = 10  # from where on a bootstrap interval of an interquartile mean holds nearly what it promises
@@ -34,12 +35,11 @@ _CURVES, _PROFILES = "learning_curves.png", "performance_profiles.png"
 _CURVES_TEXT = "Evaluations smoothed by a Savitzky-Golay filter (window 7, order 2); mean over seeds (their number) ± one standard error."
 
 
-def write(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Path) -> tuple[list[Path], list[Problem]]:
+def write_report(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Path) -> tuple[list[Path], list[Problem]]:
     """Everything these (folder, experiment file) have to show, into ``output``: the files written, and what had to be left out.
 
-    ``report.md`` and ``report.html`` (one page, pictures inside), ``evaluations.csv`` and ``runs.csv`` (what they are made of),
-    ``returns.csv``, ``improvement.csv``, figures, and each experiment's file and provenance. Raises InvalidExperimentError where no run is
-    finished, or none can be compared. Of MultiGoal also ``goals.csv`` and a picture per method.
+    ``report.md`` and ``report.html`` (one page, pictures inside), what they are made of as CSV files and figures, and each experiment's
+    file and provenance. Raises InvalidExperimentError where no run is finished, or none can be compared.
     """
     evaluations, problems = read_runs(experiments)
     evaluations, uneven = at_common_steps(evaluations)
@@ -47,22 +47,18 @@ def write(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Path) -> t
     if alike.empty:
         raise InvalidExperimentError(problems)
     runs = runs_of(alike)
-    compared, improvement = returns(runs), improvements(runs)
-    output.mkdir(parents=True, exist_ok=True)
-    for name, table in (
-        ("evaluations", evaluations.drop(columns=["folder", "unlike_paper", "random_return"])),
-        ("runs", runs),
-        ("returns", compared),
-        ("improvement", improvement),
-    ):
-        table.to_csv(output / f"{name}.csv", index=False)
+    tables: Tables = {
+        "evaluations.csv": evaluations.drop(columns=["folder", "unlike_paper", "random_return"]),
+        "runs.csv": runs,
+        "returns.csv": (compared := returns(runs)),
+        "improvement.csv": (improvement := improvements(runs)),
+    }
+    files = write(tables, {_CURVES: learning_curves(alike), _PROFILES: performance_profiles(runs)}, output)
     goals, goal_figures, goal_problems = multi_goal.read_goals(evaluations)
     problems = problems + goal_problems
     pictures = {method: f"goals_{_file_name(method)}.png" for method in goal_figures}
-    for method, name in pictures.items():
-        goal_figures[method].savefig(output / name, dpi=150)
-    learning_curves(alike).savefig(output / _CURVES, dpi=150)
-    performance_profiles(runs).savefig(output / _PROFILES, dpi=150)
+    if len(goals):
+        files += write({"goals.csv": goals}, {pictures[method]: figure for method, figure in goal_figures.items()}, output)
     places = zip(experiments, _own_names([experiment["name"] for _, experiment in experiments]), strict=True)
     copies = [copied(folder / name, output / place) for (folder, _), place in places for name in (RECORD, PROVENANCE)]
     title = f"Continuous control: {', '.join(dict.fromkeys(runs['env']))}"
@@ -77,13 +73,8 @@ def write(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Path) -> t
         *events_section(experiments, "env steps"),
         Section("Provenance", "What was run, when, on which code and machine.", provenance_table([e for _, e in experiments], copies)),
     ]
-    (output / "report.md").write_text(to_markdown(title, sections), encoding="utf-8")
-    (output / "report.html").write_text(to_html(title, sections, output), encoding="utf-8")
-    names = ["report.md", "report.html", "evaluations.csv", "runs.csv", "returns.csv", "improvement.csv", _CURVES, _PROFILES]
-    if len(goals):
-        goals.to_csv(output / "goals.csv", index=False)
-        names += ["goals.csv", *pictures.values()]
-    return [*(output / name for name in names), *(copy for copy in copies if copy)], problems
+    pages = write({"report.md": to_markdown(title, sections), "report.html": to_html(title, sections, output)}, {}, output)
+    return [*pages, *files, *filter(None, copies)], problems
 
 
 def _own_names(names: Sequence[str]) -> list[str]:

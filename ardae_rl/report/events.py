@@ -28,11 +28,7 @@ def events_section(experiments: Sequence[tuple[Path, dict[str, Any]]], steps: st
     return [Section("What happened", text, pd.DataFrame(rows))] if rows else []
 
 
-def write_events(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
-    """``events.md`` of an experiment of a task, where anything happened; the files written."""
+def events_page(experiment: dict[str, Any], folder: Path) -> dict[str, str]:
+    """``events.md`` of an experiment of a task, where anything happened."""
     sections = events_section([(folder, experiment)], "steps")
-    if not sections:
-        return []
-    path = output / "events.md"
-    path.write_text(to_markdown(experiment["name"], sections), encoding="utf-8")
-    return [path]
+    return {"events.md": to_markdown(experiment["name"], sections)} if sections else {}

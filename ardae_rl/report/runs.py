@@ -21,7 +21,7 @@ from ardae_rl.experiment.plan import trial_name
 from ardae_rl.experiment.preflight import RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.report.paper import unlike_the_paper
-from ardae_rl.report.records import EVALUATIONS, PARAMS
+from ardae_rl.report.records import EVALUATIONS, PARAMS, value_at
 
 RUN = ["env", "method", "seed"]
 _COLUMNS = ["seed", "env_steps", "updates", "return_mean", "returns"]
@@ -103,7 +103,7 @@ def _read_trial(folder: Path, experiment: dict[str, Any]) -> pd.DataFrame:
     rows = _read_evaluations(folder / EVALUATIONS)
     every = settings["evaluation"]["every_env_steps"]
     complete = _check_finished(rows, experiment["stop"], every)
-    point = {path: _at(settings, path) for path in experiment["grid_search"]}
+    point = {path: value_at(settings, path) for path in experiment["grid_search"]}
     env, base = params["env"], method_name(settings["sac"])
     if env != experiment["env"]:
         raise ValueError(f"its environment is {env}, and {experiment['env']} that of the experiment")
@@ -162,12 +162,6 @@ def _check_finished(rows: pd.DataFrame, stop: dict[str, Any], every: int) -> boo
     if not reached and not complete:
         raise ValueError(f"evaluated up to {steps:,} of {stop['env_steps']:,} env steps")
     return complete
-
-
-def _at(data: Any, path: str) -> Any:
-    for name in path.split("."):
-        data = data[name]
-    return data
 
 
 def _with_methods(rows: pd.DataFrame) -> pd.DataFrame:

@@ -13,8 +13,9 @@ import pytest
 import yaml
 from matplotlib.image import imread, imsave
 
-from ardae_rl.report.energy import against_steps, side_by_side, table, write
+from ardae_rl.report.energy import against_steps, side_by_side, table
 from ardae_rl.report.records import final, read_evaluations, read_figures
+from ardae_rl.report.reports import write_task_report
 from ardae_rl.tasks.energy.config import EnergySettings, ScoreSettings
 from ardae_rl.tasks.energy.task import EnergyTask
 
@@ -91,7 +92,7 @@ def test_a_trial_without_pictures_leaves_its_place_empty(folder: Path) -> None:
 
 
 def test_the_table_has_the_last_evaluations_and_no_column_of_nothing(folder: Path) -> None:
-    rows = final(read_evaluations(folder, GRID), list(GRID))
+    rows = final(read_evaluations(folder, GRID)[0])
     lines = table(rows, list(GRID)).splitlines()
     assert (
         lines[0].startswith("| target | method | final_emd | final_emd_floor | final_emd_over_floor | emd_over_floor |")
@@ -103,7 +104,7 @@ def test_the_table_has_the_last_evaluations_and_no_column_of_nothing(folder: Pat
 
 
 def test_curves_have_a_point_per_evaluation(folder: Path) -> None:
-    figure = against_steps(read_evaluations(folder, GRID), list(GRID))
+    figure = against_steps(read_evaluations(folder, GRID)[0], list(GRID))
     by_steps, by_seconds = figure.axes[:2]
     for axes, expected in ((by_steps, [1, 2]), (by_seconds, [0.1, 0.2])):
         curves = [np.asarray(line.get_xdata()).tolist() for line in axes.lines[:2]]
@@ -114,12 +115,12 @@ def test_curves_have_a_point_per_evaluation(folder: Path) -> None:
 def test_without_a_grid_there_is_one_row(folder: Path) -> None:
     pictures = read_figures(folder, {}, "samples")
     assert len([axes for axes in side_by_side(pictures, []).axes if axes.images]) == 2
-    assert len(against_steps(read_evaluations(folder, {}), []).axes) == 2
+    assert len(against_steps(read_evaluations(folder, {})[0], []).axes) == 2
 
 
 def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
     experiment = yaml.safe_load((folder / "experiment.yaml").read_text())
-    written = write(experiment, folder, tmp_path / "out")
+    written = write_task_report(experiment, folder, tmp_path / "out")[0]
     names = {"evaluations.csv", "table.md", "experiment.yaml", "provenance.jsonl", "distance_against_steps.png", "samples.png"}
     assert {path.name for path in written} == names == {path.name for path in (tmp_path / "out").iterdir()}
     assert imread(tmp_path / "out" / "samples.png").shape[0] > 300

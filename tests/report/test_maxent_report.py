@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from ardae_rl.report.maxent import METRICS, comparison, figure_7, markdown, median_interval, of_repeats, paired, write
+from ardae_rl.report.maxent import METRICS, comparison, figure_7, markdown, median_interval, of_repeats, paired
+from ardae_rl.report.reports import write_task_report
 from ardae_rl.tasks.maxent.config import FlowSettings, MaxEntSettings, SamplerSettings, ScoreSettings
 from ardae_rl.tasks.maxent.task import MaxEntTask
 
@@ -70,7 +71,7 @@ def repeats_of(differences: list[float]) -> pd.DataFrame:
 
 def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
     experiment: Any = yaml.safe_load((folder / "experiment.yaml").read_text())
-    written = write(experiment, folder, tmp_path / "out")
+    written = write_task_report(experiment, folder, tmp_path / "out")[0]
     tables = {"evaluations.csv", "repeats.csv", "table.md", "pairs.md", "experiment.yaml", "provenance.jsonl"}
     assert (
         {path.name for path in written}
@@ -89,7 +90,7 @@ def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
 
 def test_one_method_alone_has_no_pairs(folder: Path, tmp_path: Path) -> None:
     experiment: Any = yaml.safe_load((folder / "experiment.yaml").read_text())
-    names = {path.name for path in write(experiment | {"grid_search": {"batch_size": [16]}}, folder, tmp_path / "out")}
+    names = {path.name for path in write_task_report(experiment | {"grid_search": {"batch_size": [16]}}, folder, tmp_path / "out")[0]}
     assert "pairs.md" not in names and "figure_7.png" not in names and "table.md" in names
 
 
