@@ -22,6 +22,7 @@ from ardae_rl.experiment.preflight import RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.report.paper import unlike_the_paper
 from ardae_rl.report.records import EVALUATIONS, PARAMS, value_at
+from ardae_rl.sac.names import METHODS, method_name
 
 RUN = ["env", "method", "seed"]
 _COLUMNS = ["seed", "env_steps", "updates", "return_mean", "returns"]
@@ -37,16 +38,15 @@ _OF_EVALUATIONS = [
     "unlike_paper",
     "random_return",
 ]
-METHODS = ("SAC", "SAC-NF", "SAC-NSF", *(f"SAC-AR-DAE{plus}{clamping}" for plus in ("", " plus") for clamping in (" without clamping", "")))
 _PRECISION = 1e-4  # of the returns in a record, six digits, as compared with their mean
 
 
 def read_runs(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[pd.DataFrame, list[Problem]]:
     """All evaluations of all finished runs of these (folder, experiment file), and a problem for everything left out.
 
-    Columns: ``env``, ``method`` (:func:`method_name`, told apart where needed), ``seed``, ``experiment``, ``env_steps``, ``updates``,
-    ``return_mean``, ``returns``, a row per evaluation; ``due_env_steps``, the multiple of the run's evaluation interval at which it was
-    due; and of its run ``folder`` and ``stopped_early``: did it end by reaching its target return?
+    Columns: ``env``, ``method`` (:func:`ardae_rl.sac.names.method_name`, told apart where needed), ``seed``, ``experiment``,
+    ``env_steps``, ``updates``, ``return_mean``, ``returns``, a row per evaluation; ``due_env_steps``, the multiple of the run's
+    evaluation interval at which it was due; and of its run ``folder`` and ``stopped_early``: did it end by reaching its target return?
     ``unlike_paper``: :func:`ardae_rl.report.paper.unlike_the_paper`. ``random_return``: mean return of ten episodes of uniformly random
     actions, played now; NaN if the environment cannot be made here.
     Raises InvalidExperimentError, with all problems, where no run is finished.
@@ -66,19 +66,9 @@ def read_runs(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[pd.Da
     for (env, method, seed), twice in rows[repeated].groupby(RUN):
         message = f"a second run of {method} on {env} with this seed: left out. Give runs of the same method different seeds"
         problems.append(Problem(twice["experiment"].iloc[0], f"seed {seed}", message))
-    order = rows["base"].map(METHODS.index)
+    order = rows["base"].map({name: number for number, name in enumerate(METHODS)}).fillna(len(METHODS))
     kept = rows[~repeated].assign(order=order).sort_values(["env", "order", *RUN[1:], "env_steps"], kind="stable")
     return kept[[*RUN, *_OF_EVALUATIONS]].reset_index(drop=True), problems
-
-
-def method_name(sac: dict[str, Any]) -> str:
-    """What the field calls the algorithm with these ``config.sac`` settings; "plus": other coordinates of the score than the paper's."""
-    if sac["policy"] == "gaussian":
-        return "SAC"
-    if sac["policy"] == "flow":
-        return "SAC-NF" if sac["flow"]["kind"] == "radial" else "SAC-NSF"
-    name = "SAC-AR-DAE" if sac["score"]["standardisation"] == "fixed" else "SAC-AR-DAE plus"
-    return name if sac["jacobian_clamping"] else f"{name} without clamping"
 
 
 def _read_experiment(folder: Path, experiment: dict[str, Any]) -> tuple[list[pd.DataFrame], list[Problem]]:
