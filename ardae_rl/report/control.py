@@ -7,8 +7,8 @@ Not here: reading folders (``runs.py``), the statistics themselves (``statistics
 """
 
 import re
-from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,10 @@ ALL = "all"
 ENOUGH_RUNS = 10  # from where on a bootstrap interval of an interquartile mean holds nearly what it promises
 _CURVES, _PROFILES = "learning_curves.png", "performance_profiles.png"
 _CURVES_TEXT = "Evaluations smoothed by a Savitzky-Golay filter (window 7, order 2); mean over seeds (their number) ± one standard error."
+
+_IMPROVEMENT_TEXT = (
+    "That a run of X beats one of Y, ties counting half; over all environments the mean of that. At 0.5 there is no difference."
+)
 
 
 def write_report(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Path) -> tuple[list[Path], list[Problem]]:
@@ -66,11 +70,11 @@ def write_report(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Pat
         _returns_section(compared, uneven),
         *_goal_sections(goals, pictures),
         Section("Learning curves", _CURVES_TEXT, picture=_CURVES),
-        *_paper_section(runs, compared),
-        *_improvement_section(improvement, compared),
+        _paper_section(runs, compared),
+        Section("Probability of improvement", _IMPROVEMENT_TEXT + _too_few(compared), _improvement_table(improvement)),
         *_score_sections(runs, compared),
-        *_left_out_section(problems),
-        *events_section(experiments, "env steps"),
+        Section("Left out", "Runs and evaluations that count nowhere above.", lines=[*map(str, problems)]),
+        events_section(experiments, "env steps"),
         Section("Provenance", "What was run, when, on which code and machine.", provenance_table([e for _, e in experiments], copies)),
     ]
     pages = write({"report.md": to_markdown(title, sections), "report.html": to_html(title, sections, output)}, {}, output)
@@ -79,12 +83,8 @@ def write_report(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Pat
 
 def _own_names(names: Sequence[str]) -> list[str]:
     """``names``, numbered where one has come before: more seeds of an experiment lie in another folder under the same name."""
-    counts: Counter[str] = Counter()
-    own = []
-    for name in names:
-        counts[name] += 1
-        own.append(name if counts[name] == 1 else f"{name}_{counts[name]}")
-    return own
+    counts = [names[: i + 1].count(name) for i, name in enumerate(names)]
+    return [name if count == 1 else f"{name}_{count}" for name, count in zip(names, counts, strict=True)]
 
 
 def runs_of(evaluations: pd.DataFrame) -> pd.DataFrame:
@@ -183,20 +183,11 @@ def _returns_section(compared: pd.DataFrame, uneven: Sequence[Problem]) -> Secti
     return Section("Returns", text + _too_few(compared) + _shortened(uneven), _returns_table(compared[compared["env"] != ALL]))
 
 
-def _paper_section(runs: pd.DataFrame, compared: pd.DataFrame) -> list[Section]:
+def _paper_section(runs: pd.DataFrame, compared: pd.DataFrame) -> Section:
     beside = _beside_the_paper(runs, compared)
-    if beside.empty:
-        return []
-    variants = beside["method"].str.contains("plus").any()
+    variants = len(beside) and beside["method"].str.contains("plus").any()
     note = " SAC-AR-DAE plus is not the paper's: it stands beside the number of SAC-AR-DAE." if variants else ""
-    return [Section("Beside the paper", CAVEAT + note, beside)]
-
-
-def _improvement_section(improvement: pd.DataFrame, compared: pd.DataFrame) -> list[Section]:
-    if improvement.empty:
-        return []
-    text = "That a run of X beats one of Y, ties counting half; over all environments the mean of that. At 0.5 there is no difference."
-    return [Section("Probability of improvement", text + _too_few(compared), _improvement_table(improvement))]
+    return Section("Beside the paper", CAVEAT + note, beside)
 
 
 def _score_sections(runs: pd.DataFrame, compared: pd.DataFrame) -> list[Section]:
@@ -212,13 +203,9 @@ def _score_sections(runs: pd.DataFrame, compared: pd.DataFrame) -> list[Section]
     meaning += f" Not taken together, for no method did better than score 0: {', '.join(beyond)}." if beyond else ""
     return [
         Section("Scores", meaning, scale),
-        *([Section("Over all environments", f"Scores. {pooled}", _returns_table(over_all))] if len(over_all) else []),
+        Section("Over all environments", f"Scores. {pooled}", _returns_table(over_all)),
         Section("Performance profiles", f"{pooled} Bands: 95% stratified bootstrap.{left_out}", picture=_PROFILES),
     ]
-
-
-def _left_out_section(problems: Sequence[Problem]) -> list[Section]:
-    return [Section("Left out", "Runs and evaluations that count nowhere above.", lines=[*map(str, problems)])] if problems else []
 
 
 def _too_few(compared: pd.DataFrame) -> str:
@@ -240,11 +227,9 @@ def _goal_sections(goals: pd.DataFrame, pictures: dict[str, str]) -> list[Sectio
         "Entropy in nats of the goal that 100 rollouts from the origin reach, of ln 4 = 1.386; the share of them that reach one; and in "
         "how many steps. Three are enough: a policy that wanders reaches all goals, too, but late."
     )
-    table = goals[["method", "seed"]].copy()
-    table["env steps"] = [f"{steps:,}" for steps in goals["env_steps"]]
-    table["goal entropy"] = [f"{value:.2f}" for value in goals["goal_entropy"]]
-    table["arrive"] = [f"{value:.0%}" for value in goals["success"]]
-    table["mean steps"] = [f"{value:.1f}" for value in goals["steps"]]
+    shown = {"env_steps": ("env steps", "{:,}"), "goal_entropy": ("goal entropy", "{:.2f}"), "success": ("arrive", "{:.0%}")}
+    shown["steps"] = ("mean steps", "{:.1f}")
+    table = goals[["method", "seed"]].assign(**{title: goals[name].map(style.format) for name, (title, style) in shown.items()})
     return [Section("Goals reached", text, table), *(Section(f"Goals: {method}", "", picture=name) for method, name in pictures.items())]
 
 
@@ -254,20 +239,21 @@ def _file_name(method: str) -> str:
 
 def _returns_table(compared: pd.DataFrame) -> pd.DataFrame:
     table = compared[["env", "method", "seeds"]].rename(columns={"seeds": "runs"})
-    table["env steps"] = [f"{steps:,}" for steps in compared["env_steps"]]
+    table["env steps"] = compared["env_steps"].map("{:,}".format)
     for measure, title in MEASURES.items():
-        means, stds, iqms, lows, highs = (compared[f"{measure}_{part}"] for part in ("mean", "std", "iqm", "iqm_low", "iqm_high"))
-        table[f"{title}, ± std over runs"] = [_plus_minus(mean, std) for mean, std in zip(means, stds, strict=True)]
-        table[f"IQM of {measure} [95%]"] = [_interval(*row) for row in zip(iqms, lows, highs, strict=True)]
+        means, stds, *middle = (compared[f"{measure}_{part}"] for part in ("mean", "std", "iqm", "iqm_low", "iqm_high"))
+        table[f"{title}, ± std over runs"] = [*map(_plus_minus, means, stds)]
+        table[f"IQM of {measure} [95%]"] = [*map(_interval, *middle)]
     return table
 
 
 def _improvement_table(improvement: pd.DataFrame) -> pd.DataFrame:
+    if improvement.empty:
+        return improvement
     table = improvement[["env"]].copy()
     table["X over Y"] = improvement["method"] + " over " + improvement["other"]
     for measure, title in MEASURES.items():
-        rows = zip(*(improvement[f"{measure}{part}"] for part in ("", "_low", "_high")), strict=True)
-        table[title] = [_interval(*row, style=".2f") for row in rows]
+        table[title] = [*map(partial(_interval, style=".2f"), *(improvement[f"{measure}{part}"] for part in ("", "_low", "_high")))]
     return table
 
 

@@ -12,6 +12,7 @@ import scipy.stats
 from matplotlib.figure import Figure
 
 from ardae_rl.report.records import final
+from ardae_rl.report.statistics import CONFIDENCE, bootstrapped
 from ardae_rl.report.tables import by, lines, row
 from ardae_rl.report.write import Figures, Tables
 
@@ -22,7 +23,7 @@ PAIRED = {
     "entropy_gap_neighbours": "size of the entropy gap by nearest neighbours, nats",
 }
 _STYLES: tuple[dict[str, Any], ...] = ({"alpha": 0.6}, {"alpha": 0.6}, {"histtype": "step", "color": "k"})
-RESAMPLES, CONFIDENCE = 10_000, 0.95
+RESAMPLES = 10_000
 
 
 def contents(experiment: dict[str, Any], folder: Path, evaluations: pd.DataFrame) -> tuple[Tables, Figures]:
@@ -99,10 +100,8 @@ def _compared(label: str, pairs: pd.DataFrame, problems: int) -> list[str]:
 
 def median_interval(values: pd.Series) -> tuple[float, float]:
     """Of the median, by resampling pairs (percentile bootstrap)."""
-    found = scipy.stats.bootstrap(
-        (values.to_numpy(),), np.median, confidence_level=CONFIDENCE, n_resamples=RESAMPLES, method="percentile", rng=0
-    )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    found = bootstrapped([values.to_numpy()], np.median, resamples=RESAMPLES)
+    return float(found.low), float(found.high)
 
 
 def figure_7(repeats: pd.DataFrame) -> Figure:

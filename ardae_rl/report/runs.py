@@ -26,18 +26,7 @@ from ardae_rl.sac.names import METHODS, method_name
 
 RUN = ["env", "method", "seed"]
 _COLUMNS = ["seed", "env_steps", "updates", "return_mean", "returns"]
-_OF_EVALUATIONS = [
-    "experiment",
-    "env_steps",
-    "updates",
-    "return_mean",
-    "returns",
-    "due_env_steps",
-    "folder",
-    "stopped_early",
-    "unlike_paper",
-    "random_return",
-]
+_OF_EVALUATIONS = ["experiment", *_COLUMNS[1:], "due_env_steps", "folder", "stopped_early", "unlike_paper", "random_return"]
 _PRECISION = 1e-4  # of the returns in a record, six digits, as compared with their mean
 
 
@@ -160,20 +149,10 @@ def _with_methods(rows: pd.DataFrame) -> pd.DataFrame:
     for (_, base), members in rows.groupby(["env", "base"]):
         kinds = sorted(set(zip(members["experiment"], members["point"], strict=True)))
         experiments = sorted(set(members["experiment"]))
-        start = _common_start(experiments)
+        start = sum(takewhile(bool, (len(set(letters)) == 1 for letters in zip(*experiments, strict=False))))  # letters that all share
         for experiment, point in kinds:
             several = sum(other == experiment for other, _ in kinds) > 1
-            details = [experiment[start:].strip("_-."), point if several else ""]
-            names[members["env"].iloc[0], base, experiment, point] = _bracketed(base, [detail for detail in details if detail])
+            details = [*filter(None, (experiment[start:].strip("_-."), point if several else ""))]
+            names[members["env"].iloc[0], base, experiment, point] = f"{base} ({', '.join(details)})" if details else base
     keys = zip(rows["env"], rows["base"], rows["experiment"], rows["point"], strict=True)
     return rows.assign(method=[names[key] for key in keys])
-
-
-def _common_start(names: Sequence[str]) -> int:
-    """How many first letters all of them share."""
-    alike = (len(set(letters)) == 1 for letters in zip(*names, strict=False))
-    return sum(takewhile(bool, alike))
-
-
-def _bracketed(base: str, details: list[str]) -> str:
-    return f"{base} ({', '.join(details)})" if details else base

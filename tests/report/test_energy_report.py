@@ -1,7 +1,6 @@
 """The report of a tiny energy experiment: its table, its curves, and every picture in its place."""
 
 import dataclasses
-import json
 import shutil
 from itertools import product
 from pathlib import Path
@@ -17,7 +16,7 @@ from ardae_rl.report.energy import against_steps, side_by_side, table
 from ardae_rl.report.records import final, read_evaluations, read_figures
 from ardae_rl.report.reports import write_task_report
 from ardae_rl.tasks.energy.config import EnergySettings, ScoreSettings
-from ardae_rl.tasks.energy.task import EnergyTask
+from tests.report.study import write_task_record, write_task_trial
 
 GRID: dict[str, list[Any]] = {"target": ["potential_2", "potential_1"], "method": ["hierarchical_auxiliary", "implicit_ardae"]}
 CHOSEN = EnergySettings(
@@ -40,10 +39,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for target, method, seed in product(*GRID.values(), (0, 1)):
             chosen = dataclasses.replace(CHOSEN, target=target, method=method)
             write_trial(root / f"method={method}_target={target}_seed={seed}", chosen, seed)
-    experiment = {"name": "tiny", "run": "energy", "config": dataclasses.asdict(CHOSEN), "grid_search": GRID}
-    (root / "experiment.yaml").write_text(yaml.safe_dump(experiment))
-    (root / "provenance.jsonl").write_text("{}\n")
-    return root
+    return write_task_record(root, "energy", CHOSEN, GRID)
 
 
 @pytest.fixture
@@ -52,13 +48,7 @@ def folder(original: Path, tmp_path: Path) -> Path:
 
 
 def write_trial(folder: Path, chosen: EnergySettings, seed: int) -> None:
-    task, rows = EnergyTask(chosen, seed=seed), []
-    for steps in (1, 2):
-        task.step()
-        rows.append({"seed": seed, "steps": steps, "seconds": steps / 10, **task.evaluate()})
-    (folder / "figures").mkdir(parents=True)
-    pd.DataFrame(rows).to_csv(folder / "evaluations.csv", index=False)
-    (folder / "params.json").write_text(json.dumps({"run": "energy", "settings": dataclasses.asdict(chosen), "seed": seed}))
+    write_task_trial(folder, "energy", chosen, seed, evaluated=(1, 2))
     for name, shade in (("samples", shade_of(chosen.target, chosen.method, seed)), ("target", shade_of(chosen.target, "", 0))):
         imsave(folder / "figures" / f"{name}.png", np.full((4, 4, 3), shade))
 

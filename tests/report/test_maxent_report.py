@@ -1,7 +1,6 @@
 """The report pairs what belongs together, and its statistics are those of the textbook."""
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import yaml
 from ardae_rl.report.maxent import METRICS, comparison, figure_7, markdown, median_interval, of_repeats, paired
 from ardae_rl.report.reports import write_task_report
 from ardae_rl.tasks.maxent.config import FlowSettings, MaxEntSettings, SamplerSettings, ScoreSettings
-from ardae_rl.tasks.maxent.task import MaxEntTask
+from tests.report.study import write_task_record, write_task_trial
 
 GRID = {"method": ["implicit", "iaf"]}
 TINY = MaxEntSettings(
@@ -35,22 +34,9 @@ def folder(tmp_path: Path) -> Path:
     root = tmp_path / "tiny"
     for method in GRID["method"]:
         for seed in (0, 1):
-            write_trial(root / f"method={method}_seed={seed}", dataclasses.replace(TINY, method=method), seed)  # type: ignore[arg-type]
-    experiment = {"name": "tiny", "run": "maxent", "config": dataclasses.asdict(TINY), "grid_search": GRID}
-    (root / "experiment.yaml").write_text(yaml.safe_dump(experiment))
-    (root / "provenance.jsonl").write_text("{}\n")
-    return root
-
-
-def write_trial(folder: Path, chosen: MaxEntSettings, seed: int) -> None:
-    task, rows = MaxEntTask(chosen, seed=seed), []
-    for steps in (2, 4):
-        task.step(), task.step()
-        rows.append({"seed": seed, "steps": steps, "seconds": steps / 10, **task.evaluate()})
-    folder.mkdir(parents=True)
-    pd.DataFrame(rows).to_csv(folder / "evaluations.csv", index=False)
-    params = {"run": "maxent", "settings": dataclasses.asdict(chosen), "seed": seed}
-    (folder / "params.json").write_text(json.dumps(params))
+            chosen = dataclasses.replace(TINY, method=method)  # type: ignore[arg-type]
+            write_task_trial(root / f"method={method}_seed={seed}", "maxent", chosen, seed)
+    return write_task_record(root, "maxent", TINY, GRID)
 
 
 def pairs_of(differences: list[float]) -> pd.DataFrame:

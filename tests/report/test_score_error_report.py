@@ -1,7 +1,6 @@
 """A report says what the records say: means, standard errors, the closed-form optimum, and which folder is no experiment's."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from ardae_rl.report.score_error import against_sigma, against_steps, optimum_er
 from ardae_rl.report.tables import markdown
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings
 from ardae_rl.tasks.score_error.config import ScoreSettings as ErrorScore
-from ardae_rl.tasks.score_error.task import ScoreErrorTask
+from tests.report.study import write_task_record, write_task_trial
 
 GRID = {"estimator": ["ardae", "residual_dae"]}
 
@@ -28,25 +27,12 @@ GRID = {"estimator": ["ardae", "residual_dae"]}
 def folder(tmp_path: Path) -> Path:
     """What two estimators x two seeds of a tiny experiment leave behind, written as a trial does."""
     chosen = ScoreErrorSettings(score=ErrorScore(width=8, layers=1, scale=1.0), sigmas=[0.1, 1.0], steps=4)
-    experiment = {"name": "tiny", "run": "score_error", "config": dataclasses.asdict(chosen), "grid_search": GRID}
     root = tmp_path / "tiny"
     for estimator in GRID["estimator"]:
         for seed in (0, 1):
-            write_trial(root / f"estimator={estimator}_seed={seed}", dataclasses.replace(chosen, estimator=estimator), seed)  # type: ignore[arg-type]
-    (root / "experiment.yaml").write_text(yaml.safe_dump(experiment))
-    (root / "provenance.jsonl").write_text("{}\n")
-    return root
-
-
-def write_trial(folder: Path, chosen: ScoreErrorSettings, seed: int) -> None:
-    task, rows = ScoreErrorTask(chosen, seed=seed), []
-    for steps in (2, 4):
-        task.step(), task.step()
-        rows.append({"seed": seed, "steps": steps, "seconds": steps / 10, **task.evaluate()})
-    folder.mkdir(parents=True)
-    pd.DataFrame(rows).to_csv(folder / "evaluations.csv", index=False)
-    params = {"run": "score_error", "settings": dataclasses.asdict(chosen), "seed": seed}
-    (folder / "params.json").write_text(json.dumps(params))
+            point = dataclasses.replace(chosen, estimator=estimator)  # type: ignore[arg-type]
+            write_task_trial(root / f"estimator={estimator}_seed={seed}", "score_error", point, seed)
+    return write_task_record(root, "score_error", chosen, GRID)
 
 
 def experiment_of(folder: Path) -> Any:

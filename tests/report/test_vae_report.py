@@ -1,7 +1,6 @@
 """A report of autoencoders says what was measured, on which data, and compares posteriors seed by seed."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from matplotlib.image import imread
 from ardae_rl.report.reports import write_task_report
 from ardae_rl.report.vae import curves, differences, named, table
 from ardae_rl.tasks.vae.config import EvaluationSettings, NetworkSettings, ScoreSettings, VAESettings
-from ardae_rl.tasks.vae.task import VAETask
+from tests.report.study import write_task_record, write_task_trial
 
 GRID = {"posterior": ["gaussian", "ivi_ardae"]}
 TINY = VAESettings(
@@ -27,13 +26,7 @@ TINY = VAESettings(
 
 
 def write_trial(folder: Path, chosen: VAESettings, seed: int) -> None:
-    task, rows = VAETask(chosen, seed=seed), []
-    for steps in (2, 4):
-        task.step(), task.step()
-        rows.append({"seed": seed, "steps": steps, "seconds": steps / 10, **task.evaluate()})
-    (folder / "figures").mkdir(parents=True)
-    pd.DataFrame(rows).to_csv(folder / "evaluations.csv", index=False)
-    (folder / "params.json").write_text(json.dumps({"run": "vae", "settings": dataclasses.asdict(chosen), "seed": seed}))
+    task = write_task_trial(folder, "vae", chosen, seed)
     for name, figure in task.figures().items():
         figure.savefig(folder / "figures" / f"{name}.png")
 
@@ -46,10 +39,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     for posterior in GRID["posterior"]:
         for seed in (0, 1):
             write_trial(root / f"posterior={posterior}_seed={seed}", dataclasses.replace(chosen, posterior=posterior), seed)  # type: ignore[arg-type]
-    experiment = {"name": "tiny", "run": "vae", "seeds": 2, "config": dataclasses.asdict(chosen), "grid_search": GRID}
-    (root / "experiment.yaml").write_text(yaml.safe_dump(experiment))
-    (root / "provenance.jsonl").write_text("{}\n")
-    return root
+    return write_task_record(root, "vae", chosen, GRID)
 
 
 def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
@@ -73,9 +63,8 @@ def test_a_noise_level_that_varies_may_be_null(tmp_path: Path) -> None:
     for name, sigma in (("null", None), ("0.5", 0.5)):
         score = dataclasses.replace(chosen.score, fixed_sigma=sigma)
         write_trial(tmp_path / "tiny" / f"fixed_sigma={name}_seed=0", dataclasses.replace(chosen, score=score), 0)
-    experiment = {"name": "tiny", "run": "vae", "seeds": 1, "config": dataclasses.asdict(chosen), "grid_search": grid}
-    (tmp_path / "tiny" / "experiment.yaml").write_text(yaml.safe_dump(experiment))
-    (tmp_path / "tiny" / "provenance.jsonl").write_text("{}\n")
+    write_task_record(tmp_path / "tiny", "vae", chosen, grid, seeds=1)
+    experiment = yaml.safe_load((tmp_path / "tiny" / "experiment.yaml").read_text())
     assert tmp_path / "out" / "planes.png" in write_task_report(experiment, tmp_path / "tiny", tmp_path / "out")[0]
     text = (tmp_path / "out" / "table.md").read_text()
     assert "| AR-DAE | sigma = 0.5 |" in text and "no mean" not in text
