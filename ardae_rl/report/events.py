@@ -10,8 +10,8 @@ from ardae_rl.experiment.events import read_events
 from ardae_rl.report.page import Section, to_markdown
 
 
-def events_section(experiments: Sequence[tuple[Path, dict[str, Any]]], steps: str) -> list[Section]:
-    """One section, or none where nothing happened; ``steps``: what the trials count."""
+def events_section(experiments: Sequence[tuple[Path, dict[str, Any]]], steps: str) -> Section:
+    """``steps``: what the trials count."""
     rows = [
         {
             "experiment": experiment["name"],
@@ -25,14 +25,10 @@ def events_section(experiments: Sequence[tuple[Path, dict[str, Any]]], steps: st
         for event in read_events(folder)
     ]
     text = "Crashed: the trial started again, from its last checkpoint if it had one. Failed: it did not. Warning: it went on, or waited."
-    return [Section("What happened", text, pd.DataFrame(rows))] if rows else []
+    return Section("What happened", text, pd.DataFrame(rows))
 
 
-def write_events(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
-    """``events.md`` of an experiment of a task, where anything happened; the files written."""
-    sections = events_section([(folder, experiment)], "steps")
-    if not sections:
-        return []
-    path = output / "events.md"
-    path.write_text(to_markdown(experiment["name"], sections), encoding="utf-8")
-    return [path]
+def events_page(experiment: dict[str, Any], folder: Path) -> dict[str, str]:
+    """``events.md`` of an experiment of a task, where anything happened."""
+    section = events_section([(folder, experiment)], "steps")
+    return {"events.md": to_markdown(experiment["name"], [section])} if section.has_something() else {}

@@ -11,10 +11,10 @@ import pandas as pd
 import scipy.stats
 from matplotlib.figure import Figure
 
-from ardae_rl.experiment.preflight import PROVENANCE, RECORD
-from ardae_rl.report.provenance import copied
-from ardae_rl.report.records import final, read_evaluations
-from ardae_rl.report.tables import by
+from ardae_rl.report.records import final
+from ardae_rl.report.statistics import CONFIDENCE, bootstrapped
+from ardae_rl.report.tables import by, lines, row
+from ardae_rl.report.write import Figures, Tables
 
 METRICS = ("emd", "emd_floor", "emd_excess", "entropy_gap", "entropy_gap_neighbours", "c1", "c2")
 PAIRED = {
@@ -23,32 +23,19 @@ PAIRED = {
     "entropy_gap_neighbours": "size of the entropy gap by nearest neighbours, nats",
 }
 _STYLES: tuple[dict[str, Any], ...] = ({"alpha": 0.6}, {"alpha": 0.6}, {"histtype": "step", "color": "k"})
-RESAMPLES, CONFIDENCE = 10_000, 0.95
+RESAMPLES = 10_000
 
 
-def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
-    """Everything this experiment has to show, into ``output``; returns the files written.
-
-    ``evaluations.csv`` (all of them), ``repeats.csv`` (the last of every repeat), ``table.md`` (medians over repeats),
-    ``against_steps.png``, and where both methods ran, ``pairs.md`` (paired differences) and ``figure_7.png``.
-    """
+def contents(experiment: dict[str, Any], folder: Path, evaluations: pd.DataFrame) -> tuple[Tables, Figures]:
+    """The last evaluation of every repeat and its medians over repeats; curves; where both methods ran, paired differences, Figure 7."""
     grid_paths = list(experiment["grid_search"])
-    evaluations = read_evaluations(folder, experiment["grid_search"])
-    repeats = of_repeats(final(evaluations, grid_paths), grid_paths)
-    output.mkdir(parents=True, exist_ok=True)
-    evaluations.to_csv(output / "evaluations.csv", index=False)
-    repeats.to_csv(output / "repeats.csv", index=False)
-    (output / "table.md").write_text(markdown(repeats, grid_paths), encoding="utf-8")
+    repeats = of_repeats(final(evaluations), grid_paths)
+    tables: Tables = {"repeats.csv": repeats, "table.md": markdown(repeats, grid_paths)}
     figures = {"against_steps.png": against_steps(evaluations, grid_paths)}
-    texts = ["evaluations.csv", "repeats.csv", "table.md"]
     if {"implicit", "iaf"} <= set(experiment["grid_search"].get("method", [])):
-        (output / "pairs.md").write_text(comparison(repeats), encoding="utf-8")
+        tables["pairs.md"] = comparison(repeats)
         figures["figure_7.png"] = figure_7(repeats)
-        texts.append("pairs.md")
-    for name, figure in figures.items():
-        figure.savefig(output / name, dpi=150)
-    copies = [copied(folder / name, output) for name in (RECORD, PROVENANCE)]
-    return [*filter(None, copies), *(output / name for name in (*texts, *figures))]
+    return tables, figures
 
 
 def of_repeats(rows: pd.DataFrame, grid_paths: list[str]) -> pd.DataFrame:
@@ -65,12 +52,14 @@ def of_repeats(rows: pd.DataFrame, grid_paths: list[str]) -> pd.DataFrame:
 def markdown(repeats: pd.DataFrame, grid_paths: list[str]) -> str:
     """A table of the grid points: median [quartiles] of each metric over all repeats of all seeds."""
     metrics = [name for name in METRICS if repeats[name].notna().any()]
-    lines = ["| " + " | ".join([", ".join(grid_paths), *metrics, "repeats"]) + " |", "|" + "---|" * (len(metrics) + 2)]
-    for label, members in by(repeats, grid_paths):
-        finite = int(members["emd"].notna().sum())
-        count = str(finite) if finite == len(members) else f"{finite} of {len(members)}, the others diverged"
-        lines.append("| " + " | ".join([label, *(_quartiles(members[name]) for name in metrics), count]) + " |")
-    return "\n".join(lines) + "\n"
+    head = row([", ".join(grid_paths), *metrics, "repeats"])
+    cells = [[label, *(_quartiles(members[name]) for name in metrics), _count(members)] for label, members in by(repeats, grid_paths)]
+    return lines(head, cells) + "\n"
+
+
+def _count(members: pd.DataFrame) -> str:
+    finite = int(members["emd"].notna().sum())
+    return str(finite) if finite == len(members) else f"{finite} of {len(members)}, the others diverged"
 
 
 def paired(repeats: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -89,32 +78,30 @@ def comparison(repeats: pd.DataFrame) -> str:
     sizes = repeats.assign(entropy_gap_neighbours=repeats["entropy_gap_neighbours"].abs())
     problems = sizes.groupby("method")["emd"].size().min()
     columns = ["", "implicit, AR-DAE", "IAF", f"difference ({CONFIDENCE:.0%} interval)", "implicit is lower", "sign test, p", "pairs"]
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for metric, label in PAIRED.items():
-        pairs = paired(sizes, metric)
-        low, high = median_interval(pairs["difference"])
-        lower = int((pairs["difference"] < 0).sum())
-        test = scipy.stats.binomtest(lower, int((pairs["difference"] != 0).sum()))
-        cells = [
-            label,
-            _quartiles(pairs["implicit"]),
-            _quartiles(pairs["iaf"]),
-            f"{pairs['difference'].median():.4f} ({low:.4f}, {high:.4f})",
-            f"{lower} ({lower / len(pairs):.0%})",
-            f"{test.pvalue:.2g}",
-            f"{len(pairs)} of {problems}",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+    table = lines(row(columns), [_compared(label, paired(sizes, metric), problems) for metric, label in PAIRED.items()])
     floor = _quartiles(repeats["emd_floor"])
-    return "\n".join(lines) + f"\n\nMedians [quartiles] over problems. EMD between two draws of the answer: {floor}.\n"
+    return f"{table}\n\nMedians [quartiles] over problems. EMD between two draws of the answer: {floor}.\n"
+
+
+def _compared(label: str, pairs: pd.DataFrame, problems: int) -> list[str]:
+    differences = pairs["difference"]
+    low, high = median_interval(differences)
+    lower = int((differences < 0).sum())
+    test = scipy.stats.binomtest(lower, int((differences != 0).sum()))
+    return [
+        label,
+        *(_quartiles(pairs[method]) for method in ("implicit", "iaf")),
+        f"{differences.median():.4f} ({low:.4f}, {high:.4f})",
+        f"{lower} ({lower / len(pairs):.0%})",
+        f"{test.pvalue:.2g}",
+        f"{len(pairs)} of {problems}",
+    ]
 
 
 def median_interval(values: pd.Series) -> tuple[float, float]:
     """Of the median, by resampling pairs (percentile bootstrap)."""
-    found = scipy.stats.bootstrap(
-        (values.to_numpy(),), np.median, confidence_level=CONFIDENCE, n_resamples=RESAMPLES, method="percentile", rng=0
-    )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    found = bootstrapped([values.to_numpy()], np.median, resamples=RESAMPLES)
+    return float(found.low), float(found.high)
 
 
 def figure_7(repeats: pd.DataFrame) -> Figure:

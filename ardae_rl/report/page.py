@@ -23,7 +23,7 @@ img { max-width: 100%; height: auto; }
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a paragraph, and below it a table (of texts), a PNG picture by file name, or a list of lines."""
+    """A heading, a paragraph, and below it a table (of texts), a PNG picture by file name, or a list of lines; left out without them."""
 
     title: str
     text: str
@@ -31,11 +31,14 @@ class Section:
     picture: str | None = None
     lines: Sequence[str] = ()
 
+    def has_something(self) -> bool:
+        return bool(self.picture or self.lines or (self.table is not None and len(self.table)))
+
 
 def to_markdown(title: str, sections: Sequence[Section]) -> str:
     """Pictures are links to the files beside it."""
     blocks = [f"# {title}"]
-    for section in sections:
+    for section in filter(Section.has_something, sections):
         blocks += [f"## {section.title}", section.text]
         if section.table is not None:
             rows = [list(section.table), ["---"] * len(section.table.columns), *section.table.to_numpy().tolist()]
@@ -53,7 +56,7 @@ def _cell(value: object) -> str:
 
 def to_html(title: str, sections: Sequence[Section], folder: Path) -> str:
     """Pictures are read from ``folder`` and put into the page."""
-    body = "\n".join(_section(section, folder) for section in sections)
+    body = "\n".join(_section(section, folder) for section in filter(Section.has_something, sections))
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>

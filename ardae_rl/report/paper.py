@@ -6,6 +6,8 @@ Mean and standard deviation over 5 seeds. Reference: [Lim2020] arXiv:2006.05164,
 from collections.abc import Mapping
 from typing import Any
 
+from ardae_rl.report.records import value_at
+
 MAXIMUM, NORMALISED = "maximum", "normalised"
 MEASURES = {MAXIMUM: "maximum average return", NORMALISED: "normalised average return"}
 Number = tuple[float, float]
@@ -149,9 +151,10 @@ def _unversioned(env: str) -> str:
 
 def _at(settings: Any, key: str) -> Any:
     """None where an older version did not have the setting."""
-    for name in key.split("."):
-        settings = settings.get(name) if isinstance(settings, Mapping) else None
-    return settings
+    try:
+        return value_at(settings, key)
+    except (KeyError, TypeError):
+        return None
 
 
 def _text(value: Any) -> str:

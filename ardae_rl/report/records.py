@@ -1,7 +1,9 @@
 """What an experiment's folder says: its file, and one table of all evaluations of all its trials."""
 
 import json
+from functools import reduce
 from itertools import product
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.record import KEY, check_version
 from ardae_rl.experiment.schema import is_folder_name
 
-EVALUATIONS, METRICS, PARAMS = "evaluations.csv", "metrics.csv", "params.json"
+EVALUATIONS, PARAMS = "evaluations.csv", "params.json"
+DAMAGE = (KeyError, OSError, TypeError, ValueError)  # of pandas and json as well
 
 
 def read_experiment(folder: Path) -> dict[str, Any]:
@@ -42,33 +45,22 @@ def _says_which(experiment: dict[Any, Any]) -> bool:
     return isinstance(name, str) and is_folder_name(name) and isinstance(run, str) and isinstance(grid, dict)
 
 
-def read_evaluations(folder: Path, grid: dict[str, list[Any]]) -> pd.DataFrame:
+def read_evaluations(folder: Path, grid: dict[str, list[Any]]) -> tuple[pd.DataFrame, list[Problem]]:
     """One row per evaluation of each trial: its grid values, ``seed``, ``steps``, ``seconds`` of training by then, and its metrics.
 
-    In the order of ``grid`` (path: values), as the experiment file has it, without the trials that :func:`damaged_trials` names. Raises
-    InvalidExperimentError where no trial has evaluated yet.
+    In the order of ``grid`` (path: values), as the experiment file has it, without the trials whose records cannot be used: a problem for
+    each. Raises InvalidExperimentError where no trial has evaluated yet.
     """
-    trials, problems = _trials(folder, grid)
-    if not trials:
-        raise InvalidExperimentError(problems or [Problem(str(folder), "", "none of its trials has been evaluated yet")])
-    rows = pd.concat(trials, ignore_index=True)
-    return _in_order(rows, grid, ["seed", "steps"])
-
-
-def damaged_trials(folder: Path, grid: dict[str, list[Any]]) -> list[Problem]:
-    """The trials of an experiment of a task whose records cannot be used, and why."""
-    return _trials(folder, grid)[1]
-
-
-def _trials(folder: Path, grid: dict[str, list[Any]]) -> tuple[list[pd.DataFrame], list[Problem]]:
     trials, problems = [], []
     for path in sorted(folder.glob(f"*/{EVALUATIONS}")):
         try:
             trials.append(_trial(path.parent, grid))
-        except (KeyError, OSError, TypeError, ValueError) as error:  # of pandas and json as well
+        except DAMAGE as error:
             what = f"there is no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
             problems.append(Problem(str(path.parent), "", f"its records are damaged, {what}: left out"))
-    return trials, problems
+    if not trials:
+        raise InvalidExperimentError(problems or [Problem(str(folder), "", "none of its trials has been evaluated yet")])
+    return _in_order(pd.concat(trials, ignore_index=True), grid, ["seed", "steps"]), problems
 
 
 def read_figures(folder: Path, grid: dict[str, list[Any]], name: str) -> pd.DataFrame:
@@ -77,13 +69,13 @@ def read_figures(folder: Path, grid: dict[str, list[Any]], name: str) -> pd.Data
     for path in sorted(folder.glob(f"*/figures/{name}.png")):
         try:
             trial = _trial(path.parents[1], grid)
-        except (KeyError, OSError, TypeError, ValueError):  # damaged_trials says so
+        except DAMAGE:  # read_evaluations says so
             continue
         rows += [{**{key: trial[key].iloc[0] for key in [*grid, "seed"]}, "path": path}] if len(trial) else []
     return _in_order(pd.DataFrame(rows, columns=[*grid, "seed", "path"], dtype=object), grid, ["seed"])  # else null is NaN
 
 
-def final(evaluations: pd.DataFrame, grid_paths: list[str]) -> pd.DataFrame:
+def final(evaluations: pd.DataFrame) -> pd.DataFrame:
     """The last evaluation of every finished trial: those that got as far as the furthest."""
     return evaluations[evaluations["steps"] == evaluations["steps"].max()].reset_index(drop=True)
 
@@ -96,19 +88,6 @@ def expected(experiment: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*grid, "seed"])
 
 
-def summary(rows: pd.DataFrame, grid_paths: list[str], metrics: list[str]) -> pd.DataFrame:
-    """Mean and standard error over seeds of each grid point, as columns (metric, mean | sem), and their number (seeds,).
-
-    NaN where it is NaN for one of the seeds: a run that diverged does not improve the mean of the others.
-    """
-    if not grid_paths:
-        rows, grid_paths = rows.assign(all="all"), ["all"]
-    grouped = rows.groupby(grid_paths, dropna=False, sort=False)
-    table = grouped[metrics].agg([("mean", lambda values: values.mean(skipna=False)), ("sem", lambda values: values.sem(skipna=False))])
-    table[("seeds", "")] = grouped["seed"].nunique()
-    return table
-
-
 def _in_order(rows: pd.DataFrame, grid: dict[str, list[Any]], then: list[str]) -> pd.DataFrame:
     """Sorted by where in the experiment file each grid value stands, and then by these columns."""
     order = pd.DataFrame({path: rows[path].map([_plain(value) for value in values].index) for path, values in grid.items()}, rows.index)
@@ -117,16 +96,19 @@ def _in_order(rows: pd.DataFrame, grid: dict[str, list[Any]], then: list[str]) -
 
 def _trial(folder: Path, grid: dict[str, list[Any]]) -> pd.DataFrame:
     """Raises KeyError, TypeError or ValueError where the files of a trial say less than they should, or other."""
-    evaluations = pd.read_csv(folder / EVALUATIONS).copy()  # in one piece: hundreds of columns are slow to add to otherwise
-    evaluations = evaluations.astype({"seed": int, "steps": int, "seconds": float})
+    evaluations = pd.read_csv(folder / EVALUATIONS).astype({"seed": int, "steps": int, "seconds": float})
     params = json.loads((folder / PARAMS).read_text(encoding="utf-8"))
-    for path, values in reversed(grid.items()):
-        stored = _at(params["settings"], path)
-        given = [each for each in values if _is(stored, each)]
-        if not given:
-            raise ValueError(f"{path} is {stored}, which the experiment does not have")
-        evaluations.insert(0, path, [_plain(given[0])] * len(evaluations))
-    return evaluations
+    labels = {path: _value(params["settings"], path, values) for path, values in grid.items()}
+    return pd.concat([pd.DataFrame([labels] * len(evaluations), dtype=object).infer_objects(), evaluations], axis=1)
+
+
+def _value(settings: dict[str, Any], path: str, values: list[Any]) -> Any:
+    """The one of the ``values`` that the settings have."""
+    stored = value_at(settings, path)
+    for each in values:
+        if _is(stored, each):
+            return _plain(each)
+    raise ValueError(f"{path} is {stored}, which the experiment does not have")
 
 
 def _is(stored: Any, given: Any) -> bool:
@@ -141,7 +123,6 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, list | dict) else value
 
 
-def _at(data: Any, path: str) -> Any:
-    for name in path.split("."):
-        data = data[name]
-    return data
+def value_at(data: Any, path: str) -> Any:
+    """The setting at a path with dots."""
+    return reduce(getitem, path.split("."), data)

@@ -21,32 +21,21 @@ from ardae_rl.experiment.plan import trial_name
 from ardae_rl.experiment.preflight import RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.report.paper import unlike_the_paper
-from ardae_rl.report.records import EVALUATIONS, PARAMS
+from ardae_rl.report.records import EVALUATIONS, PARAMS, value_at
+from ardae_rl.sac.names import METHODS, method_name
 
 RUN = ["env", "method", "seed"]
 _COLUMNS = ["seed", "env_steps", "updates", "return_mean", "returns"]
-_OF_EVALUATIONS = [
-    "experiment",
-    "env_steps",
-    "updates",
-    "return_mean",
-    "returns",
-    "due_env_steps",
-    "folder",
-    "stopped_early",
-    "unlike_paper",
-    "random_return",
-]
-METHODS = ("SAC", "SAC-NF", "SAC-NSF", *(f"SAC-AR-DAE{plus}{clamping}" for plus in ("", " plus") for clamping in (" without clamping", "")))
+_OF_EVALUATIONS = ["experiment", *_COLUMNS[1:], "due_env_steps", "folder", "stopped_early", "unlike_paper", "random_return"]
 _PRECISION = 1e-4  # of the returns in a record, six digits, as compared with their mean
 
 
 def read_runs(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[pd.DataFrame, list[Problem]]:
     """All evaluations of all finished runs of these (folder, experiment file), and a problem for everything left out.
 
-    Columns: ``env``, ``method`` (:func:`method_name`, told apart where needed), ``seed``, ``experiment``, ``env_steps``, ``updates``,
-    ``return_mean``, ``returns``, a row per evaluation; ``due_env_steps``, the multiple of the run's evaluation interval at which it was
-    due; and of its run ``folder`` and ``stopped_early``: did it end by reaching its target return?
+    Columns: ``env``, ``method`` (:func:`ardae_rl.sac.names.method_name`, told apart where needed), ``seed``, ``experiment``,
+    ``env_steps``, ``updates``, ``return_mean``, ``returns``, a row per evaluation; ``due_env_steps``, the multiple of the run's
+    evaluation interval at which it was due; and of its run ``folder`` and ``stopped_early``: did it end by reaching its target return?
     ``unlike_paper``: :func:`ardae_rl.report.paper.unlike_the_paper`. ``random_return``: mean return of ten episodes of uniformly random
     actions, played now; NaN if the environment cannot be made here.
     Raises InvalidExperimentError, with all problems, where no run is finished.
@@ -66,19 +55,9 @@ def read_runs(experiments: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[pd.Da
     for (env, method, seed), twice in rows[repeated].groupby(RUN):
         message = f"a second run of {method} on {env} with this seed: left out. Give runs of the same method different seeds"
         problems.append(Problem(twice["experiment"].iloc[0], f"seed {seed}", message))
-    order = rows["base"].map(METHODS.index)
+    order = rows["base"].map({name: number for number, name in enumerate(METHODS)}).fillna(len(METHODS))
     kept = rows[~repeated].assign(order=order).sort_values(["env", "order", *RUN[1:], "env_steps"], kind="stable")
     return kept[[*RUN, *_OF_EVALUATIONS]].reset_index(drop=True), problems
-
-
-def method_name(sac: dict[str, Any]) -> str:
-    """What the field calls the algorithm with these ``config.sac`` settings; "plus": other coordinates of the score than the paper's."""
-    if sac["policy"] == "gaussian":
-        return "SAC"
-    if sac["policy"] == "flow":
-        return "SAC-NF" if sac["flow"]["kind"] == "radial" else "SAC-NSF"
-    name = "SAC-AR-DAE" if sac["score"]["standardisation"] == "fixed" else "SAC-AR-DAE plus"
-    return name if sac["jacobian_clamping"] else f"{name} without clamping"
 
 
 def _read_experiment(folder: Path, experiment: dict[str, Any]) -> tuple[list[pd.DataFrame], list[Problem]]:
@@ -103,7 +82,7 @@ def _read_trial(folder: Path, experiment: dict[str, Any]) -> pd.DataFrame:
     rows = _read_evaluations(folder / EVALUATIONS)
     every = settings["evaluation"]["every_env_steps"]
     complete = _check_finished(rows, experiment["stop"], every)
-    point = {path: _at(settings, path) for path in experiment["grid_search"]}
+    point = {path: value_at(settings, path) for path in experiment["grid_search"]}
     env, base = params["env"], method_name(settings["sac"])
     if env != experiment["env"]:
         raise ValueError(f"its environment is {env}, and {experiment['env']} that of the experiment")
@@ -164,32 +143,16 @@ def _check_finished(rows: pd.DataFrame, stop: dict[str, Any], every: int) -> boo
     return complete
 
 
-def _at(data: Any, path: str) -> Any:
-    for name in path.split("."):
-        data = data[name]
-    return data
-
-
 def _with_methods(rows: pd.DataFrame) -> pd.DataFrame:
     """Column ``method``: ``base``, and in brackets what tells two apart that would share it: grid values, or how experiments are named."""
     names = {}
     for (_, base), members in rows.groupby(["env", "base"]):
         kinds = sorted(set(zip(members["experiment"], members["point"], strict=True)))
         experiments = sorted(set(members["experiment"]))
-        start = _common_start(experiments)
+        start = sum(takewhile(bool, (len(set(letters)) == 1 for letters in zip(*experiments, strict=False))))  # letters that all share
         for experiment, point in kinds:
             several = sum(other == experiment for other, _ in kinds) > 1
-            details = [experiment[start:].strip("_-."), point if several else ""]
-            names[members["env"].iloc[0], base, experiment, point] = _bracketed(base, [detail for detail in details if detail])
+            details = [*filter(None, (experiment[start:].strip("_-."), point if several else ""))]
+            names[members["env"].iloc[0], base, experiment, point] = f"{base} ({', '.join(details)})" if details else base
     keys = zip(rows["env"], rows["base"], rows["experiment"], rows["point"], strict=True)
     return rows.assign(method=[names[key] for key in keys])
-
-
-def _common_start(names: Sequence[str]) -> int:
-    """How many first letters all of them share."""
-    alike = (len(set(letters)) == 1 for letters in zip(*names, strict=False))
-    return sum(takewhile(bool, alike))
-
-
-def _bracketed(base: str, details: list[str]) -> str:
-    return f"{base} ({', '.join(details)})" if details else base

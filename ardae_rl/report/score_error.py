@@ -9,11 +9,10 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ardae_rl.experiment.preflight import PROVENANCE, RECORD
-from ardae_rl.report import tables
-from ardae_rl.report.provenance import copied
-from ardae_rl.report.records import final, read_evaluations
-from ardae_rl.report.tables import by
+from ardae_rl.report.figures import against_steps_and_seconds
+from ardae_rl.report.records import final
+from ardae_rl.report.tables import by, markdown
+from ardae_rl.report.write import Figures, Tables
 from ardae_rl.tasks.score_error.laws import LAWS
 
 METRICS = ("score_error", "relative_score_error", "mean_context_error", "log_density_error")
@@ -21,43 +20,27 @@ AT = "score_error@"
 TRUTH_SAMPLES = 200_000
 
 
-def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
-    """Everything this experiment has to show, into ``output``; returns the files written.
+def contents(experiment: dict[str, Any], folder: Path, evaluations: pd.DataFrame) -> tuple[Tables, Figures]:
+    """The last evaluation, mean and standard error over seeds; curves; for the two-mode mixture on the line, in its own coordinates,
+    the error against sigma.
 
-    ``evaluations.csv`` (all of them), ``table.md`` (last evaluation, mean and standard error over seeds), ``error_against_steps.png``,
-    and for the two-mode mixture on the line, in its own coordinates, ``error_against_sigma.png``.
+    A moving law has no final state: of it the mean over the second half, when tracking has settled.
     """
-    grid_paths = list(experiment["grid_search"])
-    evaluations = read_evaluations(folder, experiment["grid_search"])
-    output.mkdir(parents=True, exist_ok=True)
-    evaluations.to_csv(output / "evaluations.csv", index=False)
-    rows = final(evaluations, grid_paths)
+    grid_paths, config = list(experiment["grid_search"]), experiment["config"]
+    rows = settled(evaluations, grid_paths) if config["drift"] or "drift" in grid_paths else final(evaluations)
     if "estimator" not in rows:
-        rows["estimator"] = experiment["config"]["estimator"]
-    drifts = experiment["config"]["drift"] or "drift" in grid_paths
-    if drifts:  # a moving law has no final state: the mean over the second half, when tracking has settled
-        rows = settled(evaluations, grid_paths)
-    (output / "table.md").write_text(markdown(rows, grid_paths), encoding="utf-8")
+        rows["estimator"] = config["estimator"]
     figures = {"error_against_steps.png": against_steps(evaluations, grid_paths)}
-    config = experiment["config"]
     in_own_units = (config["score"]["standardisation"], config["score"]["scale"]) == ("fixed", 1.0)
     if config["law"] == "mixture_1d" and "law" not in grid_paths and in_own_units and any(column.startswith(AT) for column in rows):
         figures["error_against_sigma.png"] = against_sigma(rows, grid_paths)
-    for name, figure in figures.items():
-        figure.savefig(output / name, dpi=150)
-    copies = [copied(folder / name, output) for name in (RECORD, PROVENANCE)]
-    return [*filter(None, copies), *(output / name for name in ("evaluations.csv", "table.md", *figures))]
+    return {"table.md": markdown(rows, grid_paths, METRICS)}, figures
 
 
 def settled(evaluations: pd.DataFrame, grid_paths: list[str]) -> pd.DataFrame:
     """Per trial, the mean of every metric over the second half of its evaluations."""
     late = evaluations[evaluations["steps"] > evaluations["steps"].max() / 2]
     return late.groupby([*grid_paths, "seed"], dropna=False, sort=False).mean(numeric_only=True).reset_index()
-
-
-def markdown(rows: pd.DataFrame, grid_paths: list[str]) -> str:
-    """A table of the grid points: mean (standard error) of each metric over seeds."""
-    return tables.markdown(rows, grid_paths, list(METRICS))
 
 
 def against_sigma(rows: pd.DataFrame, grid_paths: list[str]) -> Figure:
@@ -91,17 +74,7 @@ def _draw_optimum(axes: Axes, sigmas: list[float]) -> None:
 
 def against_steps(evaluations: pd.DataFrame, grid_paths: list[str]) -> Figure:
     """Relative score error against gradient steps and against seconds, a curve per grid point (mean over seeds), a row per law."""
-    laws = list(evaluations["law"].unique()) if "law" in grid_paths else [None]
+    laws = by(evaluations, [path for path in grid_paths if path == "law"])
     others = [path for path in grid_paths if path != "law"]
-    figure = Figure(figsize=(10, 3 * len(laws)), layout="constrained")
-    panels = figure.subplots(len(laws), 2, squeeze=False, sharey="row")
-    for law, (by_steps, by_seconds) in zip(laws, panels, strict=True):
-        rows = evaluations if law is None else evaluations[evaluations["law"] == law]
-        for name, members in by(rows, others):
-            curve = members.groupby("steps")[["relative_score_error", "seconds"]].mean()
-            by_steps.plot(curve.index, curve["relative_score_error"], ".-", label=name)
-            by_seconds.plot(curve["seconds"], curve["relative_score_error"], ".-", label=name)
-        by_steps.set(title=law or "", xlabel="gradient steps", ylabel="relative score error", yscale="log")
-        by_seconds.set(title=law or "", xlabel="seconds of training")
-        by_seconds.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure
+    named: dict[str, Any] = {"steps": "gradient steps", "ylabel": "relative score error"}
+    return against_steps_and_seconds(laws, lambda rows: by(rows, others), "relative_score_error", **named)

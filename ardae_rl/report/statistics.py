@@ -40,7 +40,7 @@ def interquartile_mean(strata: Sequence[Scores], seed: int = 0) -> Estimate:
     def statistic(*samples: Scores, axis: int = -1) -> Scores:
         return np.asarray(stats.trim_mean(np.concatenate(samples, axis=axis), 0.25, axis=axis))
 
-    return _estimate(strata, statistic, seed)
+    return bootstrapped(strata, statistic, seed)
 
 
 def performance_profile(strata: Sequence[Scores], thresholds: Scores, seed: int = 0) -> Estimate:
@@ -50,7 +50,7 @@ def performance_profile(strata: Sequence[Scores], thresholds: Scores, seed: int 
         runs = np.concatenate(samples, axis=axis)
         return np.stack([(runs > threshold).mean(axis=axis) for threshold in thresholds])
 
-    return _estimate(strata, statistic, seed)
+    return bootstrapped(strata, statistic, seed)
 
 
 def probability_of_improvement(strata: Sequence[Scores], others: Sequence[Scores], seed: int = 0) -> Estimate:
@@ -63,7 +63,7 @@ def probability_of_improvement(strata: Sequence[Scores], others: Sequence[Scores
         pairs = zip(samples[: len(strata)], samples[len(strata) :], strict=True)
         return np.mean([_wins(x, y) for x, y in pairs], axis=0)
 
-    return _estimate([*strata, *others], statistic, seed)
+    return bootstrapped([*strata, *others], statistic, seed)
 
 
 def _wins(x: Scores, y: Scores) -> Scores:
@@ -72,14 +72,15 @@ def _wins(x: Scores, y: Scores) -> Scores:
     return np.asarray((np.sign(differences) / 2 + 0.5).mean(axis=(-2, -1)))
 
 
-def _estimate(strata: Sequence[Scores], statistic: Callable[..., Scores], seed: int) -> Estimate:
+def bootstrapped(strata: Sequence[Scores], statistic: Callable[..., Any], seed: int = 0, resamples: int | None = None) -> Estimate:
+    """The statistic with its percentile interval."""
     value = statistic(*strata)
     if min(map(len, strata)) < 2:
         return Estimate(value, *[np.full_like(value, np.nan)] * 2)
     interval = stats.bootstrap(
         strata,
         statistic,
-        n_resamples=RESAMPLES,
+        n_resamples=resamples or RESAMPLES,
         batch=RESAMPLES // 10,
         vectorized=True,
         confidence_level=CONFIDENCE,

@@ -1,19 +1,19 @@
 """Tables and figures of ``vae`` experiments: test log p(x) of every posterior, Figure 5 of [Lim2020], samples and reconstructions."""
 
+import math
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from scipy import stats
 
-from ardae_rl.experiment.preflight import PROVENANCE, RECORD
-from ardae_rl.report.provenance import copied
-from ardae_rl.report.records import expected, final, read_evaluations, read_figures
-from ardae_rl.report.tables import by, markdown
+from ardae_rl.experiment.summary import mean_interval
+from ardae_rl.report.figures import legend_beside, of_first_seed, show
+from ardae_rl.report.records import expected, final, read_figures, value_at
+from ardae_rl.report.tables import by, lines, markdown
+from ardae_rl.report.write import Figures, Tables
 
 METRICS = [
     "test_nll",
@@ -55,30 +55,20 @@ DATA = {
     "sbmnist_seeded": "MNIST, binarised once from a fixed seed: not Larochelle's images, so not comparable with published numbers",
 }
 FIXED_SIGMA = "score.fixed_sigma"
-CONFIDENCE, WIDTH_IN = 0.95, 12
+WIDTH_IN = 12
 
 
-def write(experiment: dict[str, Any], folder: Path, output: Path) -> list[Path]:
-    """Everything this experiment has to show, into ``output``; returns the files written.
-
-    ``evaluations.csv`` (all of them), ``table.md``, ``curves.png``, and the pictures of the first seed: ``planes.png`` of the toy, else
-    ``samples.png`` and ``reconstructions.png``.
-    """
-    grid_paths = list(experiment["grid_search"])
-    evaluations = named(read_evaluations(folder, experiment["grid_search"]))
-    output.mkdir(parents=True, exist_ok=True)
-    evaluations.to_csv(output / "evaluations.csv", index=False)
-    ends = named(expected(experiment)).merge(final(evaluations, grid_paths), "left", [*grid_paths, "seed"])
-    (output / "table.md").write_text(table(ends, grid_paths, experiment["config"]), encoding="utf-8")
+def contents(experiment: dict[str, Any], folder: Path, evaluations: pd.DataFrame) -> tuple[Tables, Figures]:
+    """Every metric at the end; curves; the pictures of the first seed: of the toy its planes, else samples and reconstructions."""
+    grid, grid_paths = experiment["grid_search"], list(experiment["grid_search"])
+    evaluations = named(evaluations)
+    ends = named(expected(experiment)).merge(final(evaluations), "left", [*grid_paths, "seed"])
     figures = {"curves.png": curves(evaluations, grid_paths)}
-    for name in ("planes", "samples", "reconstructions"):
-        pictures = named(read_figures(folder, experiment["grid_search"], name))
+    for name, columns in (("planes", 1), ("samples", 3), ("reconstructions", 3)):
+        pictures = named(read_figures(folder, grid, name))
         if len(pictures):
-            figures[f"{name}.png"] = gallery(pictures, grid_paths, columns=1 if name == "planes" else 3)
-    for name, figure in figures.items():
-        figure.savefig(output / name, dpi=150)
-    copies = [copied(folder / name, output) for name in (RECORD, PROVENANCE)]
-    return [*filter(None, copies), *(output / name for name in ("evaluations.csv", "table.md", *figures))]
+            figures[f"{name}.png"] = gallery(pictures, grid_paths, columns=columns)
+    return {"evaluations.csv": evaluations, "table.md": table(ends, grid_paths, experiment["config"])}, figures
 
 
 def named(rows: pd.DataFrame) -> pd.DataFrame:
@@ -107,7 +97,7 @@ def table(rows: pd.DataFrame, grid_paths: list[str], config: dict[str, Any]) -> 
 def _head(rows: pd.DataFrame, grid_paths: list[str], config: dict[str, Any]) -> str:
     """Data, settings that are the same for all, and which split and weights the figures are of."""
     data = ", ".join(DATA[name] for name in (rows["data"].unique() if "data" in grid_paths else [config["data"]]))
-    shared = ", ".join(f"{path} {_setting(config, path)}" for path in SETTINGS if path not in grid_paths)
+    shared = ", ".join(f"{path} {_text(value_at(config, path))}" for path in SETTINGS if path not in grid_paths)
     weights = "the last weights, validation images being trained on" if config["train_on_validation"] else "the weights best on validation"
     precision = " Seconds: AR-DAE's network computes in bfloat16, AVB's in float32." if config["score"]["autocast"] else ""
     return (
@@ -117,20 +107,15 @@ def _head(rows: pd.DataFrame, grid_paths: list[str], config: dict[str, Any]) -> 
     )
 
 
-def _setting(config: dict[str, Any], path: str) -> str:
-    value: Any = config
-    for name in path.split("."):
-        value = value[name]
-    return "all" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:g}"
-
-
 def best_steps(rows: pd.DataFrame, grid_paths: list[str]) -> str:
     """The ``best_step`` of every run: a mean over seeds would be that of none."""
-    lines = ["Steps that did best on validation, seed by seed:", "", "| | best_step |", "|---|---|"]
-    for label, members in by(rows, grid_paths):
-        steps = ", ".join("-" if pd.isna(step) else f"{step:.0f}" for step in members["best_step"])
-        lines.append(f"| {label} | {steps} |")
-    return "\n".join(lines)
+    steps = {label: members["best_step"] for label, members in by(rows, grid_paths)}
+    cells = [[label, ", ".join("-" if pd.isna(step) else f"{step:.0f}" for step in each)] for label, each in steps.items()]
+    return "Steps that did best on validation, seed by seed:\n\n" + lines("| | best_step |", cells)
+
+
+def _text(value: Any) -> str:
+    return "all" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def _failures(rows: pd.DataFrame, grid_paths: list[str]) -> list[str]:
@@ -153,25 +138,17 @@ def differences(rows: pd.DataFrame, grid_paths: list[str]) -> str:
     No figure where a seed has none.
     """
     groups = {label: members.set_index("seed")["test_nll"] for label, members in by(rows, grid_paths)}
-    head = "Test -log p(x) in nats of one less that of another, of the same seed. Intervals are over seeds, not corrected for their number:"
-    lines = [head, "", "| | less that of | difference | 95% interval | seeds |", "|---|---|---|---|---|"]
+    text = "Test -log p(x) in nats of one less that of another, of the same seed. Intervals are over seeds, not corrected for their number:"
+    cells = []
     for (label, values), (other, others) in combinations(groups.items(), 2):
-        paired = (values - others).to_numpy()
-        low, high = interval(paired)
-        lines.append(f"| {label} | {other} | {_nats(paired.mean())} | {_nats(low)} to {_nats(high)} | {len(paired)} |")
-    return "\n".join(lines)
+        paired = (values - others).tolist()
+        mean, reach = mean_interval(paired)
+        cells.append([label, other, _nats(mean), f"{_nats(mean - reach)} to {_nats(mean + reach)}", str(len(paired))])
+    return f"{text}\n\n" + lines("| | less that of | difference | 95% interval | seeds |", cells)
 
 
 def _nats(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.2f}"
-
-
-def interval(values: "np.ndarray[Any, Any]") -> tuple[float, float]:
-    """Student's 95% interval of the mean; NaN of a single value."""
-    if len(values) < 2:
-        return float("nan"), float("nan")
-    reach = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stats.sem(values)
-    return float(values.mean() - reach), float(values.mean() + reach)
+    return "-" if math.isnan(value) else f"{value:.2f}"
 
 
 def curves(evaluations: pd.DataFrame, grid_paths: list[str]) -> Figure:
@@ -192,7 +169,7 @@ def curves(evaluations: pd.DataFrame, grid_paths: list[str]) -> Figure:
     for axes in (by_steps, by_seconds):
         axes.set_ylim(top=_top(evaluations["validation_nll"]))
     if grid_paths:
-        variance.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+        legend_beside(variance)
     return figure
 
 
@@ -210,9 +187,8 @@ def _top(values: pd.Series) -> float:
 
 def gallery(pictures: pd.DataFrame, grid_paths: list[str], *, columns: int) -> Figure:
     """The picture of every grid point's first seed, up to ``columns`` in a row."""
-    chosen = [(label, members.loc[members["seed"].idxmin(), "path"]) for label, members in by(pictures, grid_paths)]
-    images = [imread(path) for _, path in chosen]
-    height, width = images[0].shape[:2]
+    chosen = [(label, of_first_seed(members)) for label, members in by(pictures, grid_paths)]
+    height, width = imread(chosen[0][1]).shape[:2]
     width_in = WIDTH_IN / columns
     columns = min(columns, len(chosen))
     rows = -(-len(chosen) // columns)
@@ -220,7 +196,6 @@ def gallery(pictures: pd.DataFrame, grid_paths: list[str], *, columns: int) -> F
     panels = figure.subplots(rows, columns, squeeze=False).flat
     for axes in panels:
         axes.set_axis_off()
-    for axes, image, (label, _) in zip(figure.axes, images, chosen, strict=False):
-        axes.imshow(image)
-        axes.set_title(POSTERIORS.get(label, label), fontsize=9)
+    for axes, (label, picture) in zip(figure.axes, chosen, strict=False):
+        show(axes, picture, POSTERIORS.get(label, label), 9)
     return figure

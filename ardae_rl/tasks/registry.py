@@ -15,11 +15,13 @@ class TaskKind:
     """The class of a task's settings, and where the task is: "package.module:Class", imported only once it is about to run.
 
     ``method_field``: the setting, if there is one, that says which of several methods is at work; monitoring shows it.
+    ``report``: the module, if there is one, whose ``contents`` say what a report of such an experiment shows.
     """
 
     settings: type
     path: str
     method_field: str | None = None
+    report: str | None = None
 
     def task(self) -> type[Task]:
         module, _, name = self.path.partition(":")
@@ -28,8 +30,10 @@ class TaskKind:
 
 
 TASKS: dict[str, TaskKind] = {
-    "energy": TaskKind(EnergySettings, "ardae_rl.tasks.energy.task:EnergyTask", "method"),
-    "maxent": TaskKind(MaxEntSettings, "ardae_rl.tasks.maxent.task:MaxEntTask", "method"),
-    "score_error": TaskKind(ScoreErrorSettings, "ardae_rl.tasks.score_error.task:ScoreErrorTask", "estimator"),
-    "vae": TaskKind(VAESettings, "ardae_rl.tasks.vae.task:VAETask", "posterior"),
+    "energy": TaskKind(EnergySettings, "ardae_rl.tasks.energy.task:EnergyTask", "method", report="ardae_rl.report.energy"),
+    "maxent": TaskKind(MaxEntSettings, "ardae_rl.tasks.maxent.task:MaxEntTask", "method", report="ardae_rl.report.maxent"),
+    "score_error": TaskKind(
+        ScoreErrorSettings, "ardae_rl.tasks.score_error.task:ScoreErrorTask", "estimator", "ardae_rl.report.score_error"
+    ),
+    "vae": TaskKind(VAESettings, "ardae_rl.tasks.vae.task:VAETask", "posterior", report="ardae_rl.report.vae"),
 }

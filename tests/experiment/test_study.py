@@ -11,7 +11,7 @@ import yaml
 from ardae_rl.cli import _tune
 from ardae_rl.experiment.control import ControlExperiment
 from ardae_rl.experiment.load import load_experiment
-from ardae_rl.report.runs import method_name
+from ardae_rl.sac.names import method_name
 
 CONFIGS = Path(__file__).parents[2] / "tune_configs"
 ENVS = ("half_cheetah", "ant", "hopper", "walker2d", "humanoid", "humanoid_rllab")

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from ardae_rl.records import RecordFile
 from ardae_rl.rllib.records import EVALUATION_COLUMNS, evaluation_row
 from ardae_rl.rllib.settings import EvaluationSettings, TrainingSettings
 from ardae_rl.sac import SACConfig, ScoreConfig
+from ardae_rl.tasks.registry import TASKS
 
 EVERY = 1000
 SAC, SAC_NF, PLUS = SACConfig(policy="gaussian"), SACConfig(policy="flow"), SACConfig()
@@ -55,3 +57,25 @@ def write_trial(folder: Path, env: str, sac: SACConfig, seed: int, curve: Sequen
     RecordFile(folder / "evaluations.csv", EVALUATION_COLUMNS, steps="env_steps").append(
         [evaluation_row(seed, record) for record in records]
     )
+
+
+def write_task_trial(folder: Path, run: str, chosen: Any, seed: int, evaluated: Sequence[int] = (2, 4)) -> Any:
+    """What a trial of a task leaves behind that evaluates after so many steps; the task."""
+    task: Any = TASKS[run].task()(chosen, seed=seed)  # type: ignore[call-arg]
+    rows = []
+    for before, steps in zip((0, *evaluated), evaluated, strict=False):
+        for _ in range(steps - before):
+            task.step()
+        rows.append({"seed": seed, "steps": steps, "seconds": steps / 10, **task.evaluate()})
+    (folder / "figures").mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(folder / "evaluations.csv", index=False)
+    (folder / "params.json").write_text(json.dumps({"run": run, "settings": dataclasses.asdict(chosen), "seed": seed}))
+    return task
+
+
+def write_task_record(root: Path, run: str, chosen: Any, grid: Mapping[str, Any], seeds: int = 2) -> Path:
+    """The experiment's own files, beside its trials."""
+    experiment = {"name": "tiny", "run": run, "seeds": seeds, "config": dataclasses.asdict(chosen), "grid_search": dict(grid)}
+    (root / "experiment.yaml").write_text(yaml.safe_dump(experiment))
+    (root / "provenance.jsonl").write_text("{}\n")
+    return root

@@ -9,7 +9,7 @@ import pytest
 
 from ardae_rl.experiment.problems import InvalidExperimentError
 from ardae_rl.report.common_steps import at_common_steps
-from ardae_rl.report.control import runs_of, write
+from ardae_rl.report.control import runs_of, write_report
 from ardae_rl.report.curves import learning_curves
 from ardae_rl.report.records import read_experiment
 from ardae_rl.report.runs import read_runs
@@ -71,7 +71,7 @@ def test_equal_runs_are_compared_whole_wherever_in_the_interval_they_were_evalua
 
 
 def test_the_page_says_what_was_not_compared_and_the_records_keep_it(early: tuple[Path, ...], tmp_path: Path) -> None:
-    _, problems = write(experiments_of(*early), tmp_path / "out")
+    _, problems = write_report(experiments_of(*early), tmp_path / "out")
     assert len(problems) == 1
     text = (tmp_path / "out" / "report.md").read_text()
     returns = text.partition("## Returns")[2].partition("## Learning curves")[0]
@@ -85,7 +85,7 @@ def test_where_no_step_is_shared_nothing_is_compared(tmp_path: Path) -> None:
     odd = write_experiment(tmp_path, "odd", "Hopper-v5", SAC, {0: [1]}, every=3000)
     even = write_experiment(tmp_path, "even", "Hopper-v5", PAPERS, {0: [1]}, every=2000)
     with pytest.raises(InvalidExperimentError, match="they share none, so nothing is compared here"):
-        write(experiments_of(odd, even), tmp_path / "out")
+        write_report(experiments_of(odd, even), tmp_path / "out")
     whole = write_experiment(tmp_path, "whole", "Ant-v5", SAC, {0: [1, 2]})
-    write(experiments_of(odd, even, whole), tmp_path / "out")
+    write_report(experiments_of(odd, even, whole), tmp_path / "out")
     assert set(pd.read_csv(tmp_path / "out" / "runs.csv")["env"]) == {"Ant-v5"}

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from ardae_rl import cli
 from ardae_rl.evaluation import random_returns
 from ardae_rl.experiment.events import CRASHED, EVENTS, WARNING, EventLog
-from ardae_rl.report.control import improvements, returns, runs_of, scales, write
+from ardae_rl.report.control import improvements, returns, runs_of, scales, write_report
 from ardae_rl.report.curves import learning_curves, performance_profiles
 from ardae_rl.report.paper import MAXIMUM, METHODS, NORMALISED, PUBLISHED, published
 from ardae_rl.report.records import read_experiment
@@ -88,14 +88,14 @@ def test_runs_that_never_change_have_no_score_rather_than_an_infinite_one(tmp_pa
     folder = write_experiment(tmp_path, "flat", "Hopper-v5", SAC, {0: [5, 5], 1: [5, 5]})
     runs = runs_of(read_runs(experiments_of([folder]))[0])
     assert runs["maximum_score"].isna().all() and runs["maximum"].tolist() == [5, 5]
-    assert write(experiments_of([folder]), tmp_path / "out")[1] == []
+    assert write_report(experiments_of([folder]), tmp_path / "out")[1] == []
 
 
 def test_more_seeds_of_an_experiment_may_lie_elsewhere_under_its_name(tmp_path: Path) -> None:
     both = [write_experiment(tmp_path / place, "a", "Hopper-v5", SAC, {seed: [1, 2]}) for seed, place in enumerate(("first", "later"))]
     (both[1] / "provenance.jsonl").write_text(json.dumps({"command": "python scripts/tune.py a.yaml --seeds 1,"}) + "\n")
     out = tmp_path / "out"
-    assert write(experiments_of(both), out)[1] == []
+    assert write_report(experiments_of(both), out)[1] == []
     commands = [json.loads((out / name / "provenance.jsonl").read_text())["command"] for name in ("a", "a_2")]
     assert commands == ["python scripts/tune.py <x>.yaml", "python scripts/tune.py a.yaml --seeds 1,"]
     text = (out / "report.md").read_text()
@@ -185,19 +185,19 @@ def test_the_command_reports_a_complete_study_with_code_0_and_nothing_with_code_
     assert done.exit_code == 2 and "2 of 2 trials have not started" in done.stderr and not (tmp_path / "none").exists()
 
 
-def test_who_reports_on_checkpoints_is_told_that_they_are_pickles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli._warn_of_pickles([(tmp_path / "a", {"env": "ardae_rl/MultiGoal-v0"}), (tmp_path / "b", {"env": "Hopper-v5"})])
-    told = capsys.readouterr().err
-    assert f"those of checkpoints in {tmp_path / 'a'}. Checkpoints are read by pickle" in told and str(tmp_path / "b") not in told
-    cli._warn_of_pickles([(tmp_path / "b", {"env": "Hopper-v5"})])
-    assert capsys.readouterr().err == ""
+def test_who_reports_on_checkpoints_is_told_that_they_are_pickles(tmp_path: Path) -> None:
+    goals = write_experiment(tmp_path, "a", "ardae_rl/MultiGoal-v0", SAC, {0: [1, 2]})
+    hopper = write_experiment(tmp_path, "b", "Hopper-v5", SAC, {0: [1, 2]})
+    told = report(goals, hopper, "--output", tmp_path / "both").stderr
+    assert f"Note: the goals are those of checkpoints in {goals}. Checkpoints are read by pickle" in told
+    assert "Note" not in report(hopper, "--output", tmp_path / "one").stderr
 
 
 def test_a_browser_shows_the_page_without_a_complaint(study: list[Path], tmp_path: Path) -> None:
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         pytest.skip("no Chromium on this machine (Debian: chromium-headless-shell); the page is parsed elsewhere")
-    write(experiments_of(study), tmp_path / "out")
+    write_report(experiments_of(study), tmp_path / "out")
     quiet = ["--disable-gpu", "--disable-background-networking", "--no-first-run", "--enable-logging=stderr"]
     command = [browser, "--headless", "--no-sandbox", *quiet, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
     page = f"file://{tmp_path / 'out' / 'report.html'}"
@@ -214,14 +214,14 @@ def test_a_browser_shows_the_page_without_a_complaint(study: list[Path], tmp_pat
 
 
 def test_the_page_says_what_happened_to_the_trials(study: list[Path], tmp_path: Path) -> None:
-    write(experiments_of(study), tmp_path / "before")
+    write_report(experiments_of(study), tmp_path / "before")
     assert "What happened" not in (tmp_path / "before" / "report.md").read_text()
     log = EventLog(study[1])
     log.add("seed=1", CRASHED, steps=12_000, cause="the <actor> died | unexpectedly")
     log.add("seed=0", WARNING, steps=0, cause="writing failed (No space left on device): trying again")
     with (study[1] / EVENTS).open("a") as file:
         file.write('5\n{"time": "2026')
-    write(experiments_of(study), tmp_path / "out")
+    write_report(experiments_of(study), tmp_path / "out")
     markdown = (tmp_path / "out" / "report.md").read_text().partition("## What happened")[2].partition("\n## ")[0]
     first, second = [line for line in markdown.splitlines() if line.startswith("| hopper |")]
     assert re.fullmatch(
@@ -257,13 +257,13 @@ def test_where_nothing_was_learned_there_are_no_scores_to_take_together(study: l
     apart, together = (runs_of(read_runs(experiments_of(folders))[0]) for folders in (study[:1] + study[2:], [study[0], study[2], sac]))
     expected, found = (returns(runs).query("env == 'all'") for runs in (apart, together))
     assert len(expected) == 1 and found.reset_index(drop=True).equals(expected.reset_index(drop=True))
-    write(experiments_of([*study, sac]), tmp_path / "out")
+    write_report(experiments_of([*study, sac]), tmp_path / "out")
     text = (tmp_path / "out" / "report.md").read_text()
     assert "Not taken together, for no method did better than score 0: Walker2d-v5." in text.partition("## Scores")[2].partition("\n## ")[0]
 
 
 def test_the_page_says_what_the_scores_are_and_how_environments_weigh(study: list[Path], tmp_path: Path) -> None:
-    write(experiments_of(study), tmp_path / "out")
+    write_report(experiments_of(study), tmp_path / "out")
     text = (tmp_path / "out" / "report.md").read_text()
     scores = text.partition("## Scores")[2].partition("\n## ")[0]
     assert "| Hopper-v5 | 20 | mean first evaluation, after 1,000 steps | 80 | mean maximum of SAC-AR-DAE |" in scores

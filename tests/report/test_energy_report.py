@@ -1,7 +1,6 @@
 """The report of a tiny energy experiment: its table, its curves, and every picture in its place."""
 
 import dataclasses
-import json
 import shutil
 from itertools import product
 from pathlib import Path
@@ -13,10 +12,11 @@ import pytest
 import yaml
 from matplotlib.image import imread, imsave
 
-from ardae_rl.report.energy import against_steps, side_by_side, table, write
+from ardae_rl.report.energy import against_steps, side_by_side, table
 from ardae_rl.report.records import final, read_evaluations, read_figures
+from ardae_rl.report.reports import write_task_report
 from ardae_rl.tasks.energy.config import EnergySettings, ScoreSettings
-from ardae_rl.tasks.energy.task import EnergyTask
+from tests.report.study import write_task_record, write_task_trial
 
 GRID: dict[str, list[Any]] = {"target": ["potential_2", "potential_1"], "method": ["hierarchical_auxiliary", "implicit_ardae"]}
 CHOSEN = EnergySettings(
@@ -39,10 +39,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for target, method, seed in product(*GRID.values(), (0, 1)):
             chosen = dataclasses.replace(CHOSEN, target=target, method=method)
             write_trial(root / f"method={method}_target={target}_seed={seed}", chosen, seed)
-    experiment = {"name": "tiny", "run": "energy", "config": dataclasses.asdict(CHOSEN), "grid_search": GRID}
-    (root / "experiment.yaml").write_text(yaml.safe_dump(experiment))
-    (root / "provenance.jsonl").write_text("{}\n")
-    return root
+    return write_task_record(root, "energy", CHOSEN, GRID)
 
 
 @pytest.fixture
@@ -51,13 +48,7 @@ def folder(original: Path, tmp_path: Path) -> Path:
 
 
 def write_trial(folder: Path, chosen: EnergySettings, seed: int) -> None:
-    task, rows = EnergyTask(chosen, seed=seed), []
-    for steps in (1, 2):
-        task.step()
-        rows.append({"seed": seed, "steps": steps, "seconds": steps / 10, **task.evaluate()})
-    (folder / "figures").mkdir(parents=True)
-    pd.DataFrame(rows).to_csv(folder / "evaluations.csv", index=False)
-    (folder / "params.json").write_text(json.dumps({"run": "energy", "settings": dataclasses.asdict(chosen), "seed": seed}))
+    write_task_trial(folder, "energy", chosen, seed, evaluated=(1, 2))
     for name, shade in (("samples", shade_of(chosen.target, chosen.method, seed)), ("target", shade_of(chosen.target, "", 0))):
         imsave(folder / "figures" / f"{name}.png", np.full((4, 4, 3), shade))
 
@@ -91,7 +82,7 @@ def test_a_trial_without_pictures_leaves_its_place_empty(folder: Path) -> None:
 
 
 def test_the_table_has_the_last_evaluations_and_no_column_of_nothing(folder: Path) -> None:
-    rows = final(read_evaluations(folder, GRID), list(GRID))
+    rows = final(read_evaluations(folder, GRID)[0])
     lines = table(rows, list(GRID)).splitlines()
     assert (
         lines[0].startswith("| target | method | final_emd | final_emd_floor | final_emd_over_floor | emd_over_floor |")
@@ -103,7 +94,7 @@ def test_the_table_has_the_last_evaluations_and_no_column_of_nothing(folder: Pat
 
 
 def test_curves_have_a_point_per_evaluation(folder: Path) -> None:
-    figure = against_steps(read_evaluations(folder, GRID), list(GRID))
+    figure = against_steps(read_evaluations(folder, GRID)[0], list(GRID))
     by_steps, by_seconds = figure.axes[:2]
     for axes, expected in ((by_steps, [1, 2]), (by_seconds, [0.1, 0.2])):
         curves = [np.asarray(line.get_xdata()).tolist() for line in axes.lines[:2]]
@@ -114,12 +105,12 @@ def test_curves_have_a_point_per_evaluation(folder: Path) -> None:
 def test_without_a_grid_there_is_one_row(folder: Path) -> None:
     pictures = read_figures(folder, {}, "samples")
     assert len([axes for axes in side_by_side(pictures, []).axes if axes.images]) == 2
-    assert len(against_steps(read_evaluations(folder, {}), []).axes) == 2
+    assert len(against_steps(read_evaluations(folder, {})[0], []).axes) == 2
 
 
 def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
     experiment = yaml.safe_load((folder / "experiment.yaml").read_text())
-    written = write(experiment, folder, tmp_path / "out")
+    written = write_task_report(experiment, folder, tmp_path / "out")[0]
     names = {"evaluations.csv", "table.md", "experiment.yaml", "provenance.jsonl", "distance_against_steps.png", "samples.png"}
     assert {path.name for path in written} == names == {path.name for path in (tmp_path / "out").iterdir()}
     assert imread(tmp_path / "out" / "samples.png").shape[0] > 300

@@ -1,7 +1,6 @@
 """The report pairs what belongs together, and its statistics are those of the textbook."""
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from ardae_rl.report.maxent import METRICS, comparison, figure_7, markdown, median_interval, of_repeats, paired, write
+from ardae_rl.report.maxent import METRICS, comparison, figure_7, markdown, median_interval, of_repeats, paired
+from ardae_rl.report.reports import write_task_report
 from ardae_rl.tasks.maxent.config import FlowSettings, MaxEntSettings, SamplerSettings, ScoreSettings
-from ardae_rl.tasks.maxent.task import MaxEntTask
+from tests.report.study import write_task_record, write_task_trial
 
 GRID = {"method": ["implicit", "iaf"]}
 TINY = MaxEntSettings(
@@ -34,22 +34,9 @@ def folder(tmp_path: Path) -> Path:
     root = tmp_path / "tiny"
     for method in GRID["method"]:
         for seed in (0, 1):
-            write_trial(root / f"method={method}_seed={seed}", dataclasses.replace(TINY, method=method), seed)  # type: ignore[arg-type]
-    experiment = {"name": "tiny", "run": "maxent", "config": dataclasses.asdict(TINY), "grid_search": GRID}
-    (root / "experiment.yaml").write_text(yaml.safe_dump(experiment))
-    (root / "provenance.jsonl").write_text("{}\n")
-    return root
-
-
-def write_trial(folder: Path, chosen: MaxEntSettings, seed: int) -> None:
-    task, rows = MaxEntTask(chosen, seed=seed), []
-    for steps in (2, 4):
-        task.step(), task.step()
-        rows.append({"seed": seed, "steps": steps, "seconds": steps / 10, **task.evaluate()})
-    folder.mkdir(parents=True)
-    pd.DataFrame(rows).to_csv(folder / "evaluations.csv", index=False)
-    params = {"run": "maxent", "settings": dataclasses.asdict(chosen), "seed": seed}
-    (folder / "params.json").write_text(json.dumps(params))
+            chosen = dataclasses.replace(TINY, method=method)  # type: ignore[arg-type]
+            write_task_trial(root / f"method={method}_seed={seed}", "maxent", chosen, seed)
+    return write_task_record(root, "maxent", TINY, GRID)
 
 
 def pairs_of(differences: list[float]) -> pd.DataFrame:
@@ -70,7 +57,7 @@ def repeats_of(differences: list[float]) -> pd.DataFrame:
 
 def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
     experiment: Any = yaml.safe_load((folder / "experiment.yaml").read_text())
-    written = write(experiment, folder, tmp_path / "out")
+    written = write_task_report(experiment, folder, tmp_path / "out")[0]
     tables = {"evaluations.csv", "repeats.csv", "table.md", "pairs.md", "experiment.yaml", "provenance.jsonl"}
     assert (
         {path.name for path in written}
@@ -89,7 +76,7 @@ def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
 
 def test_one_method_alone_has_no_pairs(folder: Path, tmp_path: Path) -> None:
     experiment: Any = yaml.safe_load((folder / "experiment.yaml").read_text())
-    names = {path.name for path in write(experiment | {"grid_search": {"batch_size": [16]}}, folder, tmp_path / "out")}
+    names = {path.name for path in write_task_report(experiment | {"grid_search": {"batch_size": [16]}}, folder, tmp_path / "out")[0]}
     assert "pairs.md" not in names and "figure_7.png" not in names and "table.md" in names
 
 

@@ -152,7 +152,7 @@ def test_a_checkpoint_that_cannot_be_used_is_named_and_the_others_are_reported(t
     (checkpoints[1] / weights).write_bytes(pickle.dumps({name: np.ones((2, 2), np.float32) for name in whole}))
     (checkpoints[2] / state).write_bytes(pickle.dumps([1]))
     (checkpoints[3] / weights).write_bytes(pickle.dumps({name: np.full_like(value, np.nan, np.float32) for name, value in whole.items()}))
-    files, problems = control.write([(folder, read_experiment(folder))], tmp_path / "report")
+    files, problems = control.write_report([(folder, read_experiment(folder))], tmp_path / "report")
     assert [str(problem).partition(": its policy cannot be used, ")[0] for problem in problems] == [
         str(folder / f"seed={seed}") for seed in range(5)
     ]

@@ -10,7 +10,7 @@ import yaml
 
 from ardae_rl.experiment.control import ControlExperiment
 from ardae_rl.experiment.load import load_experiment
-from ardae_rl.report.control import write
+from ardae_rl.report.control import write_report
 from ardae_rl.report.paper import unlike_the_paper
 from ardae_rl.report.records import read_experiment
 from ardae_rl.report.runs import method_name
@@ -74,7 +74,7 @@ def test_only_what_the_method_uses_counts() -> None:
 
 def test_the_page_names_the_reduced_settings_beside_the_number(tmp_path: Path) -> None:
     folder = write_experiment(tmp_path, "small", "HalfCheetah-v5", PAPERS, {0: [1, 2], 1: [1, 2]})
-    write([(folder, read_experiment(folder))], tmp_path / "out")
+    write_report([(folder, read_experiment(folder))], tmp_path / "out")
     section = (tmp_path / "out" / "report.md").read_text().partition("## Beside the paper")[2].partition("\n## ")[0]
     (row,) = [line for line in section.splitlines() if line.startswith("| HalfCheetah-v5")]
     assert "10,907 ± 664" in row and "env_steps 2,000 (3,000,000)" in row

@@ -1,8 +1,6 @@
 """A report says what the records say: means, standard errors, the closed-form optimum, and which folder is no experiment's."""
 
 import dataclasses
-import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,13 @@ import yaml
 from typer.testing import CliRunner
 
 from ardae_rl.cli import report
-from ardae_rl.report.records import final, read_evaluations, summary
-from ardae_rl.report.score_error import against_sigma, against_steps, markdown, optimum_errors, settled, write
+from ardae_rl.report.records import final, read_evaluations
+from ardae_rl.report.reports import write_task_report
+from ardae_rl.report.score_error import against_sigma, against_steps, optimum_errors, settled
+from ardae_rl.report.tables import markdown
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings
 from ardae_rl.tasks.score_error.config import ScoreSettings as ErrorScore
-from ardae_rl.tasks.score_error.task import ScoreErrorTask
+from tests.report.study import write_task_record, write_task_trial
 
 GRID = {"estimator": ["ardae", "residual_dae"]}
 
@@ -27,25 +27,12 @@ GRID = {"estimator": ["ardae", "residual_dae"]}
 def folder(tmp_path: Path) -> Path:
     """What two estimators x two seeds of a tiny experiment leave behind, written as a trial does."""
     chosen = ScoreErrorSettings(score=ErrorScore(width=8, layers=1, scale=1.0), sigmas=[0.1, 1.0], steps=4)
-    experiment = {"name": "tiny", "run": "score_error", "config": dataclasses.asdict(chosen), "grid_search": GRID}
     root = tmp_path / "tiny"
     for estimator in GRID["estimator"]:
         for seed in (0, 1):
-            write_trial(root / f"estimator={estimator}_seed={seed}", dataclasses.replace(chosen, estimator=estimator), seed)  # type: ignore[arg-type]
-    (root / "experiment.yaml").write_text(yaml.safe_dump(experiment))
-    (root / "provenance.jsonl").write_text("{}\n")
-    return root
-
-
-def write_trial(folder: Path, chosen: ScoreErrorSettings, seed: int) -> None:
-    task, rows = ScoreErrorTask(chosen, seed=seed), []
-    for steps in (2, 4):
-        task.step(), task.step()
-        rows.append({"seed": seed, "steps": steps, "seconds": steps / 10, **task.evaluate()})
-    folder.mkdir(parents=True)
-    pd.DataFrame(rows).to_csv(folder / "evaluations.csv", index=False)
-    params = {"run": "score_error", "settings": dataclasses.asdict(chosen), "seed": seed}
-    (folder / "params.json").write_text(json.dumps(params))
+            point = dataclasses.replace(chosen, estimator=estimator)  # type: ignore[arg-type]
+            write_task_trial(root / f"estimator={estimator}_seed={seed}", "score_error", point, seed)
+    return write_task_record(root, "score_error", chosen, GRID)
 
 
 def experiment_of(folder: Path) -> Any:
@@ -53,24 +40,21 @@ def experiment_of(folder: Path) -> Any:
 
 
 def test_every_evaluation_of_every_trial_is_read_with_its_grid_values_and_seconds(folder: Path) -> None:
-    rows = read_evaluations(folder, GRID)
+    rows = read_evaluations(folder, GRID)[0]
     assert len(rows) == 8
     assert set(zip(rows["estimator"], rows["seed"], rows["steps"], strict=True)) == {
         (estimator, seed, steps) for estimator in GRID["estimator"] for seed in (0, 1) for steps in (2, 4)
     }
     assert (rows["seconds"] == rows["steps"] / 10).all()
-    backwards = read_evaluations(folder, {"estimator": GRID["estimator"][::-1]})
+    backwards = read_evaluations(folder, {"estimator": GRID["estimator"][::-1]})[0]
     assert list(backwards["estimator"].unique()) == GRID["estimator"][::-1]
-    assert (final(rows, ["estimator"])["steps"] == 4).all() and len(final(rows, ["estimator"])) == 4
+    assert (final(rows)["steps"] == 4).all() and len(final(rows)) == 4
 
 
 def test_mean_and_standard_error_are_over_seeds() -> None:
     rows = pd.DataFrame({"law": ["a", "a", "b"], "seed": [0, 1, 0], "score_error": [1.0, 3.0, 5.0]})
-    table = summary(rows, ["law"], ["score_error"])
-    assert table.loc["a", ("score_error", "mean")] == 2
-    assert table.loc["a", ("score_error", "sem")] == pytest.approx(math.sqrt(2) / math.sqrt(2))
-    assert table.loc["a", ("seeds", "")] == 2
-    assert markdown(rows, ["law"]) == "| law | score_error | seeds (± standard error) |\n|---|---|---|\n| a | 2 ± 1 | 2 |\n| b | 5 | 1 |\n"
+    text = markdown(rows, ["law"], ["score_error", "not_measured"])
+    assert text == "| law | score_error | seeds (± standard error) |\n|---|---|---|\n| a | 2 ± 1 | 2 |\n| b | 5 | 1 |\n"
 
 
 def test_a_moving_law_is_judged_by_the_second_half() -> None:
@@ -85,7 +69,7 @@ def test_the_optimum_errs_by_its_blur_and_nothing_else() -> None:
 
 
 def test_error_against_sigma_shows_what_was_measured(folder: Path) -> None:
-    rows = final(read_evaluations(folder, GRID), ["estimator"])
+    rows = final(read_evaluations(folder, GRID)[0])
     axes = against_sigma(rows, ["estimator"]).axes[0]
     containers: list[Any] = list(axes.containers)
     curves = {container.get_label(): container.lines[0] for container in containers}
@@ -96,7 +80,7 @@ def test_error_against_sigma_shows_what_was_measured(folder: Path) -> None:
 
 
 def test_error_against_seconds_has_a_point_per_evaluation(folder: Path) -> None:
-    by_steps, by_seconds = against_steps(read_evaluations(folder, GRID), ["estimator"]).axes
+    by_steps, by_seconds = against_steps(read_evaluations(folder, GRID)[0], ["estimator"]).axes
     for axes, expected in ((by_steps, [2, 4]), (by_seconds, [0.2, 0.4])):
         assert [np.asarray(line.get_xdata()).tolist() for line in axes.lines] == [pytest.approx(expected)] * 2
 
@@ -104,12 +88,12 @@ def test_error_against_seconds_has_a_point_per_evaluation(folder: Path) -> None:
 def test_a_trial_still_running_has_no_last_evaluation(folder: Path) -> None:
     unfinished = folder / "estimator=ardae_seed=1" / "evaluations.csv"
     pd.read_csv(unfinished).iloc[:1].to_csv(unfinished, index=False)
-    rows = final(read_evaluations(folder, GRID), ["estimator"])
+    rows = final(read_evaluations(folder, GRID)[0])
     assert sorted(zip(rows["estimator"], rows["seed"], strict=True)) == [("ardae", 0), ("residual_dae", 0), ("residual_dae", 1)]
 
 
 def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
-    written = write(experiment_of(folder), folder, tmp_path / "out")
+    written = write_task_report(experiment_of(folder), folder, tmp_path / "out")[0]
     names = {"evaluations.csv", "table.md", "experiment.yaml", "provenance.jsonl", "error_against_steps.png", "error_against_sigma.png"}
     assert {path.name for path in written} == names == {path.name for path in (tmp_path / "out").iterdir()}
     assert all(path.stat().st_size > 0 for path in written)
@@ -129,7 +113,7 @@ def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
 def test_a_damaged_trial_is_named_and_the_rest_reported(folder: Path, tmp_path: Path, file: str, content: str) -> None:
     damaged = folder / "estimator=ardae_seed=1"
     (damaged / file).write_text(content)
-    assert len(read_evaluations(folder, GRID)) == 6
+    assert len(read_evaluations(folder, GRID)[0]) == 6
     app = typer.Typer()
     app.command()(report)
     result = CliRunner().invoke(app, [str(folder), "--output", str(tmp_path / "out")])

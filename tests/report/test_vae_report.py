@@ -1,7 +1,6 @@
 """A report of autoencoders says what was measured, on which data, and compares posteriors seed by seed."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,10 @@ import pytest
 import yaml
 from matplotlib.image import imread
 
-from ardae_rl.report.vae import curves, differences, interval, named, table, write
+from ardae_rl.report.reports import write_task_report
+from ardae_rl.report.vae import curves, differences, named, table
 from ardae_rl.tasks.vae.config import EvaluationSettings, NetworkSettings, ScoreSettings, VAESettings
-from ardae_rl.tasks.vae.task import VAETask
+from tests.report.study import write_task_record, write_task_trial
 
 GRID = {"posterior": ["gaussian", "ivi_ardae"]}
 TINY = VAESettings(
@@ -26,13 +26,7 @@ TINY = VAESettings(
 
 
 def write_trial(folder: Path, chosen: VAESettings, seed: int) -> None:
-    task, rows = VAETask(chosen, seed=seed), []
-    for steps in (2, 4):
-        task.step(), task.step()
-        rows.append({"seed": seed, "steps": steps, "seconds": steps / 10, **task.evaluate()})
-    (folder / "figures").mkdir(parents=True)
-    pd.DataFrame(rows).to_csv(folder / "evaluations.csv", index=False)
-    (folder / "params.json").write_text(json.dumps({"run": "vae", "settings": dataclasses.asdict(chosen), "seed": seed}))
+    task = write_task_trial(folder, "vae", chosen, seed)
     for name, figure in task.figures().items():
         figure.savefig(folder / "figures" / f"{name}.png")
 
@@ -45,15 +39,12 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     for posterior in GRID["posterior"]:
         for seed in (0, 1):
             write_trial(root / f"posterior={posterior}_seed={seed}", dataclasses.replace(chosen, posterior=posterior), seed)  # type: ignore[arg-type]
-    experiment = {"name": "tiny", "run": "vae", "seeds": 2, "config": dataclasses.asdict(chosen), "grid_search": GRID}
-    (root / "experiment.yaml").write_text(yaml.safe_dump(experiment))
-    (root / "provenance.jsonl").write_text("{}\n")
-    return root
+    return write_task_record(root, "vae", chosen, GRID)
 
 
 def test_the_report_writes_all_it_lists(folder: Path, tmp_path: Path) -> None:
     experiment = yaml.safe_load((folder / "experiment.yaml").read_text())
-    written = write(experiment, folder, tmp_path / "out")
+    written = write_task_report(experiment, folder, tmp_path / "out")[0]
     pictures = {"planes.png"} if experiment["config"]["data"] == "toy" else {"samples.png", "reconstructions.png"}
     names = {"evaluations.csv", "table.md", "experiment.yaml", "provenance.jsonl", "curves.png"} | pictures
     assert {path.name for path in written} == names == {path.name for path in (tmp_path / "out").iterdir()}
@@ -72,10 +63,9 @@ def test_a_noise_level_that_varies_may_be_null(tmp_path: Path) -> None:
     for name, sigma in (("null", None), ("0.5", 0.5)):
         score = dataclasses.replace(chosen.score, fixed_sigma=sigma)
         write_trial(tmp_path / "tiny" / f"fixed_sigma={name}_seed=0", dataclasses.replace(chosen, score=score), 0)
-    experiment = {"name": "tiny", "run": "vae", "seeds": 1, "config": dataclasses.asdict(chosen), "grid_search": grid}
-    (tmp_path / "tiny" / "experiment.yaml").write_text(yaml.safe_dump(experiment))
-    (tmp_path / "tiny" / "provenance.jsonl").write_text("{}\n")
-    assert tmp_path / "out" / "planes.png" in write(experiment, tmp_path / "tiny", tmp_path / "out")
+    write_task_record(tmp_path / "tiny", "vae", chosen, grid, seeds=1)
+    experiment = yaml.safe_load((tmp_path / "tiny" / "experiment.yaml").read_text())
+    assert tmp_path / "out" / "planes.png" in write_task_report(experiment, tmp_path / "tiny", tmp_path / "out")[0]
     text = (tmp_path / "out" / "table.md").read_text()
     assert "| AR-DAE | sigma = 0.5 |" in text and "no mean" not in text
 
@@ -87,7 +77,7 @@ def test_a_trial_that_left_nothing_is_missed(folder: Path, tmp_path: Path) -> No
         (folder / f"posterior=gaussian_seed={seed}" / "evaluations.csv").unlink()
     half = folder / "posterior=ivi_ardae_seed=1" / "evaluations.csv"
     half.write_text("".join(half.read_text().splitlines(keepends=True)[:2]))
-    write(experiment, folder, tmp_path / "out")
+    write_task_report(experiment, folder, tmp_path / "out")[0]
     text = (tmp_path / "out" / "table.md").read_text()
     assert "there is no mean: gaussian seed 0; gaussian seed 1; ivi_ardae seed 1." in text
     lines = [line for line in text.splitlines() if line.startswith(("| gaussian", "| ivi_ardae"))]
@@ -103,7 +93,7 @@ def rows(values: dict[str, list[float]]) -> pd.DataFrame:
 def test_differences_are_of_the_same_seed() -> None:
     """The seeds differ by far more than the posteriors do: unpaired, nothing would show."""
     text = differences(rows({"ivi_ardae": [10.0, 20.0, 30.0], "gaussian": [11.0, 21.1, 30.9]}), ["posterior"])
-    low, high = interval(np.array([-1.0, -1.1, -0.9]))
+    low, high = -1 - 4.3027 * 0.1 / 3**0.5, -1 + 4.3027 * 0.1 / 3**0.5  # t of two degrees of freedom at 97.5%
     assert f"| ivi_ardae | gaussian | -1.00 | {low:.2f} to {high:.2f} | 3 |" in text
     assert -1.3 < low < -1 < high < -0.7 and high + 1 == pytest.approx(-1 - low)
 
@@ -155,12 +145,6 @@ def test_the_table_says_when_validation_images_were_trained_on() -> None:
 def test_nats_have_two_decimals() -> None:
     text = table(rows({"gaussian": [100.44, 100.44], "b": [100.04, 100.04]}), ["posterior"], dataclasses.asdict(TINY))
     assert "100.44 ± 0.00" in text and "100.04 ± 0.00" in text and "| gaussian | b | 0.40 |" in text
-
-
-def test_the_interval_is_students() -> None:
-    """t of two degrees of freedom at 97.5%: 4.3027; sem of 1, 2, 3: 1 / sqrt 3."""
-    assert interval(np.array([1.0, 2.0, 3.0])) == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4)
-    assert np.isnan(interval(np.array([1.0]))).all()
 
 
 def test_seeded_binarisation_is_named_in_the_table() -> None:

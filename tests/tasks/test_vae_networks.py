@@ -279,7 +279,8 @@ def test_noise_joins_as_if_concatenated() -> None:
 @pytest.mark.usefixtures("float64")
 def test_a_residual_mixer_is_a_residual_layer_on_the_concatenation() -> None:
     features, extra = torch.randn(3, 6), torch.randn(3, 4, 2)
-    mixer, plain = ResidualMixer(6, 2, 5, "elu"), ResidualLinear(8, 5, "elu")
+    mixer: Any = ResidualMixer(6, 2, 5, "elu")
+    plain = ResidualLinear(8, 5, "elu")
     plain.first, plain.skip, plain.second = mixer.first.layer, mixer.skip.layer, mixer.second
     joined = torch.cat([features.unsqueeze(1).expand(-1, 4, -1), extra], -1)
     torch.testing.assert_close(mixer(features, extra), functional.elu(plain(joined)))

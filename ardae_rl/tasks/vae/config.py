@@ -157,6 +157,6 @@ class VAESettings(Settings):
 @functools.cache
 def _read(static: bool, folder: str) -> None:
     """Once for all points of a grid: it takes a second."""
-    from ardae_rl.tasks.vae import files
+    from ardae_rl.data.mnist import load_mnist, load_static
 
-    files.load_static(folder) if static else files.load_mnist(folder)
+    load_static(folder) if static else load_mnist(folder)

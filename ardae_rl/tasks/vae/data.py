@@ -13,8 +13,8 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from ardae_rl.data.mnist import load_mnist, load_static
 from ardae_rl.tasks.vae.config import VAESettings
-from ardae_rl.tasks.vae.files import load_mnist, load_static
 
 TOY_STD = math.sqrt(0.1)
 TOY_VALIDATION, TOY_TEST = 2000, 20_000

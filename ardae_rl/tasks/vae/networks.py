@@ -72,22 +72,6 @@ class Mixer(nn.Module):
         return self.hidden(self.activation(self.joint(features, extra)))
 
 
-class ResidualMixer(nn.Module):
-    """The same as one residual block: W activation(V [features, extra]) + U [features, extra], weights normalised, then an activation."""
-
-    def __init__(self, features: int, extra: int, width: int, activation: str) -> None:
-        super().__init__()
-        self.activation = ACTIVATIONS[activation]
-        self.first, self.skip = Joint(features, extra, width), Joint(features, extra, width)
-        self.second = normalised(Dense(width, width))
-        for joint in (self.first, self.skip):
-            normalised(joint.layer)
-
-    def forward(self, features: Tensor, extra: Tensor) -> Tensor:
-        main = self.second(self.activation(self.first(features, extra)))
-        return self.activation(main + self.skip(features, extra))
-
-
 def normalised(layer: nn.Module) -> nn.Module:
     """Weights g v / ||v|| per output, g = 1 at the start."""
     weight_norm(layer)
@@ -95,74 +79,43 @@ def normalised(layer: nn.Module) -> nn.Module:
     return layer
 
 
-class ResidualLinear(nn.Module):
-    """W activation(V x) + U x with normalised weights, (..., in) -> (..., out)."""
+class Residual(nn.Module):
+    """W activation(V x) + U x with normalised weights, of the layers V, U and W."""
+
+    def __init__(self, *layers: nn.Module, activation: str) -> None:
+        super().__init__()
+        self.first, self.skip, self.second = layers
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, *x: Tensor) -> Tensor:
+        return self.second(self.activation(self.first(*x))) + self.skip(*x)
+
+
+class ResidualLinear(Residual):
+    """Of (..., in) -> (..., out)."""
 
     def __init__(self, inputs: int, outputs: int, activation: str) -> None:
-        super().__init__()
-        self.activation = ACTIVATIONS[activation]
-        self.first, self.skip = normalised(Dense(inputs, outputs)), normalised(Dense(inputs, outputs))
-        self.second = normalised(Dense(outputs, outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.activation(self.first(x))) + self.skip(x)
+        super().__init__(*(normalised(Dense(size, outputs)) for size in (inputs, inputs, outputs)), activation=activation)
 
 
-class ResidualConv(nn.Module):
-    """The same with 3 x 3 convolutions, the first and the skip with a ``stride``."""
+class ResidualConv(Residual):
+    """With 3 x 3 convolutions, the first and the skip with a ``stride``."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, activation: str) -> None:
-        super().__init__()
-        self.activation = ACTIVATIONS[activation]
-        self.first, self.skip = (normalised(nn.Conv2d(inputs, outputs, 3, stride, 1)) for _ in range(2))
-        self.second = normalised(nn.Conv2d(outputs, outputs, 3, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.activation(self.first(x))) + self.skip(x)
+        sizes = ((inputs, stride), (inputs, stride), (outputs, 1))
+        super().__init__(*(normalised(nn.Conv2d(size, outputs, 3, step, 1)) for size, step in sizes), activation=activation)
 
 
-class ConvTrunk(nn.Sequential):
-    """28 x 28 pixels through three 5 x 5 convolutions of stride 2 to 512 features."""
+class ResidualMixer(Residual):
+    """A mixer as one residual block, then an activation: (B, F), (B, K, E) -> (B, K, W)."""
 
-    def __init__(self, activation: str) -> None:
-        act = _Function(ACTIVATIONS[activation])
-        convolutions = [nn.Conv2d(inputs, outputs, 5, 2, 2) for inputs, outputs in ((1, 16), (16, 32), (32, 32))]
-        super().__init__(_AS_IMAGE(), *(part for layer in convolutions for part in (layer, act)), nn.Flatten())
+    def __init__(self, features: int, extra: int, width: int, activation: str) -> None:
+        super().__init__(*(Joint(features, extra, width) for _ in range(2)), normalised(Dense(width, width)), activation=activation)
+        for joint in (self.first, self.skip):
+            normalised(joint.layer)  # type: ignore[arg-type]
 
-
-class ConvDecoder(nn.Sequential):
-    """The way back: (N, D) -> 300 -> 512 -> 32 x 4 x 4 -> 32 x 7 x 7 -> 16 x 14 x 14 -> logits (N, 784)."""
-
-    def __init__(self, dim: int, activation: str) -> None:
-        act = _Function(ACTIVATIONS[activation])
-        back = partial(nn.ConvTranspose2d, kernel_size=5, stride=2, padding=2)
-        super().__init__(
-            *(nn.Linear(dim, 300), act, nn.Linear(300, 512), act, nn.Unflatten(1, (32, 4, 4))),
-            *(back(32, 32), act, back(32, 16, output_padding=1), act, back(16, 1, output_padding=1), nn.Flatten()),
-        )
-
-
-class ResConvTrunk(nn.Sequential):
-    """28 x 28 pixels through five residual convolutions and a residual layer to ``width`` features."""
-
-    def __init__(self, width: int, activation: str) -> None:
-        act = _Function(ACTIVATIONS[activation])
-        sizes = ((1, 16, 2), (16, 16, 1), (16, 32, 2), (32, 32, 1), (32, 32, 2))
-        blocks = (part for size in sizes for part in (ResidualConv(*size, activation), act))
-        super().__init__(_AS_IMAGE(), *blocks, nn.Flatten(), ResidualLinear(512, width, activation), act)
-
-
-class ResConvDecoder(nn.Sequential):
-    """The way back, with bilinear upsampling between residual convolutions: (N, D) -> logits (N, 784)."""
-
-    def __init__(self, dim: int, width: int, activation: str) -> None:
-        act, block = _Function(ACTIVATIONS[activation]), partial(ResidualConv, stride=1, activation=activation)
-        twice = partial(nn.Upsample, scale_factor=2, mode="bilinear", align_corners=True)
-        super().__init__(
-            *(ResidualLinear(dim, width, activation), act, ResidualLinear(width, 512, activation), act, nn.Unflatten(1, (32, 4, 4))),
-            *(twice(), block(32, 32), act, block(32, 32), act, _Function(lambda h: h[..., :7, :7])),
-            *(twice(), block(32, 16), act, block(16, 16), act, twice(), block(16, 1), nn.Flatten()),
-        )
+    def forward(self, *x: Tensor) -> Tensor:
+        return self.activation(super().forward(*x))
 
 
 class _Function(nn.Module):
@@ -226,10 +179,19 @@ class ConvArchitecture(Architecture):
         self.features, self.head_layers = 512, settings.head_layers
 
     def _trunk(self) -> nn.Module:
-        return ConvTrunk(self.activation)
+        """Three 5 x 5 convolutions of stride 2 to 512 features."""
+        act = _Function(ACTIVATIONS[self.activation])
+        convolutions = [nn.Conv2d(inputs, outputs, 5, 2, 2) for inputs, outputs in ((1, 16), (16, 32), (32, 32))]
+        return nn.Sequential(_AS_IMAGE(), *(part for layer in convolutions for part in (layer, act)), nn.Flatten())
 
     def decoder(self, dim: int, outputs: int) -> nn.Module:
-        return ConvDecoder(dim, self.activation)
+        """(N, D) -> 300 -> 512 -> 32 x 4 x 4 -> 32 x 7 x 7 -> 16 x 14 x 14 -> logits (N, 784)."""
+        act = _Function(ACTIVATIONS[self.activation])
+        back = partial(nn.ConvTranspose2d, kernel_size=5, stride=2, padding=2)
+        return nn.Sequential(
+            *(nn.Linear(dim, 300), act, nn.Linear(300, 512), act, nn.Unflatten(1, (32, 4, 4))),
+            *(back(32, 32), act, back(32, 16, output_padding=1), act, back(16, 1, output_padding=1), nn.Flatten()),
+        )
 
 
 class ResConvArchitecture(Architecture):
@@ -238,13 +200,25 @@ class ResConvArchitecture(Architecture):
     hidden_of_both = False
 
     def _trunk(self) -> nn.Module:
-        return ResConvTrunk(self.width, self.activation)
+        """Five residual convolutions and a residual layer to ``width`` features."""
+        act = _Function(ACTIVATIONS[self.activation])
+        sizes = ((1, 16, 2), (16, 16, 1), (16, 32, 2), (32, 32, 1), (32, 32, 2))
+        blocks = (part for size in sizes for part in (ResidualConv(*size, self.activation), act))
+        return nn.Sequential(_AS_IMAGE(), *blocks, nn.Flatten(), ResidualLinear(512, self.width, self.activation), act)
 
     def implicit(self, extra: int, dim: int) -> tuple[nn.Module, nn.Module]:
         return ResidualMixer(self.features, extra, self.width, self.activation), ResidualLinear(self.width, dim, self.activation)
 
     def decoder(self, dim: int, outputs: int) -> nn.Module:
-        return ResConvDecoder(dim, self.width, self.activation)
+        """Bilinear upsampling between residual convolutions: (N, D) -> logits (N, 784)."""
+        act, block = _Function(ACTIVATIONS[self.activation]), partial(ResidualConv, stride=1, activation=self.activation)
+        dense = partial(ResidualLinear, activation=self.activation)
+        twice = partial(nn.Upsample, scale_factor=2, mode="bilinear", align_corners=True)
+        return nn.Sequential(
+            *(dense(dim, self.width), act, dense(self.width, 512), act, nn.Unflatten(1, (32, 4, 4))),
+            *(twice(), block(32, 32), act, block(32, 32), act, _Function(lambda h: h[..., :7, :7])),
+            *(twice(), block(32, 16), act, block(16, 16), act, twice(), block(16, 1), nn.Flatten()),
+        )
 
 
 ARCHITECTURES = {"mlp": Architecture, "conv": ConvArchitecture, "resconv": ResConvArchitecture}

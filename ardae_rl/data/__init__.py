@@ -1,0 +1,1 @@
+"""Data sets that are files: fetched once, checked whenever they are read."""
