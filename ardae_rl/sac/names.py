@@ -5,10 +5,10 @@ from typing import Any
 
 AR_DAE = "SAC-AR-DAE"
 NAMES = {
-    ("gaussian", "tractable"): "SAC",
-    ("flow (radial)", "tractable"): "SAC-NF",
-    ("flow (spline)", "tractable"): "SAC-NSF",
-    ("implicit", "score"): AR_DAE,
+    ("gaussian", "density"): "SAC",
+    ("flow (radial)", "density"): "SAC-NF",
+    ("flow (spline)", "density"): "SAC-NSF",
+    ("implicit", "ardae"): AR_DAE,
 }
 """A policy's first entry has the source of its entropy where the settings choose none."""
 
@@ -24,7 +24,7 @@ def method_name(sac: Mapping[str, Any]) -> str:
     """
     policy = f"flow ({sac['flow']['kind']})" if sac["policy"] == "flow" else str(sac["policy"])
     usual = next((source for known, source in NAMES if known == policy), None)
-    entropy = (sac.get("entropy") or {}).get("kind") or usual
+    entropy = sac.get("entropy") or usual
     name = NAMES.get((policy, entropy or ""), ", ".join(filter(None, (policy, entropy))))
     if name != AR_DAE:
         return name

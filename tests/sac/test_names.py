@@ -36,11 +36,11 @@ def test_every_policy_that_can_be_chosen_has_a_name(policy: Any) -> None:
     ("changed", "name"),
     [
         ({"policy": "mixture"}, "mixture"),
-        ({"policy": "mixture", "entropy": {"kind": "score"}}, "mixture, score"),
-        ({"policy": "gaussian", "entropy": {"kind": "score"}}, "gaussian, score"),
-        ({"policy": "implicit", "entropy": {"kind": "auxiliary"}}, "implicit, auxiliary"),
+        ({"policy": "mixture", "entropy": "ardae"}, "mixture, ardae"),
+        ({"policy": "gaussian", "entropy": "ardae"}, "gaussian, ardae"),
+        ({"policy": "implicit", "entropy": "adversarial"}, "implicit, adversarial"),
         ({"policy": "flow", "flow": {"kind": "planar"}}, "flow (planar)"),
-        ({"policy": "gaussian", "entropy": {"kind": "tractable"}}, "SAC"),
+        ({"policy": "gaussian", "entropy": "density"}, "SAC"),
     ],
 )
 def test_what_has_no_name_is_shown_by_its_own_keys(changed: dict[str, Any], name: str) -> None:
