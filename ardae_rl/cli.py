@@ -276,7 +276,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Run the policy in CHECKPOINT in its environment: returns of whole episodes, mean and standard deviation."""
-    from ardae_rl.evaluation import FILM_SUFFIXES, RenderingError, choose_renderer
+    from ardae_rl.rllib.evaluation import FILM_SUFFIXES, RenderingError, choose_renderer
 
     _check_suffix(video, FILM_SUFFIXES, "--video")
     _check_suffix(export, (".safetensors",), "--export")
@@ -325,7 +325,7 @@ def _trained_policy(path: Path) -> "TrainedPolicy":
 def _evaluate(
     policy: "TrainedPolicy", episodes: int, seeds: list[int], stochastic: bool, max_episode_steps: int, video: Path | None
 ) -> None:
-    from ardae_rl.evaluation import evaluate
+    from ardae_rl.rllib.evaluation import evaluate
 
     trained, noise = policy.description, "with noise" if stochastic else "zero noise"
     typer.echo(

@@ -11,8 +11,8 @@ from typing import ParamSpec, TypeVar
 
 from rich.table import Table
 
-from ardae_rl.process import end_with_parent
-from ardae_rl.provenance import provenance
+from ardae_rl.run.process import end_with_parent
+from ardae_rl.run.provenance import provenance
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -11,7 +11,7 @@ import torch
 from rich.progress import track
 
 from ardae_rl.bench.report import Row, row
-from ardae_rl.process import prepare_training_process
+from ardae_rl.run.process import prepare_training_process
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings, ScoreSettings
 from ardae_rl.tasks.score_error.task import ScoreErrorTask
 

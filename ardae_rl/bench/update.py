@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ardae_rl.bench.naive import NaiveConfig, NaiveUpdate
 from ardae_rl.bench.report import Row, in_fresh_process, row
-from ardae_rl.process import prepare_training_process
+from ardae_rl.run.process import prepare_training_process
 from ardae_rl.sac import (
     SAC,
     LearnerNetworks,

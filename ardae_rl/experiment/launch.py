@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from ardae_rl.disk import append_whole, replace_file
 from ardae_rl.experiment.access import cluster_to_join, make_token
 from ardae_rl.experiment.display import Display, Row
 from ardae_rl.experiment.events import cause_of, restarts
@@ -34,7 +33,8 @@ from ardae_rl.experiment.preflight import PROVENANCE, RECORD, alone, knows_trial
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.schema import Experiment, to_yaml
 from ardae_rl.experiment.summary import CURVE_FILE, TrialSummary, closing_table, read_evaluations
-from ardae_rl.provenance import provenance
+from ardae_rl.run.disk import append_whole, replace_file
+from ardae_rl.run.provenance import provenance
 
 if TYPE_CHECKING:
     from ray import tune
@@ -172,9 +172,10 @@ def cluster_nodes() -> list[dict[str, float]]:
 def local_nodes() -> list[dict[str, float]]:
     """What a cluster started on this machine would have."""
     import torch
-    from ray._private.utils import get_num_cpus  # a container may have less than the machine
 
-    return [{"CPU": float(get_num_cpus(override_docker_cpu_warning=True)), "GPU": float(torch.cuda.device_count())}]
+    from ardae_rl.run.ray_internals import cpus_of_this_machine
+
+    return [{"CPU": cpus_of_this_machine(), "GPU": float(torch.cuda.device_count())}]
 
 
 def check_resources(experiment: Experiment, *, may_grow: bool, console: Console) -> None:
@@ -254,8 +255,8 @@ def say(console: Console, label: str, text: str) -> None:
 
 
 def _train(experiment: Experiment, resume: bool, command: str, console: Console) -> int:
-    from ardae_rl.experiment.driver_memory import forget_read_reports
     from ardae_rl.experiment.watch import watcher
+    from ardae_rl.run.ray_internals import forget_read_reports
 
     with Display(console, experiment.reporting) as display:
         display.expect(Row(name=name, total_steps=steps) for name, steps in total_steps(experiment).items())

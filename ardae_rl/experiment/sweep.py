@@ -25,7 +25,7 @@ from ardae_rl.experiment.preflight import OUTPUT, check_folder, has_run
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.schema import Experiment
 from ardae_rl.experiment.summary import Evaluation, read_evaluations
-from ardae_rl.process import end_with_parent
+from ardae_rl.run.process import end_with_parent
 
 LOOK_PERIOD_S = 2.0
 

@@ -9,7 +9,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 
-from ardae_rl.checkpoints import check_storage
 from ardae_rl.experiment.display import Display, Row
 from ardae_rl.experiment.events import CRASHED, FAILED, WARNING, EventLog, cause_of
 from ardae_rl.experiment.launch import cluster_nodes, obstacle
 from ardae_rl.experiment.plan import total_steps
 from ardae_rl.experiment.schema import Experiment
-from ardae_rl.notes import collect_notes
+from ardae_rl.run.folder import RunFolder
+from ardae_rl.run.notes import collect_notes
 
 STOP_TIMEOUT_S = 180.0
 NOTES_PERIOD_S = 2.0
@@ -49,7 +49,7 @@ class Watcher(Callback):
     def attach(self, experiment: Experiment, display: Display) -> None:
         self._experiment, self._display, self._reporting = experiment, display, experiment.reporting
         self._total_steps = total_steps(experiment)
-        self._events = EventLog(experiment.folder, partial(check_storage, experiment.folder))
+        self._events = EventLog(RunFolder(experiment.folder, experiment.folder))
         self._idle_since, self._has_told = time.monotonic(), False
 
     def request_stop(self) -> None:

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from ray import cloudpickle
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.algorithms.utils import _get_env_runner_bundles, _get_learner_bundles, _get_main_process_bundle
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
@@ -27,11 +26,12 @@ from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN, LEARNER_RESULTS
 from ray.tune import PlacementGroupFactory
 
-from ardae_rl.process import prepare_training_process
 from ardae_rl.rllib.config import SACARDAEConfig
 from ardae_rl.rllib.env_runner import ENVIRONMENT, SeededEnvRunner, evaluate_returns
 from ardae_rl.rllib.replay import ReplayBuffer
 from ardae_rl.rllib.sampling import Sampling
+from ardae_rl.run.process import prepare_training_process
+from ardae_rl.run.ray_internals import bundles_of, class_of_actor
 from ardae_rl.sac.diagnostics import WATCHED_STATES, sample_actions, watch_policy
 from ardae_rl.sac.update import METRIC_NAMES, NonFiniteError
 
@@ -69,9 +69,8 @@ class SACARDAE(Algorithm):
 
     @classmethod
     def default_resource_request(cls, config: SACARDAEConfig) -> PlacementGroupFactory:  # type: ignore[override]
-        """What one algorithm reserves: its own process, its env runners, its learners (RLlib's version only understands plain dicts)."""
-        bundles = [_get_main_process_bundle(config), *_get_env_runner_bundles(config), *_get_learner_bundles(config)]
-        return PlacementGroupFactory(bundles=bundles, strategy=config.placement_strategy)
+        """What one algorithm reserves (RLlib's version only understands plain dicts)."""
+        return PlacementGroupFactory(bundles=bundles_of(config), strategy=config.placement_strategy)
 
     def setup(self, config: SACARDAEConfig) -> None:
         prepare_training_process()
@@ -294,9 +293,7 @@ def _name_classes(checkpoint: Path) -> None:
     """
     for path in checkpoint.rglob(Checkpointable.CLASS_AND_CTOR_ARGS_FILE_NAME):
         facts = cloudpickle.loads(path.read_bytes())
-        named = getattr(facts["class"], "__ray_actor_class__", None)
-        if named is not None:
-            path.write_bytes(cloudpickle.dumps({**facts, "class": named}))
+        path.write_bytes(cloudpickle.dumps({**facts, "class": class_of_actor(facts["class"])}))
 
 
 def _reseed(runner: SeededEnvRunner, *, salt: int) -> None:

@@ -96,8 +96,8 @@ class SACARDAEConfig(AlgorithmConfig):
         """Raises ValueError where settings contradict each other."""
         learners = max(self.num_learners, 1)
         if self.replay.batch_size % learners:
-            self._value_error(f"batch_size must be divisible by num_learners = {learners}, got {self.replay.batch_size}.")
-        self._train_batch_size_per_learner = self.replay.batch_size // learners
+            raise ValueError(f"batch_size must be divisible by num_learners = {learners}, got {self.replay.batch_size}.")
+        self.train_batch_size_per_learner = self.replay.batch_size // learners
         self.evaluation(
             evaluation_interval=_NEVER,
             evaluation_num_env_runners=0,

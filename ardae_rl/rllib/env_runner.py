@@ -11,6 +11,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 import ardae_rl.envs
+from ardae_rl.run.ray_internals import TellsOfNewEpisodes, begin_anew, chunks_for_metrics, seed_next_reset
 
 gym.register_envs(ardae_rl.envs)  # in every process that steps environments
 
@@ -18,7 +19,7 @@ ENVIRONMENT = "environment"  # in an episode's custom_data: (index of its runner
 _CHUNK_STEPS = 64  # environment steps per sub-environment between looks at which evaluation episodes are done
 
 
-class SeededEnvRunner(SingleAgentEnvRunner):
+class SeededEnvRunner(TellsOfNewEpisodes, SingleAgentEnvRunner):
     """RLlib seeds sub-environment i of runner w with ``seed + w + i``, so neighbours share streams; here each gets its own.
 
     An episode says in its ``custom_data`` in which sub-environment it took place.
@@ -43,7 +44,7 @@ class SeededEnvRunner(SingleAgentEnvRunner):
         entropy = (self.config.seed, self.worker_index, int(bool(self.config.in_evaluation)), salt)
         noise, *environments = (np.random.SeedSequence(entropy).generate_state(1 + self.num_envs) >> 1).tolist()
         torch.manual_seed(noise)
-        self._seed = environments
+        seed_next_reset(self, environments)
 
     def try_sample(self) -> tuple[list[SingleAgentEpisode], dict[str, Any]] | str:
         """The next chunk and the metrics so far; where an environment raised instead, the traceback, and all of them begin anew."""
@@ -57,17 +58,16 @@ class SeededEnvRunner(SingleAgentEnvRunner):
                 error = error.__cause__
             self._failures += 1
             self.reseed(self._failures)  # the same seeds again could lead to the same failure
-            self._needs_initial_reset = True
+            begin_anew(self)
             return "".join(traceback.format_exception(error))
 
     def _forget_past_chunks(self) -> None:
         """RLlib keeps every chunk of an episode until it ends, for the sums alone. Here a chunk is a step, and an episode may never end."""
-        for past in self._ongoing_episodes_for_metrics.values():
+        for past in chunks_for_metrics(self):
             past[:] = [_Past(*map(sum, zip(*((len(chunk), chunk.get_return(), chunk.get_duration_s()) for chunk in past), strict=True)))]
 
-    def _new_episode(self, env_index: int, episodes: list[SingleAgentEpisode] | None = None) -> None:
-        super()._new_episode(env_index, episodes)
-        (self._ongoing_episodes if episodes is None else episodes)[env_index].custom_data[ENVIRONMENT] = (self.worker_index, env_index)
+    def on_new_episode(self, env_index: int, episode: SingleAgentEpisode) -> None:
+        episode.custom_data[ENVIRONMENT] = (self.worker_index, env_index)
 
 
 @dataclass(frozen=True)

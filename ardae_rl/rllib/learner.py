@@ -18,8 +18,8 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from torch import Tensor
 
-from ardae_rl.process import prepare_training_process
 from ardae_rl.rllib.module import SACARDAERLModule
+from ardae_rl.run.process import prepare_training_process
 from ardae_rl.sac import SAC, ShardedNormal, Transitions, build_optimisers
 from ardae_rl.sac.update import SKIPPED
 

@@ -7,13 +7,12 @@ from typing import Any
 EVALUATION_COLUMNS = ("seed", "env_steps", "updates", "return_mean", "return_std", "return_min", "return_max", "returns")
 
 
-def evaluation_row(seed: int, record: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of ``evaluations.csv`` from one entry of ``SACARDAE.evaluations``; ``returns`` are separated by spaces."""
+def evaluation_row(record: Mapping[str, Any]) -> dict[str, Any]:
+    """All but the seed, from one entry of ``SACARDAE.evaluations``; ``returns`` are separated by spaces."""
     returns = record["returns"]
     mean = sum(returns) / len(returns)
     variance = sum((value - mean) ** 2 for value in returns) / max(len(returns) - 1, 1)
     return {
-        "seed": seed,
         "env_steps": record["env_steps"],
         "updates": record["num_updates"],
         "return_mean": mean,

@@ -20,7 +20,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
-from ardae_rl.disk import sync
+from ardae_rl.run.disk import sync
 
 FORMAT_VERSION = 1
 CHUNK_ROWS = 16_384  # 2.8 MB per file for HalfCheetah, 47 MB for Humanoid; part of the format: changing it needs a new FORMAT_VERSION

@@ -17,6 +17,7 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from ardae_rl.rllib.env_runner import SeededEnvRunner
+from ardae_rl.run.ray_internals import runner_actor
 
 logger = logging.getLogger(__name__)
 _TAG = "sample"
@@ -97,7 +98,7 @@ class Sampling:
         for runner in silent:
             if self._silent_rounds[runner] * self._timeout_s >= _MAX_SECONDS_OF_SILENCE:
                 logger.warning("env runner %d has not made a step for %g minutes: killed", runner, _MAX_SECONDS_OF_SILENCE / 60)
-                ray.kill(self._group._worker_manager.actors()[runner], no_restart=False)
+                ray.kill(runner_actor(self._group, runner), no_restart=False)
                 self._silent_rounds[runner] = 0
 
     def _tell_of_deaths(self) -> None:

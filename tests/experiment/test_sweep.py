@@ -17,8 +17,9 @@ from ardae_rl.experiment.control import ControlExperiment, ControlStop
 from ardae_rl.experiment.problems import InvalidExperimentError
 from ardae_rl.experiment.schema import Experiment
 from ardae_rl.experiment.sweep import Driver, check, populations
-from ardae_rl.records import RecordFile
 from ardae_rl.rllib.records import EVALUATION_COLUMNS, evaluation_row
+from ardae_rl.run.folder import RunFolder
+from ardae_rl.run.records import RecordFile
 from tests.experiment.conftest import Launch
 from tests.experiment.test_cli import refused
 
@@ -40,7 +41,9 @@ def experiment(tmp_path: Path, **values: object) -> ControlExperiment:
 def evaluate(folder: Path, *means: float) -> Path:
     folder.mkdir(parents=True)
     records = [{"env_steps": 1000 * number, "num_updates": 0, "returns": [mean]} for number, mean in enumerate(means, 1)]
-    RecordFile(folder / "evaluations.csv", EVALUATION_COLUMNS, steps="env_steps").append([evaluation_row(0, record) for record in records])
+    RecordFile(RunFolder(folder), "evaluations.csv", EVALUATION_COLUMNS, steps="env_steps").append(
+        [{"seed": 0, **evaluation_row(record)} for record in records]
+    )
     return folder / "evaluations.csv"
 
 

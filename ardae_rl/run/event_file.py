@@ -6,8 +6,7 @@ Not here: what is shown (``sac/diagnostics.py``, a task's ``figures``).
 import io
 import struct
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,8 @@ from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import histogram
 
-from ardae_rl.disk import append_whole, patiently
+from ardae_rl.run.disk import append_whole
+from ardae_rl.run.folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,14 +26,13 @@ _RGBA = 4  # TensorBoard's number for it
 
 
 class EventFile:
-    """A file of events in ``folder``, which must not be that of another: TensorBoard stops reading one of two that grow side by side.
+    """A file of events below ``folder``, in one ``name`` of its own: TensorBoard stops reading one of two that grow side by side.
 
-    Each object begins a file of its own; TensorBoard reads those of earlier attempts first. ``check`` as in
-    :class:`~ardae_rl.records.RecordFile`.
+    Each object begins a file of its own; TensorBoard reads those of earlier attempts first.
     """
 
-    def __init__(self, folder: Path, check: Callable[[], object] = lambda: None) -> None:
-        self.path, self._begun, self._check_folder = folder / f"events.out.tfevents.{time.time_ns():020d}", False, check
+    def __init__(self, folder: RunFolder, name: str) -> None:
+        self.path, self._begun, self._folder = folder.path / name / f"events.out.tfevents.{time.time_ns():020d}", False, folder
 
     def add(self, steps: int, *, histograms: Mapping[str, np.ndarray] | None = None, pictures: Mapping[str, bytes] | None = None) -> None:
         """Show the distribution of each array's numbers, and each picture (the content of a PNG file), at ``steps``.
@@ -53,11 +52,10 @@ class EventFile:
                 *events,
             ]
         content = _records(events)  # once: a reader that saw half of a write that failed must find the same bytes
-        patiently(lambda: self._append(content))
+        self._folder.patiently(lambda: self._append(content))
         self._begun = True
 
     def _append(self, content: bytes) -> None:
-        self._check_folder()
         self.path.parent.mkdir(exist_ok=True)
         append_whole(self.path, content)
 
