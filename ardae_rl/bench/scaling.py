@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 from matplotlib.figure import Figure
 
-from ardae_rl.experiment.access import keep_to_this_machine
+from ardae_rl.experiment.cluster import keep_to_this_machine
 
 NODES = 4
 LOOK_PERIOD_S = 1.0

@@ -20,10 +20,7 @@ def load_experiment(
 ) -> Experiment:
     """The experiment in ``path`` with ``assignments`` ("dotted.key=value") applied in order, then ``seeds`` and ``storage_path``.
 
-    ``seeds`` is a count ("5") or a list ("0,3,7"). ``smoke`` shortens it as :func:`shortened` says.
-
-    Raises:
-        InvalidExperimentError: with every mistake found in the file and the options.
+    ``seeds`` is a count ("5") or a list ("0,3,7"). Raises InvalidExperimentError with every mistake found in the file and the options.
     """
     document = read_document(path)
     if KEY not in document.data and _is_record(path):
