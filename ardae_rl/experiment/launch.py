@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,13 +115,14 @@ def _ended_early(experiment: Experiment, error: Exception, command: str) -> str:
 
 
 def _fresh(experiment: Experiment) -> tune.Tuner:
+    naming = partial(_name, list(experiment.grid_search))
     return tune.Tuner(
         experiment.trainable(),
         param_space=param_space(experiment),
         tune_config=tune.TuneConfig(
             max_concurrent_trials=experiment.resources.max_concurrent_trials,
-            trial_name_creator=_NameTrial(list(experiment.grid_search)),
-            trial_dirname_creator=_NameTrial(list(experiment.grid_search)),
+            trial_name_creator=naming,
+            trial_dirname_creator=naming,
             reuse_actors=experiment.reuses_processes,
         ),
         run_config=tune.RunConfig(
@@ -135,14 +137,9 @@ def _fresh(experiment: Experiment) -> tune.Tuner:
     )
 
 
-class _NameTrial:
-    """Names a Tune trial, and its folder, by what is particular to it."""
-
-    def __init__(self, grid_paths: list[str]) -> None:
-        self._grid_paths = grid_paths
-
-    def __call__(self, trial: Any) -> str:
-        return trial_name(assignment_of(trial.config, self._grid_paths))
+def _name(grid_paths: list[str], trial: Any) -> str:
+    """Of a Tune trial, and of its folder."""
+    return trial_name(assignment_of(trial.config, grid_paths))
 
 
 def _restored(experiment: Experiment, display: Display) -> tune.Tuner:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -48,7 +49,7 @@ class Population:
 
     @property
     def std(self) -> float:
-        return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else math.nan
 
 
 def populations(experiment: Experiment) -> list[Population]:
@@ -197,7 +198,6 @@ class _Show(LiveDisplay):
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self._shown: dict[str, str] = {}
-        self._troubles: set[str] = set()
 
     def __call__(self, drivers: Sequence[Driver]) -> None:
         rows = [(driver, population) for driver in drivers for population in self._populations(driver)]
@@ -205,17 +205,17 @@ class _Show(LiveDisplay):
             self._live.update(_table(rows), refresh=True)
             return
         for driver, population in rows:
-            line = "  ".join(_cells(driver, population))
-            if self._shown.get(population.name) != line:
-                self._shown[population.name] = line
-                self.note(line)
+            self._show(population.name, "  ".join(_cells(driver, population)))
+
+    def _show(self, about: str, line: str) -> None:
+        """Unless it is what was said last."""
+        if self._shown.get(about) != line:
+            self._shown[about] = line
+            self.note(line)
 
     def trouble(self, driver: Driver, what: str) -> None:
         """A line, once, about a disk that fails ``driver``."""
-        line = f"{driver.experiment.name}: {what}: trying again"
-        if line not in self._troubles:
-            self._troubles.add(line)
-            self.note(line)
+        self._show(f"{driver.experiment.name}: {what}", f"{driver.experiment.name}: {what}: trying again")
 
     def _populations(self, driver: Driver) -> list[Population]:
         try:

@@ -1,9 +1,7 @@
 """Episode chunks from all env runners; those in processes of their own sample the next ones while the learner learns.
 
 Actions of a chunk sampled ahead are those of the policy before the latest updates, which off-policy learning does not mind. Chunks come in
-the order of the runners, so a seed still gives the same numbers.
-A runner that hangs is killed. Not here: what becomes of the chunks, and bringing back runners that died, which is RLlib's
-(``algorithm.py``).
+the order of the runners, so a seed still gives the same numbers. A runner that hangs is killed.
 """
 
 import logging

@@ -1,8 +1,4 @@
-"""``SACARDAETrial``: one trial of an experiment under Ray Tune.
-
-:class:`SACARDAE` plus what a run on disk needs: CSV records in the trial's folder, and a replay buffer that is written straight into
-the trial's folder, where unchanged chunks are hard links.
-"""
+"""``SACARDAETrial``: :class:`SACARDAE` as a recorded trial under Tune."""
 
 from pathlib import Path
 from typing import Any
@@ -11,10 +7,10 @@ import numpy as np
 from ray.tune import PlacementGroupFactory
 
 from ardae_rl.nn.settings import build
-from ardae_rl.rllib.algorithm import REPLAY_DIRECTORY, SACARDAE
-from ardae_rl.rllib.config import SACARDAEConfig
-from ardae_rl.rllib.figures import SAMPLES, STATES, action_figure
-from ardae_rl.rllib.records import EVALUATION_COLUMNS, evaluation_row
+from ardae_rl.rllib.algorithm import SACARDAE, SACARDAEConfig
+from ardae_rl.rllib.checkpoint import REPLAY_DIRECTORY
+from ardae_rl.rllib.diagnostics import action_figure, replayed_actions
+from ardae_rl.rllib.evaluation import evaluation_row
 from ardae_rl.rllib.settings import TrainingSettings
 from ardae_rl.run.event_file import EventFile, png
 from ardae_rl.run.trial import RecordedTrial
@@ -43,11 +39,7 @@ _PUBLISHED = {  # by Monitor: its names, and those of a progress report
     "updates_per_s": "updates_per_s",
     "episode_return": "episode_return_mean",
     "evaluation": "evaluation_return_mean",
-    "score_loss": "learner/score_loss",
-    "importance_ess": "learner/importance_ess",
-    "entropy": "learner/entropy",
-    "critic_loss": "learner/critic_loss",
-    "q_mean": "learner/q_mean",
+    **{name: f"learner/{name}" for name in ("score_loss", "importance_ess", "entropy", "critic_loss", "q_mean")},
     "non_finite_skips": "learner/non_finite_skipped",
 }
 
@@ -55,7 +47,7 @@ _PUBLISHED = {  # by Monitor: its names, and those of a progress report
 class SACARDAETrial(RecordedTrial, SACARDAE):
     """Tune's config: ``{"env": id, "settings": asdict(TrainingSettings), "seed": int}``."""
 
-    steps_column, metrics_columns, evaluation_columns = "env_steps", METRICS_COLUMNS, EVALUATION_COLUMNS
+    steps_column, metrics_columns = "env_steps", METRICS_COLUMNS
 
     def __init__(self, config: dict[str, Any], **kwargs: Any) -> None:
         self.trial_config = {name: value for name, value in config.items() if not name.startswith("__")}
@@ -90,7 +82,7 @@ class SACARDAETrial(RecordedTrial, SACARDAE):
         for record in new:
             self._histograms.add(record["env_steps"], histograms={"evaluation_returns": np.asarray(record["returns"])})
         if new and len(self.replay):
-            actions = self.sampled_actions(STATES, SAMPLES)
+            actions = replayed_actions(self.get_module().policy, self.replay, seed=self.env_steps)
             self._histograms.add(self.env_steps, histograms=self.watched, pictures={"actions": png(action_figure(actions))})
 
     def _publish(self, progress: dict[str, Any]) -> None:

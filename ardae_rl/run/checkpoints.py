@@ -3,7 +3,6 @@
 Tune copies a checkpoint file by file, so a full disk or a kill leaves half of one, and its driver notes a checkpoint only some time after
 it was written, so a killed driver forgets the last. Here the trial's own folder is the truth: what is called ``checkpoint_*`` in it is
 complete, and the last of them is the one to continue from; should the disk have spoilt it since, the one before.
-Not here: what a checkpoint holds (``save_checkpoint`` and ``load_from`` of each trial).
 """
 
 import logging
@@ -16,17 +15,10 @@ from typing import Any
 import torch
 from ray import tune
 
+from ardae_rl.run import ray_internals
 from ardae_rl.run.disk import write_whole
 from ardae_rl.run.folder import RunFolder
 from ardae_rl.run.notes import pass_warnings_on
-from ardae_rl.run.ray_internals import (
-    count_iterations_from,
-    known_checkpoint,
-    local_storage,
-    next_checkpoint,
-    number_checkpoints_from,
-    saved_checkpoint,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +34,7 @@ class WholeCheckpoints(ABC, tune.Trainable):
 
         Raises FileNotFoundError if this machine does not have the storage path that the driver has.
         """
-        storage = local_storage(self)
+        storage = ray_internals.local_storage(self)
         self.folder = RunFolder(Path(storage.trial_fs_path), Path(storage.experiment_fs_path)) if storage else RunFolder(Path(self.logdir))
         if self.stores_locally():
             self.folder.check()
@@ -57,12 +49,12 @@ class WholeCheckpoints(ABC, tune.Trainable):
         """Tune's ``save``: waits while the disk is full or away; raises OSError after half a day."""
         if checkpoint_dir is not None or not self.stores_locally():
             return super().save(checkpoint_dir)
-        checkpoint = next_checkpoint(self)
+        checkpoint = ray_internals.next_checkpoint(self)
         self.folder.patiently(lambda: write_whole(checkpoint, lambda partial: self.save_checkpoint(str(partial))))
         for folder in self._unnoted:  # Tune removes old checkpoints, but only those it knows
             shutil.rmtree(folder, ignore_errors=True)
         self._unnoted = ()
-        return saved_checkpoint(self, checkpoint)
+        return ray_internals.saved_checkpoint(self, checkpoint)
 
     def restore(self, checkpoint_path: Any) -> Any:
         """Tune's. A killed driver may have known only of checkpoints that have given way to later ones since: then from the last of those.
@@ -71,10 +63,10 @@ class WholeCheckpoints(ABC, tune.Trainable):
         away: what is missing then is not gone.
         """
         self._wait_for_folder()
-        known = known_checkpoint(checkpoint_path)
+        known = ray_internals.known_checkpoint(checkpoint_path)
         if known is None or known.exists() or not self.take_over():
             return super().restore(checkpoint_path)
-        count_iterations_from(self, checkpoint_path)
+        ray_internals.count_iterations_from(self, checkpoint_path)
 
     def _wait_for_folder(self) -> None:
         self.folder.patiently(lambda: None, what="reading")
@@ -102,7 +94,7 @@ class WholeCheckpoints(ABC, tune.Trainable):
 
     def _load_last_whole(self, own: Sequence[Path]) -> None:
         """Continue from the last of ``own`` that can be read; the next is numbered after all of them. None: raises what the last raised."""
-        number_checkpoints_from(self, own[-1])
+        ray_internals.number_checkpoints_from(self, own[-1])
         errors: list[Exception] = []
         for folder in reversed(own):
             try:

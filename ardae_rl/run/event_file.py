@@ -37,20 +37,15 @@ class EventFile:
     def add(self, steps: int, *, histograms: Mapping[str, np.ndarray] | None = None, pictures: Mapping[str, bytes] | None = None) -> None:
         """Show the distribution of each array's numbers, and each picture (the content of a PNG file), at ``steps``.
 
-        Numbers that are not finite are left out. Waits while the disk is full or away; raises OSError, the file being what it was, if it
-        stays so.
+        Numbers that are not finite are left out.
         """
         finite = {name: values[np.isfinite(values)] for name, values in (histograms or {}).items()}
         shown = [_histogram(name, values) for name, values in finite.items() if values.size]
         shown += [_picture(name, content) for name, content in (pictures or {}).items()]
         events = [Event(wall_time=time.time(), step=steps, summary=each) for each in shown]
         if not self._begun:  # a new attempt at these steps: what an earlier one showed of them is void
-            start = SessionLog(status=SessionLog.START)
-            events = [
-                Event(wall_time=time.time(), file_version="brain.Event:2"),
-                Event(wall_time=time.time(), step=steps, session_log=start),
-                *events,
-            ]
+            begin = {"file_version": "brain.Event:2"}, {"step": steps, "session_log": SessionLog(status=SessionLog.START)}
+            events = [*(Event(wall_time=time.time(), **each) for each in begin), *events]
         content = _records(events)  # once: a reader that saw half of a write that failed must find the same bytes
         self._folder.patiently(lambda: self._append(content))
         self._begun = True
@@ -82,14 +77,9 @@ def _histogram(name: str, values: np.ndarray) -> Summary:
     except ValueError:
         values = values.astype(np.float64)
         ends = [np.nextafter(values.min(), -np.inf), values.max()]
-        moments = {
-            "min": values.min(),
-            "max": values.max(),
-            "num": values.size,
-            "sum": values.sum(),
-            "sum_squares": np.square(values).sum(),
-        }
-        return Summary(value=[Summary.Value(tag=name, histo=HistogramProto(**moments, bucket_limit=ends, bucket=[0, values.size]))])
+        sums = {"num": values.size, "sum": values.sum(), "sum_squares": np.square(values).sum()}
+        shown = HistogramProto(min=values.min(), max=values.max(), **sums, bucket_limit=ends, bucket=[0, values.size])
+        return Summary(value=[Summary.Value(tag=name, histo=shown)])
 
 
 def _picture(name: str, content: bytes) -> Summary:

@@ -1,7 +1,6 @@
 """Warnings of trials on the console of their run: they happen in other processes, perhaps on other machines.
 
 They travel through the store of names and values that every Ray cluster has, not through files: a full disk is what some of them are about.
-Not here: what becomes of them (``experiment/watch.py``).
 """
 
 import logging

@@ -11,10 +11,7 @@ _LIBC = ctypes.CDLL(None)
 
 
 def prepare_training_process() -> None:
-    """Flush denormal floats to zero, and keep the memory of freed tensors for the next ones.
-
-    Score networks on scaled inputs produce denormals in bulk, and many CPUs are slow on them.
-    """
+    """Flush denormal floats, which score networks on scaled inputs make in bulk, to zero, and keep the memory of freed tensors."""
     import torch  # not at the top: the process that drives a sweep has no use for it
 
     torch.set_flush_denormal(True)

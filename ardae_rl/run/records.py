@@ -14,17 +14,15 @@ from ardae_rl.run.folder import RunFolder
 class RecordFile:
     """A CSV file that grows by rows and can be cut back to a checkpoint, so a resumed run neither repeats nor loses a row.
 
-    ``steps`` names the column that counts training steps. Without ``columns`` they are those of the first row.
+    ``steps`` names the column that counts training steps. Without ``columns`` they are those of the first row. Waits while the disk is
+    full or away; if it stays so, raises OSError, the file being what it was.
     """
 
     def __init__(self, folder: RunFolder, name: str, columns: Sequence[str] = (), *, steps: str) -> None:
         self.path, self.columns, self._steps, self._folder = folder.path / name, tuple(columns), steps, folder
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add rows; a value left out stays empty. Waits while the disk is full or away.
-
-        Raises ValueError for a value that has no column; OSError, the file being what it was, if the disk stays full.
-        """
+        """Add rows; a value left out stays empty. Raises ValueError for one that has no column."""
         if rows:
             self._folder.patiently(lambda: self._append(rows))
 
@@ -35,10 +33,7 @@ class RecordFile:
         append_whole(self.path, _csv(rows, self.columns, header=new))
 
     def cut_after(self, steps: int) -> None:
-        """Drop rows of later steps, and what is no row, as a crash leaves it; the file is replaced whole or not at all.
-
-        Waits while the disk is full or away; raises OSError, the file being what it was, if it stays so.
-        """
+        """Drop rows of later steps, and what is no row, as a crash leaves it; the file is replaced whole or not at all."""
         self._folder.patiently(lambda: self._cut_after(steps))
 
     def _cut_after(self, steps: int) -> None:

@@ -13,14 +13,13 @@ from ardae_rl.run.records import RecordFile
 
 
 class RecordedTrial(WholeCheckpoints):
-    """A trial with ``metrics.csv`` and ``evaluations.csv``, of the columns named here (none: those of the first row).
+    """A trial with ``metrics.csv``, of these columns (none: those of the first row), and ``evaluations.csv``.
 
     A subclass calls :meth:`open_records` in ``setup``, :meth:`catch_up` before the first step, and :meth:`cut_records` in ``load_from``.
     """
 
     steps_column: ClassVar[str]
     metrics_columns: ClassVar[Sequence[str]] = ()
-    evaluation_columns: ClassVar[Sequence[str]] = ()
 
     @property
     @abstractmethod
@@ -31,7 +30,7 @@ class RecordedTrial(WholeCheckpoints):
         self.open_folder()
         self._seed = seed
         self._metrics_file = RecordFile(self.folder, "metrics.csv", self.metrics_columns, steps=self.steps_column)
-        self._evaluation_file = RecordFile(self.folder, "evaluations.csv", self.evaluation_columns, steps=self.steps_column)
+        self._evaluation_file = RecordFile(self.folder, "evaluations.csv", steps=self.steps_column)
         self.monitor = Monitor(experiment=self.folder.path.parent.name, trial=self.folder.path.name, env=env, method=method)
 
     def catch_up(self) -> bool:

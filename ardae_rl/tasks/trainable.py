@@ -1,7 +1,6 @@
-"""``TaskTrial``: any task under Ray Tune.
+"""``TaskTrial``: any task as a recorded trial under Tune.
 
-The task's own work, plus what a run on disk needs: CSV records and figures in the trial's folder, and checkpoints after which a resumed
-run equals an uninterrupted one bit for bit (on the CPU, with the same number of threads).
+A resumed run equals an uninterrupted one bit for bit (on the CPU, with the same number of threads).
 """
 
 import io

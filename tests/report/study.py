@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ardae_rl.rllib.records import EVALUATION_COLUMNS, evaluation_row
+from ardae_rl.rllib.evaluation import evaluation_row
 from ardae_rl.rllib.settings import EvaluationSettings, TrainingSettings
 from ardae_rl.run.folder import RunFolder
 from ardae_rl.run.records import RecordFile
@@ -53,6 +53,6 @@ def write_trial(folder: Path, env: str, sac: SACConfig, seed: int, curve: Sequen
     records = [
         {"env_steps": every * number, "num_updates": 0, "returns": [mean - 1.5, mean, mean + 1.5]} for number, mean in enumerate(curve, 1)
     ]
-    RecordFile(RunFolder(folder), "evaluations.csv", EVALUATION_COLUMNS, steps="env_steps").append(
+    RecordFile(RunFolder(folder), "evaluations.csv", steps="env_steps").append(
         [{"seed": seed, **evaluation_row(record)} for record in records]
     )

@@ -11,7 +11,7 @@ from ray import tune
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.train._internal.storage import StorageContext
 
-from ardae_rl.rllib.config import SACARDAEConfig
+from ardae_rl.rllib.algorithm import SACARDAEConfig
 from ardae_rl.run import ray_internals
 from tests.rllib.small import small_config
 
