@@ -9,10 +9,9 @@ import os
 import secrets
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
 
 from ardae_rl.experiment.options import RunOptions
 from ardae_rl.experiment.plan import Footprint, Resources, shortfall
@@ -59,8 +58,11 @@ def make_token() -> None:
 
 
 @contextmanager
-def cluster(address: str | None) -> Iterator[str | None]:
-    """A Ray cluster to work on: the one at ``address`` or RAY_ADDRESS, else a new one on this machine. Yields the dashboard's address."""
+def cluster(address: str | None) -> Iterator[str]:
+    """A Ray cluster to work on: the one at ``address`` or RAY_ADDRESS, else a new one on this machine.
+
+    Yields the address of Ray's dashboard as one reads it, or why there is none.
+    """
     for name, value in _FOR_RAY.items():
         os.environ.setdefault(name, value)
     import ray
@@ -76,7 +78,8 @@ def cluster(address: str | None) -> Iterator[str | None]:
         except Exception as error:  # Ray raises many kinds, of a node that is slow to start a bare Exception
             raise InvalidExperimentError([_no_cluster(joined, error)]) from error
         try:
-            yield context.dashboard_url
+            missing = "did not start; dashboard.log among Ray's logs says why (docs/monitoring.md)"
+            yield f"http://{context.dashboard_url}" if context.dashboard_url else missing
         finally:
             ray.shutdown()
 
@@ -89,21 +92,16 @@ def _own_temporary_files() -> Iterator[None]:
     Ray would not start there, or go without its dashboard after a minute.
     """
     short = tempfile.gettempdir() if len(os.fsencode(tempfile.gettempdir())) <= SOCKET_FOLDER_BYTES else "/tmp"
-    places = {
-        "RAY_TMPDIR": short,
-        "TORCHINDUCTOR_CACHE_DIR": str(Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}"),
-    }
-    before = {name: os.environ.get(name) for name in ("TMPDIR", *places)}
+    places = {"RAY_TMPDIR": short, "TORCHINDUCTOR_CACHE_DIR": str(Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}")}
+    kept = {name: os.environ[name] for name in ("TMPDIR", *places) if name in os.environ}
     with tempfile.TemporaryDirectory(prefix="ardae-rl-", dir=short, ignore_cleanup_errors=True) as folder:
-        os.environ |= {**places, **{name: value for name, value in before.items() if value is not None}, "TMPDIR": folder}
+        os.environ |= {**places, **kept, "TMPDIR": folder}
         try:
             yield
         finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
+            for name in ("TMPDIR", *places):
+                del os.environ[name]
+            os.environ |= kept
 
 
 def _no_cluster(address: str | None, error: Exception) -> Problem:
@@ -139,14 +137,10 @@ def footprints(experiment: Experiment) -> list[Footprint]:
     """What each trial reserves, in the order of :func:`.plan.trial_assignments`."""
     trainable, asked = experiment.trainable(), []
     for point in experiment.grid_points():
-        request = trainable.default_resource_request(trial_config(experiment, point))
+        config = {**experiment.subject, "settings": dataclasses.asdict(experiment.settings(point)), "seed": experiment.seed_list[0]}
+        request = trainable.default_resource_request(config)
         asked += [Footprint(tuple(dict(bundle) for bundle in request.bundles))] * len(experiment.seed_list)
     return asked
-
-
-def trial_config(experiment: Experiment, point: Mapping[str, Any]) -> dict[str, Any]:
-    """What Tune hands to a trial of one grid point (with the first seed)."""
-    return {**experiment.subject, "settings": dataclasses.asdict(experiment.settings(point)), "seed": experiment.seed_list[0]}
 
 
 def cluster_nodes() -> list[dict[str, float]]:
@@ -179,8 +173,3 @@ def obstacle(experiment: Experiment, nodes: Sequence[Resources]) -> str | None:
     """Why some trial can never start on ``nodes``, or None."""
     reasons = (shortfall(footprint, nodes) for footprint in footprints(experiment)[:: len(experiment.seed_list)])
     return next(filter(None, reasons), None)
-
-
-def where_it_is(dashboard: str | None) -> str:
-    """The address of Ray's dashboard as one reads it, or why there is none."""
-    return f"http://{dashboard}" if dashboard else "did not start; dashboard.log among Ray's logs says why (docs/monitoring.md)"

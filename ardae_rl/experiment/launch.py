@@ -12,7 +12,7 @@ from typing import Any
 
 from ray import tune
 
-from ardae_rl.experiment.cluster import check_resources, cluster, cluster_nodes, footprints, where_it_is
+from ardae_rl.experiment.cluster import check_resources, cluster, cluster_nodes, footprints
 from ardae_rl.experiment.display import Display, Row
 from ardae_rl.experiment.events import cause_of, restarts
 from ardae_rl.experiment.options import RunOptions, handled_signals
@@ -73,14 +73,14 @@ def _log_to(path: Path) -> None:
         logger.setLevel(logging.INFO)
 
 
-def _announce(experiment: Experiment, dashboard: str | None, options: RunOptions) -> None:
+def _announce(experiment: Experiment, dashboard: str, options: RunOptions) -> None:
     names = [trial_name(assignment) for assignment in trial_assignments(experiment)]
     at_once = concurrent_trials(footprints(experiment), cluster_nodes(), experiment.resources.max_concurrent_trials)
     lines = {
         "Experiment": f"{experiment.name}: {experiment.title}" + (", resumed" if options.resume else ""),
         "Trials": f"{len(names)}, {at_once} at a time: {_listed(names)}",
         "Results": str(experiment.folder),
-        "Dashboard": where_it_is(dashboard),
+        "Dashboard": dashboard,
         "TensorBoard": f"tensorboard --logdir {experiment.folder}",
     }
     for label, text in lines.items():

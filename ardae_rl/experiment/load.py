@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 import yaml
@@ -51,10 +52,7 @@ def shortened(experiment: Experiment) -> Experiment:
 
 
 def _unused_name(folder: Path, stem: str) -> str:
-    number = 1
-    while _is_run(folder / f"{stem}-{number}"):
-        number += 1
-    return f"{stem}-{number}"
+    return next(name for number in count(1) if not _is_run(folder / (name := f"{stem}-{number}")))
 
 
 def _is_run(folder: Path) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ardae_rl.experiment.cluster import check_resources, cluster, cluster_nodes, footprints, where_it_is
+from ardae_rl.experiment.cluster import check_resources, cluster, cluster_nodes, footprints
 from ardae_rl.experiment.display import LiveDisplay
 from ardae_rl.experiment.options import RunOptions, handled_signals
 from ardae_rl.experiment.plan import concurrent_trials, trial_assignments, trial_name
@@ -141,7 +141,7 @@ def run(drivers: Sequence[Driver], options: RunOptions) -> int:
             return max(1, concurrent_trials(asked, cluster_nodes(), None))
 
         options.say("Sweep", f"{len(drivers)} experiments, {len(asked)} trials, {room()} at a time")
-        options.say("Dashboard", where_it_is(dashboard))
+        options.say("Dashboard", dashboard)
         for storage in dict.fromkeys(driver.experiment.storage_folder for driver in drivers):
             options.say("Results", str(storage))
         _drive(drivers, ray.get_runtime_context().gcs_address, room, received, options.console)

@@ -33,7 +33,7 @@ from ardae_rl.rllib.module import SACARDAERLModule
 from ardae_rl.rllib.replay import ReplayBuffer
 from ardae_rl.rllib.sampling import Sampling
 from ardae_rl.rllib.settings import EvaluationSettings, ReplaySettings, TrainingSettings
-from ardae_rl.rllib.transitions import Environments, finite_rows, transitions_of
+from ardae_rl.rllib.transitions import Environments, finite_rows, learner_by_learner, transitions_of
 from ardae_rl.run.process import prepare_training_process
 from ardae_rl.run.ray_internals import bundles_of
 from ardae_rl.sac import SACConfig
@@ -129,10 +129,6 @@ class SACARDAEConfig(AlgorithmConfig):
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         return RLModuleSpec(module_class=SACARDAERLModule, model_config={"sac": self.sac})
-
-    @property
-    def _model_config_auto_includes(self) -> dict[str, Any]:
-        return {"sac": self.sac}
 
 
 class SACARDAE(Algorithm):
@@ -239,9 +235,8 @@ class SACARDAE(Algorithm):
     def _mini_batches(self, count: int) -> MultiAgentBatch:
         """``count`` mini-batches in one batch, laid out learner by learner: RLlib gives each learner a contiguous part."""
         learners, batch_size = max(self.config.num_learners, 1), self.config.replay.batch_size
-        columns = self.replay.sample(count * batch_size)
-        if learners > 1:
-            columns = {name: _learner_by_learner(column, count, learners) for name, column in columns.items()}
+        drawn = self.replay.sample(count * batch_size)
+        columns = {name: learner_by_learner(column, count, learners) for name, column in drawn.items()}
         return MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=count * batch_size)
 
     def _evaluate_if_due(self, env_steps_before: int) -> None:
@@ -323,12 +318,6 @@ class SACARDAE(Algorithm):
         super().set_state(state)
         for name, value in state[PROGRESS].items():
             setattr(self, name, value)
-
-
-def _learner_by_learner(column: np.ndarray, mini_batches: int, learners: int) -> np.ndarray:
-    """(K, L, rows, ...) -> (L, K, rows, ...), flattened."""
-    shaped = column.reshape(mini_batches, learners, -1, *column.shape[1:])
-    return np.ascontiguousarray(shaped.swapaxes(0, 1)).reshape(column.shape)
 
 
 def _replaced(settings: Any, values: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -31,6 +31,11 @@ def finite_rows(columns: dict[str, np.ndarray]) -> np.ndarray:
     return np.logical_and.reduce([np.isfinite(column).reshape(len(column), -1).all(1) for column in columns.values()])
 
 
+def learner_by_learner(column: np.ndarray, mini_batches: int, learners: int) -> np.ndarray:
+    """(K, L, rows, ...) -> (L, K, rows, ...), flattened."""
+    return column.reshape(mini_batches, learners, -1, *column.shape[1:]).swapaxes(0, 1).reshape(column.shape)
+
+
 class Environments:
     """Those of ``env`` by their runner and index in it, and how many steps in a row of each were dropped."""
 
