@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from ardae_rl.experiment.access import cluster_to_join, keep_to_this_machine
+from ardae_rl.experiment.cluster import cluster_to_join, keep_to_this_machine
 from ardae_rl.experiment.display import console_of
 from ardae_rl.experiment.load import load_experiment
+from ardae_rl.experiment.options import RunOptions
+from ardae_rl.experiment.preflight import check_folder, has_run
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.schema import Experiment, to_yaml
 
@@ -67,13 +68,14 @@ def tune(
                 "a smoke run always starts anew; leave out --smoke to resume the experiment itself", param_hint="--resume"
             )
         experiments = _loaded(_files(configs), assignments or (), seeds, storage_path, smoke)
+        resume = resume or (auto_resume and any(has_run(experiment.folder) for experiment in experiments.values()))
+        options = RunOptions(
+            resume=resume, address=address, may_grow=autoscaling, command=_resume_command(), console=console_of(sys.stdout)
+        )
         if len(experiments) > 1:
-            options = _options(assignments or (), seeds, storage_path, smoke, autoscaling)
-            code = _sweep(experiments, options, dry_run=dry_run, resume=resume or auto_resume, address=address, may_grow=autoscaling)
+            code = _sweep(experiments, _options(assignments or (), seeds, storage_path, smoke, autoscaling), options, dry_run=dry_run)
         else:
-            (config, experiment), *_ = experiments.items()
-            resume = resume or (auto_resume and _has_run(experiment))
-            code = _tune(experiment, config, dry_run=dry_run, resume=resume, address=address, may_grow=autoscaling)
+            code = _tune(*experiments.popitem(), options, dry_run=dry_run)
     except InvalidExperimentError as error:
         typer.echo(f"Error: {error}" if len(error.problems) == 1 else f"{len(error.problems)} errors:\n{error}", err=True)
         code = INVALID
@@ -81,12 +83,6 @@ def tune(
         typer.echo("\nStopped at once. Add --resume to continue from the checkpoints there are.", err=True)
         code = 130
     raise typer.Exit(code)
-
-
-def _has_run(experiment: Experiment) -> bool:
-    from ardae_rl.experiment.preflight import has_run
-
-    return has_run(experiment.folder)
 
 
 def _files(configs: list[Path]) -> list[Path]:
@@ -122,43 +118,37 @@ def _options(assignments: Sequence[str], seeds: str | None, storage_path: Path |
     return options + (["--autoscaling"] if autoscaling else [])
 
 
-def _sweep(
-    experiments: dict[Path, Experiment], options: list[str], *, dry_run: bool, resume: bool, address: str | None, may_grow: bool
-) -> int:
+def _sweep(experiments: dict[Path, Experiment], arguments: list[str], options: RunOptions, *, dry_run: bool) -> int:
     from ardae_rl.experiment import sweep
 
-    sweep.check(experiments, resume=resume)
-    console = console_of(sys.stdout)
+    sweep.check(experiments, resume=options.resume)
     if dry_run:
         for experiment in experiments.values():
-            _print_plan(experiment, address, console)
+            _print_plan(experiment, options.address)
         return 0
     drivers = []
     for config, experiment in experiments.items():
-        again = ["--resume"] if resume and _has_run(experiment) else []
-        drivers.append(sweep.Driver(experiment, [sys.executable, sys.argv[0], str(config), *options, *again]))
-    code = sweep.run(drivers, address=address, may_grow=may_grow, command=_resume_command(), console=console)
+        again = ["--resume"] if options.resume and has_run(experiment.folder) else []
+        drivers.append(sweep.Driver(experiment, [sys.executable, sys.argv[0], str(config), *arguments, *again]))
+    code = sweep.run(drivers, options)
     folders = [os.path.relpath(experiment.folder) for experiment in experiments.values()]
     typer.echo(f"Report:      {shlex.join([_python(), 'scripts/report.py', *folders])}")
     return code
 
 
-def _tune(experiment: Experiment, config: Path, *, dry_run: bool, resume: bool, address: str | None, may_grow: bool) -> int:
-    from ardae_rl.experiment.preflight import check_folder
-
+def _tune(config: Path, experiment: Experiment, options: RunOptions, *, dry_run: bool) -> int:
     experiment.check(str(config))
-    check_folder(experiment, resume=resume, source=str(config))
-    console = console_of(sys.stdout)
+    check_folder(experiment, resume=options.resume, source=str(config))
     if dry_run:
-        _print_plan(experiment, address, console)
+        _print_plan(experiment, options.address)
         return 0
     from ardae_rl.experiment.launch import run
 
-    return run(experiment, resume=resume, address=address, may_grow=may_grow, command=_resume_command(), console=console)
+    return run(experiment, options)
 
 
-def _print_plan(experiment: Experiment, address: str | None, console: Console) -> None:
-    from ardae_rl.experiment.launch import cluster, cluster_address, cluster_nodes, footprints, local_nodes, obstacle
+def _print_plan(experiment: Experiment, address: str | None) -> None:
+    from ardae_rl.experiment.cluster import cluster, cluster_address, cluster_nodes, footprints, local_nodes, obstacle
     from ardae_rl.experiment.plan import concurrent_trials, trial_assignments, trial_name
 
     typer.echo(to_yaml(experiment))
@@ -232,7 +222,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Run the policy in CHECKPOINT in its environment: returns of whole episodes, mean and standard deviation."""
-    from ardae_rl.evaluation import FILM_SUFFIXES, RenderingError, choose_renderer
+    from ardae_rl.rllib.evaluation import FILM_SUFFIXES, RenderingError, choose_renderer
 
     _check_suffix(video, FILM_SUFFIXES, "--video")
     _check_suffix(export, (".safetensors",), "--export")
@@ -281,7 +271,7 @@ def _trained_policy(path: Path) -> "TrainedPolicy":
 def _evaluate(
     policy: "TrainedPolicy", episodes: int, seeds: list[int], stochastic: bool, max_episode_steps: int, video: Path | None
 ) -> None:
-    from ardae_rl.evaluation import evaluate
+    from ardae_rl.rllib.evaluation import evaluate
 
     trained, noise = policy.description, "with noise" if stochastic else "zero noise"
     typer.echo(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ardae_rl.provenance import provenance
+from ardae_rl.run.provenance import provenance
 
 
 @dataclass(frozen=True, kw_only=True)

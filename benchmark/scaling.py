@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 from matplotlib.figure import Figure
 
-from ardae_rl.experiment.access import keep_to_this_machine
+from ardae_rl.experiment.cluster import keep_to_this_machine
 from benchmark.processes import own_memory_mb, role_of, write_table
 
 NODES = 4

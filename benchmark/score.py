@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from rich.progress import track
 
-from ardae_rl.process import prepare_training_process
+from ardae_rl.run.process import prepare_training_process
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings, ScoreSettings
 from ardae_rl.tasks.score_error.task import ScoreErrorTask
 from benchmark.report import Row, beside_the_first

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from rich.progress import track
 
-from ardae_rl.process import end_with_parent, prepare_training_process
+from ardae_rl.run.process import end_with_parent, prepare_training_process
 
 P = ParamSpec("P")
 T = TypeVar("T")

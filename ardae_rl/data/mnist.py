@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ardae_rl.disk import replace_file
+from ardae_rl.run.disk import replace_file
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 # What reading a damaged archive raises; the last three, numpy where it parses the head of an array.

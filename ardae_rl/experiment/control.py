@@ -111,4 +111,4 @@ class ControlExperiment(Experiment):
     def check(self, source: str) -> None:
         from ardae_rl.experiment.environment import check_environment
 
-        check_environment(self, source)
+        check_environment(self.env, map(self.settings, self.grid_points()), source)

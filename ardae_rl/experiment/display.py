@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from typing_extensions import Self
 
 from ardae_rl.experiment.schema import Reporting
 
@@ -74,16 +75,19 @@ class _Lossy:
         return getattr(self._stream, name)
 
 
-class Display:
-    """Rows by trial name, drawn on ``console``. Use as a context manager around the run; ``note`` prints above the table."""
+def print_line(console: Console, text: str) -> None:
+    """As it is, however long: nothing in it is markup."""
+    console.print(text, soft_wrap=True, highlight=False, markup=False)
 
-    def __init__(self, console: Console, reporting: Reporting) -> None:
-        self._console, self._reporting = console, reporting
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        self._rows: dict[str, Row] = {}
-        self._start = self._drawn = time.monotonic()
 
-    def __enter__(self) -> "Display":
+class LiveDisplay:
+    """Something to see on ``console`` while the context lasts: a table on a terminal, elsewhere lines. ``note`` is one anywhere."""
+
+    def __init__(self, console: Console, **options: Any) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, **options) if console.is_terminal else None
+
+    def __enter__(self) -> Self:
         if self._live:
             self._live.start()
         return self
@@ -91,6 +95,19 @@ class Display:
     def __exit__(self, *exception: object) -> None:
         if self._live:
             self._live.stop()
+
+    def note(self, text: str) -> None:
+        print_line(self._console, text)
+
+
+class Display(LiveDisplay):
+    """Rows by trial name."""
+
+    def __init__(self, console: Console, reporting: Reporting) -> None:
+        super().__init__(console, transient=True)
+        self._reporting = reporting
+        self._rows: dict[str, Row] = {}
+        self._start = self._drawn = time.monotonic()
 
     def show(self, row: Row) -> None:
         """Take in what a trial reported. What it did not measure since its last report, a NaN, stays as it was."""
@@ -101,9 +118,6 @@ class Display:
         if not self._live:
             watched = "  ".join(f"{heading} {value}" for heading, value in self._watched(row).items())
             self.note(f"{row.name}  {row.progress} {self._reporting.unit}  {watched}  {row.speed} steps/s  ETA {row.eta or '-'}")
-
-    def note(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def refresh(self, statuses: Iterable[tuple[str, str]]) -> None:
         """Redraw with each trial's current status; cheap to call often."""

@@ -1,8 +1,9 @@
 """Whether SAC can act in an environment, found out before anything starts."""
 
 import warnings
+from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -13,28 +14,19 @@ from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.validation import shown
 from ardae_rl.rllib.settings import TrainingSettings
 
-if TYPE_CHECKING:
-    from ardae_rl.experiment.control import ControlExperiment
-
 gym.register_envs(ardae_rl.envs)
 
 
-def check_environment(experiment: "ControlExperiment", source: str) -> None:
-    """Make sure that SAC can act in ``experiment.env``, for every grid point.
-
-    Raises:
-        InvalidExperimentError: no such environment (with the nearest ids), one that cannot be created, actions or observations that are
-            not vectors of bounded or real numbers, or a policy with fewer noise dimensions than there are actions.
-    """
+def check_environment(env: str, each: Iterable[TrainingSettings], source: str) -> None:
+    """Raise InvalidExperimentError unless SAC can act in ``env`` with ``each`` of these settings."""
     problems: dict[Problem, None] = {}
     spaces: dict[str, tuple[Any, Any] | Problem] = {}
-    for point in experiment.grid_points():
-        settings = experiment.settings(point)
+    for settings in each:
         kwargs = repr(settings.env_config)
         if kwargs not in spaces:
-            spaces[kwargs] = _spaces(experiment.env, settings.env_config, source)
+            spaces[kwargs] = _spaces(env, settings.env_config, source)
         found = spaces[kwargs]
-        for problem in [found] if isinstance(found, Problem) else _space_problems(*found, settings, experiment.env, source):
+        for problem in [found] if isinstance(found, Problem) else _space_problems(*found, settings, env, source):
             problems[problem] = None
     if problems:
         raise InvalidExperimentError(problems)

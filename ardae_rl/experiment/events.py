@@ -7,24 +7,21 @@ import datetime
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ardae_rl.disk import append_whole
+from ardae_rl.run.disk import append_whole
+from ardae_rl.run.folder import RunFolder
 
 EVENTS = "events.jsonl"
 CRASHED, FAILED, WARNING = "crashed", "failed", "warning"
 
 
 class EventLog:
-    """Adds to the events in ``folder``. What a disk that is full or away does not take now is written later: :meth:`flush`.
+    """Adds to the events in ``folder``. What a disk that is full or away does not take now is written later: :meth:`flush`."""
 
-    ``check`` raises OSError while ``folder`` is not the real one.
-    """
-
-    def __init__(self, folder: Path, check: Callable[[], object] = lambda: None) -> None:
-        self._path, self._unwritten, self._check_folder = folder / EVENTS, b"", check
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder, self._path, self._unwritten = folder, folder.path / EVENTS, b""
 
     def add(self, trial: str, event: str, *, steps: int, cause: str) -> None:
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
@@ -37,7 +34,7 @@ class EventLog:
         if not self._unwritten:
             return
         try:
-            self._check_folder()
+            self._folder.check()
             append_whole(self._path, self._unwritten if _ends_a_line(self._path) else b"\n" + self._unwritten)
         except OSError:
             return

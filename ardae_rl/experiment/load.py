@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 import yaml
@@ -20,10 +21,7 @@ def load_experiment(
 ) -> Experiment:
     """The experiment in ``path`` with ``assignments`` ("dotted.key=value") applied in order, then ``seeds`` and ``storage_path``.
 
-    ``seeds`` is a count ("5") or a list ("0,3,7"). ``smoke`` shortens it as :func:`shortened` says.
-
-    Raises:
-        InvalidExperimentError: with every mistake found in the file and the options.
+    ``seeds`` is a count ("5") or a list ("0,3,7"). Raises InvalidExperimentError with every mistake found in the file and the options.
     """
     document = read_document(path)
     if KEY not in document.data and _is_record(path):
@@ -54,10 +52,7 @@ def shortened(experiment: Experiment) -> Experiment:
 
 
 def _unused_name(folder: Path, stem: str) -> str:
-    number = 1
-    while _is_run(folder / f"{stem}-{number}"):
-        number += 1
-    return f"{stem}-{number}"
+    return next(name for number in count(1) if not _is_run(folder / (name := f"{stem}-{number}")))
 
 
 def _is_run(folder: Path) -> bool:

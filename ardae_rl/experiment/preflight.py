@@ -24,12 +24,7 @@ OUTPUT = "output.txt"  # of an experiment that runs as part of a sweep
 
 
 def check_folder(experiment: Experiment, *, resume: bool, source: str) -> None:
-    """Make sure that the results can be written where they should go, and that nothing is overwritten or resumed by mistake.
-
-    Raises:
-        InvalidExperimentError: an unwritable path; an experiment already there without ``resume``; with it, none there or a different one;
-            one that is being run.
-    """
+    """Raise InvalidExperimentError where results cannot be written, or something would be overwritten or resumed by mistake."""
     folder = experiment.folder
     obstacle = _write_obstacle(folder)
     if obstacle:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.table import Table
 from scipy import stats
@@ -16,8 +16,7 @@ from ardae_rl.experiment.schema import Reporting
 CURVE_FILE = "evaluations.csv"
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """The result of one evaluation, and after how many steps it was made."""
 
     steps: int

@@ -2,7 +2,6 @@
 
 The trials of all experiments wait for room on the same cluster, so seeds, methods and environments run side by side. As many drivers are
 alive as trials have room: each has at least one trial to run, and more could start nothing.
-Not here: running one experiment (``launch.py``), which is what a driver does.
 """
 
 import math
@@ -15,17 +14,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
-from ardae_rl.experiment.launch import check_resources, cluster, cluster_nodes, footprints, say, where_it_is
+from ardae_rl.experiment.cluster import check_resources, cluster, cluster_nodes, footprints
+from ardae_rl.experiment.display import LiveDisplay
+from ardae_rl.experiment.options import RunOptions, handled_signals
 from ardae_rl.experiment.plan import concurrent_trials, trial_assignments, trial_name
 from ardae_rl.experiment.preflight import OUTPUT, check_folder, has_run
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.schema import Experiment
 from ardae_rl.experiment.summary import Evaluation, read_evaluations
-from ardae_rl.process import end_with_parent
+from ardae_rl.run.process import end_with_parent
 
 LOOK_PERIOD_S = 2.0
 
@@ -48,7 +49,7 @@ class Population:
 
     @property
     def std(self) -> float:
-        return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else math.nan
 
 
 def populations(experiment: Experiment) -> list[Population]:
@@ -127,34 +128,26 @@ def check(experiments: Mapping[Path, Experiment], *, resume: bool) -> None:
         raise InvalidExperimentError(problems)
 
 
-def run(drivers: Sequence[Driver], *, address: str | None, may_grow: bool, command: str, console: Console) -> int:
-    """Run all of them, showing the statistics of their seeds; ``command`` is what continues the sweep after an interruption.
-
-    ``may_grow`` as for :func:`.launch.run`.
-
-    Returns the exit code: 0 if every experiment finished, 1 if one failed, 128 + the signal if it was interrupted.
-    """
-    with cluster(address) as dashboard, _forwarded(drivers) as received:
+def run(drivers: Sequence[Driver], options: RunOptions) -> int:
+    """Run all of them, showing the statistics of their seeds. The exit code is that of :func:`.launch.run`."""
+    with cluster(options.address) as dashboard, _forwarded(drivers) as received:
         import ray
 
         for driver in drivers:
-            check_resources(driver.experiment, may_grow=may_grow, console=console)
+            check_resources(driver.experiment, options)
         asked = [footprint for driver in drivers for footprint in footprints(driver.experiment)]
 
         def room() -> int:
             return max(1, concurrent_trials(asked, cluster_nodes(), None))
 
-        say(console, "Sweep", f"{len(drivers)} experiments, {len(asked)} trials, {room()} at a time")
-        say(console, "Dashboard", where_it_is(dashboard))
+        options.say("Sweep", f"{len(drivers)} experiments, {len(asked)} trials, {room()} at a time")
+        options.say("Dashboard", dashboard)
         for storage in dict.fromkeys(driver.experiment.storage_folder for driver in drivers):
-            say(console, "Results", str(storage))
-        _drive(drivers, ray.get_runtime_context().gcs_address, room, received, console)
+            options.say("Results", str(storage))
+        _drive(drivers, ray.get_runtime_context().gcs_address, room, received, options.console)
     for driver in drivers:
-        say(console, driver.experiment.name, f" {driver.status}; its output: {driver.output}")
-    if received:
-        say(console, "Stopped", f"continue with\n  {command}")
-        return 128 + received[0]
-    return int(any(driver.status != "finished" for driver in drivers))
+        options.say(driver.experiment.name, f" {driver.status}; its output: {driver.output}")
+    return options.stopped(received[0]) if received else int(any(driver.status != "finished" for driver in drivers))
 
 
 def _drive(drivers: Sequence[Driver], address: str, room: Callable[[], int], received: Sequence[int], console: Console) -> None:
@@ -187,40 +180,24 @@ def _alive(drivers: Sequence[Driver]) -> int:
 @contextmanager
 def _forwarded(drivers: Sequence[Driver]) -> Iterator[list[int]]:
     """Ctrl-C or SIGTERM goes on to every driver, which then stops as it would on its own. Yields the signals received so far."""
-    received: list[int] = []
 
-    def handle(signum: int, frame: object) -> None:
-        received.append(signum)
+    def stop(signum: int) -> None:
         for driver in drivers:
             driver.stop(signum)
 
-    before = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for driver in drivers:
-            driver.stop(signal.SIGTERM)
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+    with handled_signals(lambda received: stop(received[-1])) as received:
+        try:
+            yield received
+        finally:
+            stop(signal.SIGTERM)
 
 
-class _Show:
+class _Show(LiveDisplay):
     """A live table on a terminal; elsewhere a line whenever the numbers of a population change."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        super().__init__(console)
         self._shown: dict[str, str] = {}
-        self._troubles: set[str] = set()
-
-    def __enter__(self) -> "_Show":
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._live:
-            self._live.stop()
 
     def __call__(self, drivers: Sequence[Driver]) -> None:
         rows = [(driver, population) for driver in drivers for population in self._populations(driver)]
@@ -228,17 +205,17 @@ class _Show:
             self._live.update(_table(rows), refresh=True)
             return
         for driver, population in rows:
-            line = "  ".join(_cells(driver, population))
-            if self._shown.get(population.name) != line:
-                self._shown[population.name] = line
-                self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+            self._show(population.name, "  ".join(_cells(driver, population)))
+
+    def _show(self, about: str, line: str) -> None:
+        """Unless it is what was said last."""
+        if self._shown.get(about) != line:
+            self._shown[about] = line
+            self.note(line)
 
     def trouble(self, driver: Driver, what: str) -> None:
         """A line, once, about a disk that fails ``driver``."""
-        line = f"{driver.experiment.name}: {what}: trying again"
-        if line not in self._troubles:
-            self._troubles.add(line)
-            self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+        self._show(f"{driver.experiment.name}: {what}", f"{driver.experiment.name}: {what}: trying again")
 
     def _populations(self, driver: Driver) -> list[Population]:
         try:

@@ -9,7 +9,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 
-from ardae_rl.checkpoints import check_storage
+from ardae_rl.experiment.cluster import cluster_nodes, obstacle
 from ardae_rl.experiment.display import Display, Row
 from ardae_rl.experiment.events import CRASHED, FAILED, WARNING, EventLog, cause_of
-from ardae_rl.experiment.launch import cluster_nodes, obstacle
 from ardae_rl.experiment.plan import total_steps
 from ardae_rl.experiment.schema import Experiment
-from ardae_rl.notes import collect_notes
+from ardae_rl.run.folder import RunFolder
+from ardae_rl.run.notes import collect_notes
 
 STOP_TIMEOUT_S = 180.0
 NOTES_PERIOD_S = 2.0
@@ -36,7 +36,7 @@ class Watcher(Callback):
     """One per process, from :func:`watcher`; :meth:`attach` it before the run. A signal handler may call :meth:`request_stop`."""
 
     def __init__(self) -> None:
-        self._stop_requested = self._has_shown_past = False
+        self.stop_requested = self._has_shown_past = False
         self._awaited: set[str] | None = None
         self._saved: dict[str, float] = {}
         self._crashes_in_place: Counter[str] = Counter()
@@ -49,20 +49,16 @@ class Watcher(Callback):
     def attach(self, experiment: Experiment, display: Display) -> None:
         self._experiment, self._display, self._reporting = experiment, display, experiment.reporting
         self._total_steps = total_steps(experiment)
-        self._events = EventLog(experiment.folder, partial(check_storage, experiment.folder))
+        self._events = EventLog(RunFolder(experiment.folder, experiment.folder))
         self._idle_since, self._has_told = time.monotonic(), False
 
     def request_stop(self) -> None:
         """Have every running trial write a checkpoint, then end Tune's loop; trials stay resumable."""
-        self._stop_requested = True
-
-    @property
-    def stopped(self) -> bool:
-        return self._stop_requested
+        self.stop_requested = True
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any) -> None:
         self._saved.setdefault(trial.trial_id, time.monotonic())
-        if self._stop_requested or self._is_due(trial, result):
+        if self.stop_requested or self._is_due(trial, result):
             result[SHOULD_CHECKPOINT] = True
         self._display.show(self._row(trial, result))
 
@@ -107,7 +103,7 @@ class Watcher(Callback):
         self._display.refresh((str(trial), trial.status) for trial in trials)
         self._pass_notes_on({str(trial): trial.last_result.get(self._reporting.steps, 0) for trial in trials})
         self._tell_what_is_missing(trials)
-        if self._stop_requested:
+        if self.stop_requested:
             self._stop_when_saved({trial.trial_id for trial in trials if trial.status == Trial.RUNNING})
 
     def _pass_notes_on(self, steps: Mapping[str, int]) -> None:

@@ -135,9 +135,7 @@ class Document:
 def read_document(path: Path) -> Document:
     """The mapping in the YAML file ``path``, merged into that of its base; each key is placed in the file that wrote it last.
 
-    Raises:
-        InvalidExperimentError: no such file, not YAML, not a mapping, a key written twice (all of them are listed), or files that are each
-            other's base.
+    Raises InvalidExperimentError where there is none.
     """
     return _read(path, str(path), "", ())
 
@@ -183,10 +181,7 @@ def _merge(base: dict[str, Any], changes: dict[str, Any], prefix: str = "") -> t
 
 
 def parse_value(text: str) -> object:
-    """The value of ``--set key=text``, read by the same rules as a file: ``3e-4`` is a number, ``[1, 2]`` a list, ``auto`` a text.
-
-    Raises yaml.YAMLError.
-    """
+    """The value of ``--set key=text``, read by the same rules as a file. Raises yaml.YAMLError."""
     return yaml.load(text, Loader=_Loader)
 
 
@@ -197,38 +192,32 @@ def _parse(text: str, source: str) -> Document:
         if not isinstance(node, yaml.MappingNode):
             raise InvalidExperimentError([Problem(source, "", "must hold 'key: value' lines at the top, such as 'name: quickstart'")])
         keys = list(_keys(node))
+        places = {name: f"{source}:{key.start_mark.line + 1}" for name, key in keys}
         _check_keys(keys, source)
         data = loader.construct_document(node)
     except yaml.YAMLError as error:
         raise InvalidExperimentError([_syntax_problem(error, source)]) from error
-    return Document(source, data, {key.name: f"{source}:{key.line}" for key in keys})
+    return Document(source, data, places)
 
 
-@dataclass(frozen=True)
-class _Key:
-    name: str
-    line: int
-    is_text: bool
+def _keys(node: yaml.MappingNode, prefix: str = "") -> Iterator[tuple[str, yaml.Node]]:
+    for key, value in node.value:
+        name = f"{prefix}{_text(key)}"
+        yield name, key
+        if isinstance(value, yaml.MappingNode):
+            yield from _keys(value, f"{name}.")
 
 
-def _keys(node: yaml.MappingNode, prefix: str = "") -> Iterator[_Key]:
-    for key_node, value_node in node.value:
-        name = f"{prefix}{_text(key_node)}"
-        yield _Key(name, key_node.start_mark.line + 1, isinstance(key_node, yaml.ScalarNode) and key_node.tag in _TEXT_TAGS)
-        if isinstance(value_node, yaml.MappingNode):
-            yield from _keys(value_node, f"{name}.")
-
-
-def _check_keys(keys: list[_Key], source: str) -> None:
+def _check_keys(keys: list[tuple[str, yaml.Node]], source: str) -> None:
     first: dict[str, int] = {}
     problems = []
-    for key in keys:
-        place = f"{source}:{key.line}"
-        if not key.is_text:
-            problems.append(Problem(place, key.name, "is no name for a key; if it is meant as text, quote it"))
-        if key.name in first:
-            problems.append(Problem(place, key.name, f"is written twice (first on line {first[key.name]}); keep one"))
-        first.setdefault(key.name, key.line)
+    for name, key in keys:
+        line = key.start_mark.line + 1
+        if not (isinstance(key, yaml.ScalarNode) and key.tag in _TEXT_TAGS):
+            problems.append(Problem(f"{source}:{line}", name, "is no name for a key; if it is meant as text, quote it"))
+        if name in first:
+            problems.append(Problem(f"{source}:{line}", name, f"is written twice (first on line {first[name]}); keep one"))
+        first.setdefault(name, line)
     if problems:
         raise InvalidExperimentError(problems)
 

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ardae_rl.evaluation import random_returns
 from ardae_rl.experiment.plan import trial_name
 from ardae_rl.experiment.preflight import RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.report.paper import unlike_the_paper
 from ardae_rl.report.records import EVALUATIONS, PARAMS, value_at
+from ardae_rl.rllib.evaluation import random_returns
 from ardae_rl.sac.names import METHODS, method_name
 
 RUN = ["env", "method", "seed"]

@@ -3,20 +3,15 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ardae_rl.rllib.algorithm import SACARDAE
-    from ardae_rl.rllib.config import SACARDAEConfig
+    from ardae_rl.rllib.algorithm import SACARDAE, SACARDAEConfig
 
 __all__ = ["SACARDAE", "SACARDAEConfig"]
 
 
 def __getattr__(name: str) -> Any:
     """Import Ray only when it is asked for: ``ardae_rl.rllib.settings`` is plain data."""
-    if name == "SACARDAE":
-        from ardae_rl.rllib.algorithm import SACARDAE
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ardae_rl.rllib import algorithm
 
-        return SACARDAE
-    if name == "SACARDAEConfig":
-        from ardae_rl.rllib.config import SACARDAEConfig
-
-        return SACARDAEConfig
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(algorithm, name)

@@ -1,4 +1,4 @@
-"""``SACARDAE``: SAC, with or without AR-DAE, as an RLlib Algorithm.
+"""``SACARDAE``: SAC, with or without AR-DAE, as an RLlib Algorithm, and its config.
 
 The data path: env runners -> episode chunks -> replay (a ring of arrays) -> K mini-batches per ``learner_group.update`` call ->
 weights back to the env runners. No step back, no episode objects in the replay buffer, no learner connectors.
@@ -8,32 +8,35 @@ import logging
 import math
 import tempfile
 import time
-from collections import Counter
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from ray import cloudpickle
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.algorithms.utils import _get_env_runner_bundles, _get_learner_bundles, _get_main_process_bundle
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
-from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN, LEARNER_RESULTS
 from ray.tune import PlacementGroupFactory
 
-from ardae_rl.process import prepare_training_process
-from ardae_rl.rllib.config import SACARDAEConfig
-from ardae_rl.rllib.env_runner import ENVIRONMENT, SeededEnvRunner, evaluate_returns
+from ardae_rl.rllib.checkpoint import PROGRESS, REPLAY_DIRECTORY, name_classes
+from ardae_rl.rllib.diagnostics import watched_policy
+from ardae_rl.rllib.env_runner import SeededEnvRunner
+from ardae_rl.rllib.evaluation import evaluate_returns
+from ardae_rl.rllib.learner import SACARDAETorchLearner
+from ardae_rl.rllib.module import SACARDAERLModule
 from ardae_rl.rllib.replay import ReplayBuffer
 from ardae_rl.rllib.sampling import Sampling
-from ardae_rl.sac.diagnostics import WATCHED_STATES, sample_actions, watch_policy
-from ardae_rl.sac import NonFiniteError
+from ardae_rl.rllib.settings import EvaluationSettings, ReplaySettings, TrainingSettings
+from ardae_rl.rllib.transitions import Environments, finite_rows, learner_by_learner, transitions_of
+from ardae_rl.run.process import prepare_training_process
+from ardae_rl.run.ray_internals import bundles_of
+from ardae_rl.sac import SACConfig
 from ardae_rl.sac.update import METRIC_NAMES
 
 logger = logging.getLogger(__name__)
@@ -41,26 +44,95 @@ _MAX_UPDATES_PER_CALL = 32  # bounds the memory of one learner call, whatever th
 _MAX_SECONDS_PER_ITERATION = 20.0  # a progress report, and a chance to stop, comes at least this often
 _MAX_SECONDS_TO_SYNC = 10.0  # until the weights before these have arrived: RLlib leaves out new ones where they are still on their way
 _REPLAY_SEED = 7  # tells the replay buffer's random stream from those of the env runners
-PROGRESS = "ardae_rl_progress"
-_PROGRESS_ATTRIBUTES = (
-    "env_steps",
-    "num_updates",
-    "evaluations",
-    "updates_start_at",
-    "seconds",
-    "dropped_transitions",
-)
-REPLAY_DIRECTORY = "replay"
+_PROGRESS_ATTRIBUTES = ("env_steps", "num_updates", "evaluations", "updates_start_at", "seconds", "dropped_transitions")
+_NEVER = 1_000_000_000  # RLlib builds evaluation env runners only if given an interval; SACARDAE evaluates on its own clock
+
+
+class SACARDAEConfig(AlgorithmConfig):
+    """SAC-AR-DAE, plain SAC with ``policy="gaussian"`` and SAC-NF with ``policy="flow"``, on RLlib's new API stack.
+
+    >>> from ardae_rl.rllib import SACARDAEConfig
+    >>> config = (
+    ...     SACARDAEConfig()
+    ...     .environment("Pendulum-v1")
+    ...     .training(policy="implicit", alpha=0.2, batch_size=128, warmup_env_steps=1000)
+    ...     .env_runners(num_env_runners=0, num_envs_per_env_runner=8)
+    ... )
+    >>> config.sac.alpha, config.replay.batch_size
+    (0.2, 128)
+    """
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class or SACARDAE)
+        self.sac = SACConfig()
+        self.replay = ReplaySettings()
+        self.evaluation_protocol = EvaluationSettings()
+        self.report_every_env_steps = 1000
+        self.env_runner_cls = SeededEnvRunner
+        self.num_envs_per_env_runner = 8
+        self.rollout_fragment_length = 1
+        self.evaluation_interval = _NEVER
+        self.delay_between_env_runner_restarts_s = 1.0
+        self.min_time_s_per_iteration = None
+
+    def training(  # type: ignore[override]
+        self,
+        *,
+        sac: SACConfig | None = None,
+        replay: ReplaySettings | None = None,
+        evaluation: EvaluationSettings | None = None,
+        report_every_env_steps: int | None = None,
+        **values: Any,
+    ) -> "SACARDAEConfig":
+        """Set whole settings objects, or single fields of :class:`SACConfig`, ``ReplaySettings`` and ``EvaluationSettings`` by name.
+
+        Raises TypeError for a name that none of them has.
+        """
+        self.sac, values = _replaced(sac or self.sac, values)
+        self.replay, values = _replaced(replay or self.replay, values)
+        self.evaluation_protocol, values = _replaced(evaluation or self.evaluation_protocol, values)
+        if values:
+            raise TypeError(f"SACARDAEConfig.training() has no setting named {', '.join(map(repr, values))}.")
+        self.report_every_env_steps = report_every_env_steps or self.report_every_env_steps
+        return self
+
+    @classmethod
+    def from_settings(cls, env: str, settings: TrainingSettings, *, seed: int | None = None) -> "SACARDAEConfig":
+        """The config of one trial of a YAML file."""
+        learners = asdict(settings.learners)
+        main_cpus = 1 if settings.learners.num_learners else learners.pop("num_cpus_per_learner")
+        return (
+            cls()
+            .environment(env, env_config=dict(settings.env_config))
+            .debugging(seed=seed, log_level="ERROR")
+            .training(**{name: getattr(settings, name) for name in ("sac", "replay", "evaluation", "report_every_env_steps")})
+            .env_runners(**asdict(settings.env_runners))
+            .learners(**learners)
+            .resources(num_cpus_for_main_process=main_cpus)
+        )
+
+    def validate(self) -> None:
+        """Raises ValueError where settings contradict each other."""
+        learners = max(self.num_learners, 1)
+        if self.replay.batch_size % learners:
+            raise ValueError(f"batch_size must be divisible by num_learners = {learners}, got {self.replay.batch_size}.")
+        self.train_batch_size_per_learner = self.replay.batch_size // learners
+        self.evaluation(
+            evaluation_interval=_NEVER,
+            evaluation_num_env_runners=0,
+            evaluation_config={"num_envs_per_env_runner": self.evaluation_protocol.episodes, "explore": False},
+        )
+        super().validate()
+
+    def get_default_learner_class(self) -> type:
+        return SACARDAETorchLearner
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        return RLModuleSpec(module_class=SACARDAERLModule, model_config={"sac": self.sac})
 
 
 class SACARDAE(Algorithm):
-    """Trains one policy; see :class:`SACARDAEConfig`.
-
-    ``env_steps`` environment steps sampled, ``num_updates`` learner updates done, ``evaluations`` one record per evaluation so far,
-    ``dropped_transitions`` steps that never reached the replay buffer because something in them was NaN or infinite; ``seconds`` of
-    sampling, learning and evaluating; ``updates_start_at`` the env steps and updates from which ``updates_per_env_step`` counts;
-    ``watched`` what the last report averaged over states, one value each.
-    """
+    """Trains one policy; see :class:`SACARDAEConfig`."""
 
     config: SACARDAEConfig
 
@@ -70,9 +142,8 @@ class SACARDAE(Algorithm):
 
     @classmethod
     def default_resource_request(cls, config: SACARDAEConfig) -> PlacementGroupFactory:  # type: ignore[override]
-        """What one algorithm reserves: its own process, its env runners, its learners (RLlib's version only understands plain dicts)."""
-        bundles = [_get_main_process_bundle(config), *_get_env_runner_bundles(config), *_get_learner_bundles(config)]
-        return PlacementGroupFactory(bundles=bundles, strategy=config.placement_strategy)
+        """What one algorithm reserves (RLlib's version only understands plain dicts)."""
+        return PlacementGroupFactory(bundles=bundles_of(config), strategy=config.placement_strategy)
 
     def setup(self, config: SACARDAEConfig) -> None:
         prepare_training_process()
@@ -84,16 +155,15 @@ class SACARDAE(Algorithm):
             action_dim=spaces[1].shape[0],
             seed=np.random.SeedSequence((self.config.seed or 0, _REPLAY_SEED)).generate_state(1)[0],
         )
-        self.num_updates = 0
-        self.evaluations: list[dict[str, Any]] = []
-        self.env_steps = 0
-        self.updates_start_at = (self.config.replay.warmup_env_steps, 0)
-        self.seconds = 0.0
-        self.watched: dict[str, np.ndarray] = {}
+        self.env_steps = self.num_updates = 0  # sampled, done
+        self.dropped_transitions = 0  # steps that never reached the replay buffer: something in them was NaN or infinite
+        self.evaluations: list[dict[str, Any]] = []  # one record each
+        self.updates_start_at = (self.config.replay.warmup_env_steps, 0)  # env steps and updates from which the ratio of them counts
+        self.seconds = 0.0  # of sampling, learning and evaluating
+        self.watched: dict[str, np.ndarray] = {}  # what the last report averaged over states, one value each
         self._warmed_up = False
         self._sampling = Sampling(self.env_runner_group, timeout_s=self.config.sample_timeout_s)
-        self.dropped_transitions = 0
-        self._dropped_in_a_row: Counter[tuple[int, int]] = Counter()
+        self._environments = Environments(self.config.env, self.config.sac.max_non_finite)
         self._episode_return_mean = math.nan
 
     def training_step(self) -> None:
@@ -115,7 +185,7 @@ class SACARDAE(Algorithm):
         """As RLlib's. A runner that comes back does not repeat the episodes it once began with."""
         restored = super().restore_env_runners(env_runner_group)
         if restored:
-            reseed = partial(_reseed, salt=self.env_steps)
+            reseed = partial(SeededEnvRunner.reseed, salt=self.env_steps)
             env_runner_group.foreach_env_runner(reseed, remote_worker_ids=restored, local_env_runner=False)
         return restored
 
@@ -129,28 +199,11 @@ class SACARDAE(Algorithm):
     def _keep(self, episodes: list[SingleAgentEpisode]) -> None:
         """Replay the transitions without NaN or infinity: a single other one would spoil every mini-batch it is drawn into, for ever."""
         columns = transitions_of(episodes)
-        finite = np.logical_and.reduce([np.isfinite(column).reshape(len(column), -1).all(1) for column in columns.values()])
-        dropped = len(finite) - int(finite.sum())
-        self.replay.add(columns if dropped == 0 else {name: column[finite] for name, column in columns.items()})
+        finite = finite_rows(columns)
+        self.replay.add(columns if finite.all() else {name: column[finite] for name, column in columns.items()})
         self.env_steps += len(finite)
-        self.dropped_transitions += dropped
-        self._check_environments(episodes, finite)
-
-    def _check_environments(self, episodes: list[SingleAgentEpisode], finite: np.ndarray) -> None:
-        """Raise NonFiniteError once one environment made ``max_non_finite`` steps in a row that were dropped: others may well be sound."""
-        start = 0
-        for chunk in episodes:
-            kept, environment = finite[start : start + len(chunk)], chunk.custom_data[ENVIRONMENT]
-            start += len(chunk)
-            self._dropped_in_a_row[environment] = (
-                int(kept[::-1].argmax()) if kept.any() else self._dropped_in_a_row[environment] + len(kept)
-            )
-            if self._dropped_in_a_row[environment] >= self.config.sac.max_non_finite:
-                raise NonFiniteError(
-                    f"the last {self._dropped_in_a_row[environment]} steps of environment {environment[1]} of env runner {environment[0]} "
-                    f"were all NaN or infinite in observation, action or reward (max_non_finite is {self.config.sac.max_non_finite}). "
-                    f"Look for what makes {self.config.env} fail and not end."
-                )
+        self.dropped_transitions += len(finite) - int(finite.sum())
+        self._environments.check(episodes, finite)
 
     def _set_exploration(self) -> None:
         """Uniform until the warm-up is over. Sent every round until then: a runner that was replaced meanwhile must hear of it, too."""
@@ -182,9 +235,8 @@ class SACARDAE(Algorithm):
     def _mini_batches(self, count: int) -> MultiAgentBatch:
         """``count`` mini-batches in one batch, laid out learner by learner: RLlib gives each learner a contiguous part."""
         learners, batch_size = max(self.config.num_learners, 1), self.config.replay.batch_size
-        columns = self.replay.sample(count * batch_size)
-        if learners > 1:
-            columns = {name: _learner_by_learner(column, count, learners) for name, column in columns.items()}
+        drawn = self.replay.sample(count * batch_size)
+        columns = {name: learner_by_learner(column, count, learners) for name, column in drawn.items()}
         return MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=count * batch_size)
 
     def _evaluate_if_due(self, env_steps_before: int) -> None:
@@ -214,7 +266,7 @@ class SACARDAE(Algorithm):
         updates = self.num_updates - self.updates_start_at[1]
         means = [float(np.mean(record["returns"])) for record in self.evaluations]
         learner = results.get(LEARNER_RESULTS, {}).get(DEFAULT_MODULE_ID, {})
-        self.watched = self._watched_policy()
+        self.watched = watched_policy(self.get_module().policy, self.replay, seed=self.env_steps)
         self._episode_return_mean = float(results.get(ENV_RUNNER_RESULTS, {}).get(EPISODE_RETURN_MEAN, self._episode_return_mean))
         return {
             "env_steps": self.env_steps,
@@ -230,25 +282,6 @@ class SACARDAE(Algorithm):
             **{f"learner/{name}": float(learner[name]) for name in sorted(METRIC_NAMES & learner.keys())},
         }
 
-    def _watched_policy(self) -> dict[str, np.ndarray]:
-        """:func:`ardae_rl.sac.diagnostics.watch_policy` on replayed states; with noise of its own, so that looking changes nothing."""
-        if not len(self.replay):
-            return {}
-        measured = watch_policy(self.get_module().policy, *self._replayed(WATCHED_STATES))
-        return {f"policy/{name}": values.numpy() for name, values in measured.items()}
-
-    def sampled_actions(self, states: int, samples: int) -> np.ndarray:
-        """``samples`` actions of the policy, in [-1, 1], in each of so many replayed states: (states, samples, D).
-
-        Raises ValueError before there are any.
-        """
-        return sample_actions(self.get_module().policy, *self._replayed(states), samples=samples).numpy()
-
-    def _replayed(self, states: int) -> tuple[torch.Tensor, torch.Generator]:
-        """Observations (states, C) and a generator for noise: others at every step, the same ones at the same, so that looking repeats."""
-        obs = torch.from_numpy(self.replay.observations(states, np.random.default_rng(self.env_steps)))
-        return obs, torch.Generator().manual_seed(self.env_steps)
-
     def save_to_path(self, path: Any = None, **kwargs: Any) -> str:
         """RLlib's checkpoint plus the replay buffer inside ``path``. Raises ValueError if ``path`` holds a replay already.
 
@@ -258,7 +291,7 @@ class SACARDAE(Algorithm):
         folder.mkdir(parents=True, exist_ok=True)
         self.replay.save(folder / REPLAY_DIRECTORY)
         saved = super().save_to_path(folder, **kwargs)
-        _name_classes(folder)
+        name_classes(folder)
         return saved
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
@@ -269,7 +302,7 @@ class SACARDAE(Algorithm):
         self._sampling.discard()
         # Evaluation first: each seeds torch's global stream, which a local training runner goes on with.
         for group in (self.eval_env_runner_group, self.env_runner_group):
-            group.foreach_env_runner(partial(_reseed, salt=self.env_steps))
+            group.foreach_env_runner(partial(SeededEnvRunner.reseed, salt=self.env_steps))
         replay = Path(path) / REPLAY_DIRECTORY
         if replay.is_dir():
             self.replay.load(replay)
@@ -284,43 +317,11 @@ class SACARDAE(Algorithm):
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
         for name, value in state[PROGRESS].items():
-            setattr(self, name.removeprefix("_"), value)  # older checkpoints have some with an underscore
+            setattr(self, name, value)
 
 
-def _name_classes(checkpoint: Path) -> None:
-    """Have a checkpoint name its classes, and nothing inside them.
-
-    An actor is of a class that Ray derives from ours on the spot. It has no name to be pickled by, so RLlib pickles it piece by piece,
-    with every method of ours that Ray wraps, and only a version with the very same methods, private ones too, could open the checkpoint.
-    """
-    for path in checkpoint.rglob(Checkpointable.CLASS_AND_CTOR_ARGS_FILE_NAME):
-        facts = cloudpickle.loads(path.read_bytes())
-        named = getattr(facts["class"], "__ray_actor_class__", None)
-        if named is not None:
-            path.write_bytes(cloudpickle.dumps({**facts, "class": named}))
-
-
-def _reseed(runner: SeededEnvRunner, *, salt: int) -> None:
-    runner.reseed(salt)
-
-
-def transitions_of(episodes: list[SingleAgentEpisode]) -> dict[str, np.ndarray]:
-    """Columns of all steps in these episode chunks. A truncated chunk's last step is not terminated, so it bootstraps."""
-    chunks = [episode for episode in episodes if len(episode)]
-    terminateds = [np.zeros(len(chunk), np.float32) for chunk in chunks]
-    for flags, chunk in zip(terminateds, chunks, strict=True):
-        flags[-1] = chunk.is_terminated
-    observations = [np.asarray(chunk.get_observations(), np.float32) for chunk in chunks]
-    return {
-        Columns.OBS: np.concatenate([obs[:-1] for obs in observations]),
-        Columns.NEXT_OBS: np.concatenate([obs[1:] for obs in observations]),
-        Columns.ACTIONS: np.concatenate([np.asarray(chunk.get_actions(), np.float32) for chunk in chunks]),
-        Columns.REWARDS: np.concatenate([np.asarray(chunk.get_rewards(), np.float32) for chunk in chunks]),
-        Columns.TERMINATEDS: np.concatenate(terminateds),
-    }
-
-
-def _learner_by_learner(column: np.ndarray, mini_batches: int, learners: int) -> np.ndarray:
-    """(K, L, rows, ...) -> (L, K, rows, ...), flattened."""
-    shaped = column.reshape(mini_batches, learners, -1, *column.shape[1:])
-    return np.ascontiguousarray(shaped.swapaxes(0, 1)).reshape(column.shape)
+def _replaced(settings: Any, values: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """``settings`` with those of ``values`` that are its fields, and the values left over."""
+    names = {field.name for field in fields(settings)}
+    known = {name: value for name, value in values.items() if name in names}
+    return replace(settings, **known), {name: value for name, value in values.items() if name not in names}

@@ -1,4 +1,4 @@
-"""The policy in a checkpoint that Tune or :meth:`SACARDAE.save_to_path` wrote, without starting Ray.
+"""What a checkpoint of :class:`SACARDAE` is made of, and the policy in one, read without starting Ray.
 
 Checkpoints are pickles: open only those you trust. :mod:`ardae_rl.sac.export` writes a policy so that it can be handed on.
 """
@@ -8,23 +8,35 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ray import cloudpickle
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module import RLModule
+from ray.rllib.utils.checkpoints import Checkpointable
 
-from ardae_rl.rllib.algorithm import PROGRESS
+from ardae_rl.run.ray_internals import class_of_actor
 from ardae_rl.sac.export import PolicyDescription, TrainedPolicy, in_a_line
 
+PROGRESS, REPLAY_DIRECTORY = "ardae_rl_progress", "replay"
 _MODULE = Path("learner_group/learner/rl_module") / DEFAULT_MODULE_ID
-_ALGORITHM, _STATE, _MODULE_STATE = "class_and_ctor_args.pkl", "algorithm_state.pkl", "module_state.pkl"
+_CLASS, _STATE, _MODULE_STATE = Checkpointable.CLASS_AND_CTOR_ARGS_FILE_NAME, "algorithm_state.pkl", "module_state.pkl"
 _POLICY = "policy."  # where the module keeps it
+
+
+def name_classes(checkpoint: Path) -> None:
+    """Have a checkpoint name its classes, and nothing inside them.
+
+    An actor is of a class that Ray derives from ours on the spot. It has no name to be pickled by, so RLlib pickles it piece by piece,
+    with every method of ours that Ray wraps, and only a version with the very same methods, private ones too, could open the checkpoint.
+    """
+    for path in checkpoint.rglob(_CLASS):
+        facts = cloudpickle.loads(path.read_bytes())
+        path.write_bytes(cloudpickle.dumps({**facts, "class": class_of_actor(facts["class"])}))
 
 
 def read_policy(checkpoint: Path) -> TrainedPolicy:
     """The policy as it acted when ``checkpoint``, a folder, was written; on the CPU.
 
-    Raises:
-        FileNotFoundError: the folder is no checkpoint; the message names those inside it, if any.
-        ValueError: it is damaged, of another algorithm, or of a version of this package whose policies this one cannot read.
+    Raises FileNotFoundError, which names the checkpoints inside it, if it is none; ValueError if it is damaged or another algorithm's.
     """
     if not (checkpoint / _MODULE).is_dir():
         inside = sorted(str(path.parent) for path in checkpoint.glob(f"**/{_STATE}"))
@@ -41,11 +53,11 @@ def read_policy(checkpoint: Path) -> TrainedPolicy:
 
 def _policy(checkpoint: Path) -> TrainedPolicy:
     module: Any = RLModule.from_checkpoint(str((checkpoint / _MODULE).resolve()))
-    env, env_config = _environment(_unpickled(checkpoint / _ALGORITHM)["ctor_args_and_kwargs"][0][0])
+    config = _unpickled(checkpoint / _CLASS)["ctor_args_and_kwargs"][0][0]  # a trial's, or RLlib's own
     policy = TrainedPolicy(
         PolicyDescription(
-            env=env,
-            env_config=env_config,
+            env=config["env"],
+            env_config=dict(config.get("settings", config)["env_config"]),
             env_steps=_unpickled(checkpoint / _STATE)[PROGRESS]["env_steps"],
             obs_dim=module.observation_space.shape[0],
             action_low=module.action_space.low.tolist(),
@@ -59,23 +71,5 @@ def _policy(checkpoint: Path) -> TrainedPolicy:
     return policy.eval()
 
 
-def _environment(config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Id and keyword arguments, of the config a checkpoint's algorithm was made from: a trial's, or RLlib's own."""
-    return config["env"], dict(config.get("settings", config)["env_config"])
-
-
 def _unpickled(path: Path) -> Any:
-    with path.open("rb") as file:
-        return _Unpickler(file).load()
-
-
-class _Unpickler(pickle.Unpickler):
-    """Also of checkpoints that hold the trial's class piece by piece, methods that are no more included: nothing here calls them."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return super().find_class(module, name)
-        except AttributeError:
-            if "." not in name:
-                raise
-            return None
+    return pickle.loads(path.read_bytes())

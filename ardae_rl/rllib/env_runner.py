@@ -1,7 +1,6 @@
-"""RLlib's single-agent env runner with random streams that never coincide, and evaluation that does not favour short episodes."""
+"""RLlib's single-agent env runner with random streams that never coincide."""
 
 import traceback
-from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -11,14 +10,14 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 import ardae_rl.envs
+from ardae_rl.run.ray_internals import TellsOfNewEpisodes, begin_anew, chunks_for_metrics, seed_next_reset
 
 gym.register_envs(ardae_rl.envs)  # in every process that steps environments
 
 ENVIRONMENT = "environment"  # in an episode's custom_data: (index of its runner, index of its sub-environment)
-_CHUNK_STEPS = 64  # environment steps per sub-environment between looks at which evaluation episodes are done
 
 
-class SeededEnvRunner(SingleAgentEnvRunner):
+class SeededEnvRunner(TellsOfNewEpisodes, SingleAgentEnvRunner):
     """RLlib seeds sub-environment i of runner w with ``seed + w + i``, so neighbours share streams; here each gets its own.
 
     An episode says in its ``custom_data`` in which sub-environment it took place.
@@ -43,7 +42,7 @@ class SeededEnvRunner(SingleAgentEnvRunner):
         entropy = (self.config.seed, self.worker_index, int(bool(self.config.in_evaluation)), salt)
         noise, *environments = (np.random.SeedSequence(entropy).generate_state(1 + self.num_envs) >> 1).tolist()
         torch.manual_seed(noise)
-        self._seed = environments
+        seed_next_reset(self, environments)
 
     def try_sample(self) -> tuple[list[SingleAgentEpisode], dict[str, Any]] | str:
         """The next chunk and the metrics so far; where an environment raised instead, the traceback, and all of them begin anew."""
@@ -57,63 +56,30 @@ class SeededEnvRunner(SingleAgentEnvRunner):
                 error = error.__cause__
             self._failures += 1
             self.reseed(self._failures)  # the same seeds again could lead to the same failure
-            self._needs_initial_reset = True
+            begin_anew(self)
             return "".join(traceback.format_exception(error))
 
     def _forget_past_chunks(self) -> None:
         """RLlib keeps every chunk of an episode until it ends, for the sums alone. Here a chunk is a step, and an episode may never end."""
-        for past in self._ongoing_episodes_for_metrics.values():
-            past[:] = [_Past(*map(sum, zip(*((len(chunk), chunk.get_return(), chunk.get_duration_s()) for chunk in past), strict=True)))]
+        for past in chunks_for_metrics(self):
+            past[:] = [_Past(past)]
 
-    def _new_episode(self, env_index: int, episodes: list[SingleAgentEpisode] | None = None) -> None:
-        super()._new_episode(env_index, episodes)
-        (self._ongoing_episodes if episodes is None else episodes)[env_index].custom_data[ENVIRONMENT] = (self.worker_index, env_index)
+    def on_new_episode(self, env_index: int, episode: SingleAgentEpisode) -> None:
+        episode.custom_data[ENVIRONMENT] = (self.worker_index, env_index)
 
 
-@dataclass(frozen=True)
 class _Past:
-    """What RLlib's metrics ask of the chunks of an episode so far."""
+    """What RLlib's metrics ask of the chunks of an episode so far: their sums."""
 
-    steps: int
-    episode_return: float
-    seconds: float
+    def __init__(self, chunks: list[Any]) -> None:
+        self._steps = sum(map(len, chunks))
+        self._return, self._seconds = sum(chunk.get_return() for chunk in chunks), sum(chunk.get_duration_s() for chunk in chunks)
 
     def __len__(self) -> int:
-        return self.steps
+        return self._steps
 
     def get_return(self) -> float:
-        return self.episode_return
+        return self._return
 
     def get_duration_s(self) -> float:
-        return self.seconds
-
-
-def evaluate_returns(runner: SingleAgentEnvRunner, episodes: int, *, max_episode_steps: int) -> list[float]:
-    """Undiscounted returns of the first episode of each of the runner's ``episodes`` sub-environments, at zero noise.
-
-    Taking the first k episodes to *finish* would favour short ones. One step in every sub-environment names the k first episodes; from
-    then on only theirs count. Without a time limit of the environment's, an episode counts for its first ``max_episode_steps`` steps.
-    """
-    limit = time_limit(runner.env) or max_episode_steps
-    chunks = runner.sample(num_timesteps=episodes, explore=False, force_reset=True)
-    returns, steps = ({chunk.id_: zero for chunk in chunks} for zero in (0.0, 0))
-    running = set(returns)
-    while True:
-        for chunk in chunks:
-            if chunk.id_ in running:
-                rewards = chunk.get_rewards()[: limit - steps[chunk.id_]]
-                returns[chunk.id_] += float(np.sum(rewards))
-                steps[chunk.id_] += len(rewards)
-                if chunk.is_done or steps[chunk.id_] >= limit:
-                    running.remove(chunk.id_)
-        if not running:
-            runner.get_metrics()  # empties the runner's list of finished episodes, which would grow for ever
-            return list(returns.values())
-        chunks = runner.sample(num_timesteps=episodes * _CHUNK_STEPS, explore=False)
-
-
-def time_limit(env: gym.vector.VectorEnv) -> int | None:
-    """After how many steps ``env``, made by its Gymnasium id, truncates episodes; None if it does not, or cannot be known to."""
-    spec = env.unwrapped.spec
-    limit = spec.kwargs.get("max_episode_steps", spec.max_episode_steps) if spec else None
-    return limit if limit and limit > 0 else None
+        return self._seconds

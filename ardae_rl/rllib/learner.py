@@ -18,8 +18,8 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from torch import Tensor
 
-from ardae_rl.process import prepare_training_process
 from ardae_rl.rllib.module import SACARDAERLModule
+from ardae_rl.run.process import prepare_training_process
 from ardae_rl.sac import SAC, ShardedNormal, Transitions, build_optimisers
 from ardae_rl.sac.update import SKIPPED
 
@@ -101,14 +101,8 @@ def _average_over_learners(tensors: list[Tensor]) -> None:
 
 
 def _slice(data: dict[str, Tensor], index: int, rows: int) -> Transitions:
-    part = slice(index * rows, (index + 1) * rows)
-    return Transitions(
-        obs=data[Columns.OBS][part],
-        actions=data[Columns.ACTIONS][part],
-        rewards=data[Columns.REWARDS][part],
-        next_obs=data[Columns.NEXT_OBS][part],
-        terminateds=data[Columns.TERMINATEDS][part],
-    )
+    columns = (Columns.OBS, Columns.ACTIONS, Columns.REWARDS, Columns.NEXT_OBS, Columns.TERMINATEDS)
+    return Transitions(*(data[column][index * rows : (index + 1) * rows] for column in columns))
 
 
 def _over_updates(metrics: Sequence[dict[str, Tensor]]) -> dict[str, float]:

@@ -5,13 +5,11 @@ Identity: transition number i lives in row i mod C. So N alone fixes the size mi
 N at the last save, which rows changed since.
 Checkpoint: a directory with ``manifest.json`` and ``chunk-00000.safetensors``, ... of CHUNK_ROWS rows each (the last one shorter), in ring
 order. An unchanged chunk is a hard link to the previous checkpoint's file, and no file is modified once written: any checkpoint may be
-deleted without harm to another. A directory is written aside and renamed when complete, so a crash leaves no half checkpoint.
-Not here: prioritised or n-step replay, deciding when to sample, anything from Ray or torch.
+deleted without harm to another. A crash leaves no half checkpoint.
 """
 
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
-from ardae_rl.disk import sync
+from ardae_rl.run.disk import write_whole
 
 FORMAT_VERSION = 1
 CHUNK_ROWS = 16_384  # 2.8 MB per file for HalfCheetah, 47 MB for Humanoid; part of the format: changing it needs a new FORMAT_VERSION
@@ -36,7 +34,7 @@ class _File(NamedTuple):
 
 
 class ReplayBuffer:
-    """The last ``capacity`` transitions in a ring of float32 rows, drawn from uniformly with the buffer's own seeded generator.
+    """The last ``capacity`` of ``num_added`` transitions in a ring of float32 rows, drawn uniformly with a seeded generator of its own.
 
     Columns: ``obs`` (n, obs_dim), ``actions`` (n, action_dim), ``rewards`` (n,), ``new_obs`` (n, obs_dim), ``terminateds`` (n,).
     ``terminateds`` is 1 where the episode ended for good and 0 elsewhere: a truncated step is 0, its value is bootstrapped.
@@ -48,13 +46,12 @@ class ReplayBuffer:
         for name, value, least in (("capacity", capacity, 1), ("obs_dim", obs_dim, 1), ("action_dim", action_dim, 1), ("seed", seed, 0)):
             if value < least:
                 raise ValueError(f"{name} of a replay buffer must be {least} or greater, got {value!r}.")
-        self._capacity, self._obs_dim, self._action_dim = capacity, obs_dim, action_dim
+        self.capacity, self._obs_dim, self._action_dim = capacity, obs_dim, action_dim
         self._rng = np.random.Generator(np.random.PCG64(seed))
-        self._num_added = 0
+        self.num_added = 0
         self._widths = {"obs": (obs_dim,), "actions": (action_dim,), "rewards": (), "new_obs": (obs_dim,), "terminateds": ()}
         # One row per transition, not one array per column: a draw then touches one place in memory per transition instead of five, and a
-        # chunk is written to disk without copying. 2048 random transitions of 1e6, two-core CPU: HalfCheetah 0.10 ms against 0.16 ms by
-        # columns; Humanoid, whose columns are long enough to hide the jumps, 0.78 ms against 0.73 ms.
+        # chunk is written to disk without copying.
         self._rows = np.zeros((capacity, 2 * obs_dim + action_dim + 2), np.float32)
         self._columns = self._split(self._rows)
         # Reused between draws: mapping and zeroing fresh pages for it costs as much as the draw (HalfCheetah 0.33 ms instead of 0.10 ms).
@@ -73,17 +70,7 @@ class ReplayBuffer:
 
     def __len__(self) -> int:
         """Transitions held now, at most ``capacity``."""
-        return min(self._num_added, self._capacity)
-
-    @property
-    def capacity(self) -> int:
-        """The most transitions the buffer holds."""
-        return self._capacity
-
-    @property
-    def num_added(self) -> int:
-        """Transitions added over the buffer's life, those overwritten since included."""
-        return self._num_added
+        return min(self.num_added, self.capacity)
 
     @property
     def nbytes(self) -> int:
@@ -99,12 +86,12 @@ class ReplayBuffer:
         count = self._check_transitions(transitions)
         start = 0
         while start < count:
-            row = (self._num_added + start) % self._capacity
-            stop = min(count, start + self._capacity - row)
+            row = (self.num_added + start) % self.capacity
+            stop = min(count, start + self.capacity - row)
             for name, column in self._columns.items():
                 column[row : row + stop - start] = transitions[name][start:stop]
             start = stop
-        self._num_added += count
+        self.num_added += count
 
     def _check_transitions(self, transitions: Mapping[str, np.ndarray]) -> int:
         """The number n of transitions, once names, kinds and shapes are right."""
@@ -150,31 +137,19 @@ class ReplayBuffer:
         """Write the contents, counters and generator state to the new ``directory``, creating its parents.
 
         Chunks unchanged since the last ``remember`` or ``load`` are hard links to the files of that time, or written again where a
-        link is impossible (other file system, file gone, moved or edited). Raises ValueError if ``directory`` exists, OSError if the
-        disk fails. A failed save leaves neither ``directory`` nor ``directory.partial``; what a killed one left, the next removes.
+        link is impossible. Raises ValueError if ``directory`` exists, OSError if the disk fails; then nothing is left of it.
         """
-        directory = Path(directory)
         if os.path.lexists(directory):
             raise ValueError(f"cannot save the replay buffer: {directory} exists already. Choose a new directory, or delete that one.")
-        partial = directory.with_name(directory.name + ".partial")
-        if partial.exists():
-            shutil.rmtree(partial)
-        partial.mkdir(parents=True)
-        try:
-            self._write_checkpoint(partial)
-            os.rename(partial, directory)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-        sync(directory.parent)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(directory, self._write_checkpoint)
 
     def _write_checkpoint(self, partial: Path) -> None:
         for index, rows in enumerate(self._chunks()):
             path = partial / _chunk_name(index)
             if self._changed(index) or not _link(self._saved_files[index], path):
-                _write(path, to_safetensors({TENSOR: rows}))
-        _write(partial / MANIFEST, json.dumps(self._manifest(), indent=2).encode())
-        sync(partial)
+                path.write_bytes(to_safetensors({TENSOR: rows}))
+        (partial / MANIFEST).write_text(json.dumps(self._manifest(), indent=2))
 
     def _chunks(self) -> Iterator[np.ndarray]:
         """Views of the filled rows, CHUNK_ROWS at a time."""
@@ -183,24 +158,20 @@ class ReplayBuffer:
 
     def _changed(self, index: int) -> bool:
         """Was any row of this chunk written since the last save or load?"""
-        added = self._num_added - self._saved_num_added
-        first = self._saved_num_added % self._capacity
-        start, stop = index * CHUNK_ROWS, min((index + 1) * CHUNK_ROWS, self._capacity)
+        added = self.num_added - self._saved_num_added
+        first = self._saved_num_added % self.capacity
+        start, stop = index * CHUNK_ROWS, min((index + 1) * CHUNK_ROWS, self.capacity)
         # The rows written since are first ... first + added - 1, and what runs over the end of the ring once more from its start.
-        return any(max(start, low) < min(stop, low + added) for low in (first, first - self._capacity))
+        return any(max(start, low) < min(stop, low + added) for low in (first, first - self.capacity))
 
     def _manifest(self) -> dict[str, Any]:
-        # size, position and files follow from num_added; they are there for readers other than ``load``.
         return {
             "format_version": FORMAT_VERSION,
-            "capacity": self._capacity,
+            "capacity": self.capacity,
             "obs_dim": self._obs_dim,
             "action_dim": self._action_dim,
             "chunk_rows": CHUNK_ROWS,
-            "num_added": self._num_added,
-            "size": len(self),
-            "position": self._num_added % self._capacity,
-            "files": [_chunk_name(index) for index, _ in enumerate(self._chunks())],
+            "num_added": self.num_added,
             "rng_state": self._rng.bit_generator.state,
         }
 
@@ -212,24 +183,22 @@ class ReplayBuffer:
         """
         paths = [(directory / _chunk_name(index)).resolve() for index, _ in enumerate(self._chunks())]
         self._saved_files = [_File(path, _identity(path)) for path in paths]
-        self._saved_num_added = self._num_added
+        self._saved_num_added = self.num_added
 
     def load(self, directory: Path) -> None:
         """Take over contents, counters and generator state from a directory written by :meth:`save`: the next draw is the one due then.
 
-        Raises ValueError, leaving the buffer unchanged, if ``directory`` is no complete checkpoint, is damaged, or was written by a buffer
-        of another capacity or other dimensions.
+        Raises ValueError, leaving the buffer unchanged, if ``directory`` is damaged or of a buffer of other sizes.
         """
-        directory = Path(directory)
         manifest = _read_manifest(directory)
         self._check_settings(directory, manifest)
         num_added, bit_generator = _read_counters(directory, manifest)
-        size = min(num_added, self._capacity)
+        size = min(num_added, self.capacity)
         lengths = [min(CHUNK_ROWS, size - start) for start in range(0, size, CHUNK_ROWS)]
         paths = [directory / _chunk_name(index) for index in range(len(lengths))]
         for path, length in zip(paths, lengths, strict=True):
             _check_chunk(path, (length, self._rows.shape[1]))
-        self._num_added, self._rng = num_added, np.random.Generator(bit_generator)
+        self.num_added, self._rng = num_added, np.random.Generator(bit_generator)
         for path, rows in zip(paths, self._chunks(), strict=True):
             with safe_open(path, framework="numpy") as file:
                 rows[...] = file.get_tensor(TENSOR)
@@ -267,14 +236,6 @@ def _link(source: _File, target: Path) -> bool:
         return True
     target.unlink()
     return False
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a new file and wait until it is on disk."""
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _damaged(path: Path, problem: str) -> ValueError:

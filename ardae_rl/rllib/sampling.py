@@ -1,9 +1,7 @@
 """Episode chunks from all env runners; those in processes of their own sample the next ones while the learner learns.
 
 Actions of a chunk sampled ahead are those of the policy before the latest updates, which off-policy learning does not mind. Chunks come in
-the order of the runners, so a seed still gives the same numbers.
-A runner that hangs is killed. Not here: what becomes of the chunks, and bringing back runners that died, which is RLlib's
-(``algorithm.py``).
+the order of the runners, so a seed still gives the same numbers. A runner that hangs is killed.
 """
 
 import logging
@@ -17,6 +15,7 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from ardae_rl.rllib.env_runner import SeededEnvRunner
+from ardae_rl.run.ray_internals import runner_actor
 
 logger = logging.getLogger(__name__)
 _TAG = "sample"
@@ -97,7 +96,7 @@ class Sampling:
         for runner in silent:
             if self._silent_rounds[runner] * self._timeout_s >= _MAX_SECONDS_OF_SILENCE:
                 logger.warning("env runner %d has not made a step for %g minutes: killed", runner, _MAX_SECONDS_OF_SILENCE / 60)
-                ray.kill(self._group._worker_manager.actors()[runner], no_restart=False)
+                ray.kill(runner_actor(self._group, runner), no_restart=False)
                 self._silent_rounds[runner] = 0
 
     def _tell_of_deaths(self) -> None:

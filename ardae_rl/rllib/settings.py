@@ -52,11 +52,7 @@ class EvaluationSettings(Settings):
         10_000, "An evaluation, one row of `evaluations.csv`, whenever the environment steps pass a multiple of this", at_least=1
     )
     episodes: int = setting(10, "Episodes of each, side by side in as many copies of the environment", at_least=1)
-    max_episode_steps: int = setting(
-        1000,
-        "Steps of an episode that count, in an environment without a time limit of its own",
-        at_least=1,
-    )
+    max_episode_steps: int = setting(1000, "Steps of an episode that count, in an environment without a time limit of its own", at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +66,7 @@ class LearnerSettings(Settings):
         at_least=0,
     )
     num_gpus_per_learner: float = setting(
-        0.0,
-        "GPUs of each (without one, of the trial's process); a fraction shares one. With more than one learner 0 or 1",
-        at_least=0,
+        0.0, "GPUs of each (without one, of the trial's process); a fraction shares one. With more than one learner 0 or 1", at_least=0
     )
     num_cpus_per_learner: float = setting(
         1.0, "CPUs of each, likewise. With 0 learners this is how many torch threads a trial has", at_least=0

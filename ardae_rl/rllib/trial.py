@@ -1,26 +1,19 @@
-"""``SACARDAETrial``: one trial of an experiment under Ray Tune.
-
-:class:`SACARDAE` plus what a run on disk needs: CSV records in the trial's folder, and a replay buffer that is written straight into
-the trial's folder, where unchanged chunks are hard links.
-"""
+"""``SACARDAETrial``: :class:`SACARDAE` as a recorded trial under Tune."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ray.tune import PlacementGroupFactory
-from ray.tune.result import TIMESTEPS_TOTAL
 
-from ardae_rl.checkpoints import WholeCheckpoints
-from ardae_rl.event_file import EventFile, png
-from ardae_rl.monitoring import Monitor
 from ardae_rl.nn.settings import build
-from ardae_rl.records import RecordFile
-from ardae_rl.rllib.algorithm import REPLAY_DIRECTORY, SACARDAE
-from ardae_rl.rllib.config import SACARDAEConfig
-from ardae_rl.rllib.figures import SAMPLES, STATES, action_figure
-from ardae_rl.rllib.records import EVALUATION_COLUMNS, evaluation_row
+from ardae_rl.rllib.algorithm import SACARDAE, SACARDAEConfig
+from ardae_rl.rllib.checkpoint import REPLAY_DIRECTORY
+from ardae_rl.rllib.diagnostics import action_figure, replayed_actions
+from ardae_rl.rllib.evaluation import evaluation_row
 from ardae_rl.rllib.settings import TrainingSettings
+from ardae_rl.run.event_file import EventFile, png
+from ardae_rl.run.trial import RecordedTrial
 from ardae_rl.sac.update import METRIC_NAMES
 
 METRICS_COLUMNS = (
@@ -46,23 +39,15 @@ _PUBLISHED = {  # by Monitor: its names, and those of a progress report
     "updates_per_s": "updates_per_s",
     "episode_return": "episode_return_mean",
     "evaluation": "evaluation_return_mean",
-    "score_loss": "learner/score_loss",
-    "importance_ess": "learner/importance_ess",
-    "entropy": "learner/entropy",
-    "critic_loss": "learner/critic_loss",
-    "q_mean": "learner/q_mean",
+    **{name: f"learner/{name}" for name in ("score_loss", "importance_ess", "entropy", "critic_loss", "q_mean")},
     "non_finite_skips": "learner/non_finite_skipped",
 }
 
 
-def settings_from_dict(values: dict[str, Any]) -> TrainingSettings:
-    """The inverse of ``dataclasses.asdict`` for :class:`TrainingSettings`."""
-    settings: TrainingSettings = build(TrainingSettings, values)
-    return settings
-
-
-class SACARDAETrial(WholeCheckpoints, SACARDAE):
+class SACARDAETrial(RecordedTrial, SACARDAE):
     """Tune's config: ``{"env": id, "settings": asdict(TrainingSettings), "seed": int}``."""
+
+    steps_column, metrics_columns = "env_steps", METRICS_COLUMNS
 
     def __init__(self, config: dict[str, Any], **kwargs: Any) -> None:
         self.trial_config = {name: value for name, value in config.items() if not name.startswith("__")}
@@ -74,46 +59,41 @@ class SACARDAETrial(WholeCheckpoints, SACARDAE):
 
     def setup(self, config: SACARDAEConfig) -> None:
         super().setup(config)
-        self._recorded_evaluations = 0
-        folder = self.own_folder()
-        self._evaluation_file = RecordFile(folder / "evaluations.csv", EVALUATION_COLUMNS, steps="env_steps", check=self.check_storage)
-        self._metrics_file = RecordFile(folder / "metrics.csv", METRICS_COLUMNS, steps="env_steps", check=self.check_storage)
-        self._histograms = EventFile(folder / "histograms", check=self.check_storage)
-        self._published = Monitor(experiment=folder.parent.name, trial=folder.name, env=str(config.env), method=config.sac.policy)
+        self.open_records(seed=self.trial_config["seed"], env=str(config.env), method=config.sac.policy)
+        self._histograms = EventFile(self.folder, "histograms")
+
+    @property
+    def steps_done(self) -> int:
+        return self.env_steps
 
     def step(self) -> dict[str, Any]:
-        if self.env_steps == 0:
-            if self.take_over() and self.env_steps > 0:  # that may have been the end, which only Tune knows: report before doing more
-                return self._progress({}) | {"env_steps_per_s": 0.0, "updates_per_s": 0.0}
-            self._cut_records()  # an attempt that crashed before its first checkpoint may have left rows
-        steps_before = self.env_steps
+        if self.catch_up():  # that may have been the end, which only Tune knows: report before doing more
+            return self._progress({}) | {"env_steps_per_s": 0.0, "updates_per_s": 0.0}
+        steps_before, evaluations_before = self.env_steps, len(self.evaluations)
         progress = super().step()["progress"]
-        seed = self.trial_config["seed"]
         if self.env_steps > steps_before:  # else every env runner is down
-            self._metrics_file.append([{"seed": seed, **progress}])
+            self.record_metrics(progress)
         self._publish(progress)
-        self._record_evaluations(seed)
+        self._show_evaluations(self.evaluations[evaluations_before:])
         return progress
 
-    def _record_evaluations(self, seed: int) -> None:
-        new = self.evaluations[self._recorded_evaluations :]
-        self._evaluation_file.append([evaluation_row(seed, record) for record in new])
-        self._recorded_evaluations = len(self.evaluations)
+    def _show_evaluations(self, new: list[dict[str, Any]]) -> None:
+        self.record_evaluations([evaluation_row(record) for record in new])
         for record in new:
             self._histograms.add(record["env_steps"], histograms={"evaluation_returns": np.asarray(record["returns"])})
         if new and len(self.replay):
-            actions = self.sampled_actions(STATES, SAMPLES)
+            actions = replayed_actions(self.get_module().policy, self.replay, seed=self.env_steps)
             self._histograms.add(self.env_steps, histograms=self.watched, pictures={"actions": png(action_figure(actions))})
 
     def _publish(self, progress: dict[str, Any]) -> None:
         fill = progress["replay_size"] / self.config.replay.capacity
         values = {name: progress.get(column) for name, column in _PUBLISHED.items()}
-        self._published.publish(values | {"replay_fill": fill, "running": 1.0})  # to the last: the process ends with the trial
+        self.monitor.publish(values | {"replay_fill": fill, "running": 1.0})  # to the last: the process ends with the trial
 
     def __repr__(self) -> str:
         """What Ray's dashboard and logs call this process."""
-        storage = getattr(self, "_storage", None)
-        return f"{type(self).__name__}({storage.experiment_dir_name}/{storage.trial_dir_name})" if storage else super().__repr__()
+        folder = getattr(self, "folder", None)  # Ray asks even where setup failed
+        return f"{type(self).__name__}({folder.path.parent.name}/{folder.path.name})" if folder else super().__repr__()
 
     def save(self, checkpoint_dir: str | None = None) -> Any:
         saved = super().save(checkpoint_dir)
@@ -126,21 +106,16 @@ class SACARDAETrial(WholeCheckpoints, SACARDAE):
 
     def load_from(self, folder: Path) -> None:
         self.restore_from_path(folder)
-        self._recorded_evaluations = len(self.evaluations)
-        self._cut_records()
-
-    def _cut_records(self) -> None:
-        for file in (self._evaluation_file, self._metrics_file):
-            file.cut_after(self.env_steps)
+        self.cut_records()
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """So that RLlib's ``from_checkpoint`` opens a checkpoint that Tune wrote."""
         return (self.trial_config,), {}
 
     def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Tune's own, with the steps TensorBoard draws over, and without RLlib's whole config on every line of result.json."""
-        return super().get_auto_filled_metrics(*args, **kwargs) | {TIMESTEPS_TOTAL: self.env_steps, "config": self.trial_config}
+        """Without RLlib's whole config on every line of result.json."""
+        return super().get_auto_filled_metrics(*args, **kwargs) | {"config": self.trial_config}
 
 
 def _algorithm_config(config: dict[str, Any]) -> SACARDAEConfig:
-    return SACARDAEConfig.from_settings(config["env"], settings_from_dict(config["settings"]), seed=config["seed"])
+    return SACARDAEConfig.from_settings(config["env"], build(TrainingSettings, config["settings"]), seed=config["seed"])

@@ -2,7 +2,7 @@
 
 Notation: B observations of O numbers, D action and E noise dimensions; obs (B, O), noise (B, E), action (B, D) in the environment's units.
 Identity: action = low + (tanh x + 1) / 2 (high - low), x = g(noise, obs) the sampler's pre-tanh action; at noise 0 it is deterministic.
-Not here: where policies come from (``ardae_rl.rllib.checkpoint``) and how they do (``ardae_rl.evaluation``).
+Not here: where policies come from (``ardae_rl.rllib.checkpoint``) and how they do (``ardae_rl.rllib.evaluation``).
 """
 
 import json

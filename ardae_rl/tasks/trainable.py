@@ -1,7 +1,6 @@
-"""``TaskTrial``: any task under Ray Tune.
+"""``TaskTrial``: any task as a recorded trial under Tune.
 
-The task's own work, plus what a run on disk needs: CSV records and figures in the trial's folder, and checkpoints after which a resumed
-run equals an uninterrupted one bit for bit (on the CPU, with the same number of threads).
+A resumed run equals an uninterrupted one bit for bit (on the CPU, with the same number of threads).
 """
 
 import io
@@ -11,15 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ray.tune.result import TIMESTEPS_TOTAL
 
-from ardae_rl.checkpoints import WholeCheckpoints
-from ardae_rl.disk import patiently, replace_file
-from ardae_rl.event_file import EventFile, png
-from ardae_rl.monitoring import Monitor
 from ardae_rl.nn.settings import build
-from ardae_rl.process import prepare_training_process, return_freed_memory
-from ardae_rl.records import RecordFile
+from ardae_rl.run.disk import replace_file
+from ardae_rl.run.event_file import EventFile, png
+from ardae_rl.run.process import prepare_training_process, return_freed_memory
+from ardae_rl.run.trial import RecordedTrial
 from ardae_rl.tasks.registry import TASKS
 from ardae_rl.tasks.task import Metrics, Task, TaskSettings
 
@@ -29,7 +25,7 @@ _MAX_SECONDS_PER_REPORT = 20.0  # a checkpoint, and an end, can come at reports 
 SKIPPED_STEPS = "skipped_steps"  # a task that leaves out steps whose loss is not finite reports so how many in all
 
 
-class TaskTrial(WholeCheckpoints):
+class TaskTrial(RecordedTrial):
     """Tune's config: ``{"run": name of the task, "settings": asdict(its settings), "seed": int}``.
 
     A row of ``metrics.csv`` comes every ``report_every_steps`` steps and says ``steps``, the ``seconds`` they took over all restarts,
@@ -37,6 +33,7 @@ class TaskTrial(WholeCheckpoints):
     ``evaluation/<metric>``, comes with each row, and where the next one is more than 20 s away, of what there is so far.
     """
 
+    steps_column = "steps"
     _run = "none yet"  # Ray asks for __repr__ even where setup failed
     _settings: TaskSettings
     _task: Task
@@ -51,19 +48,20 @@ class TaskTrial(WholeCheckpoints):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self._run, self._seed = config["run"], config["seed"]
+        self._run = config["run"]
         kind = TASKS[self._run]
         self._settings = build(kind.settings, config["settings"])
-        self._task = kind.task()(self._settings, seed=self._seed, device=self._claim_device())
+        self._task = kind.task()(self._settings, seed=config["seed"], device=self._claim_device())
         self._steps, self._seconds = 0, 0.0
         self._since_row: dict[str, Any] = {"seconds": 0.0, "metrics": []}
         self._report: dict[str, float] = {}
         self._evaluation: dict[str, float] = {}
-        self._folder = self.own_folder()
-        self._metrics_file = RecordFile(self._folder / "metrics.csv", steps="steps", check=self.check_storage)
-        self._evaluation_file = RecordFile(self._folder / "evaluations.csv", steps="steps", check=self.check_storage)
         method = str(getattr(self._settings, kind.method_field)) if kind.method_field else self._run
-        self._published = Monitor(experiment=self._folder.parent.name, trial=self._folder.name, env=self._run, method=method)
+        self.open_records(seed=config["seed"], env=self._run, method=method)
+
+    @property
+    def steps_done(self) -> int:
+        return self._steps
 
     def _claim_device(self) -> str:
         """Use no more threads than the CPUs this trial was given; "cuda" if it was given a GPU."""
@@ -73,11 +71,10 @@ class TaskTrial(WholeCheckpoints):
         return "cuda" if given.get("GPU") else "cpu"
 
     def step(self) -> dict[str, Any]:
-        if self._steps == 0 and not self.take_over():
-            self._cut_records()  # an attempt that crashed before its first checkpoint may have left rows
+        self.catch_up()
         if self._steps < self._settings.steps:
             self._report = self._train()
-        return {**self._report, TIMESTEPS_TOTAL: self._steps, "done": self._steps >= self._settings.steps}
+        return {**self._report, "done": self._steps >= self._settings.steps}
 
     def _train(self) -> dict[str, float]:
         """Train until the next row is due, evaluating when due, or for as long as the driver can be kept waiting."""
@@ -93,7 +90,7 @@ class TaskTrial(WholeCheckpoints):
             **_means(since["metrics"]),
         }
         if self._steps == row_at:
-            self._metrics_file.append([{"seed": self._seed, **report}])
+            self.record_metrics(report)
             self._since_row = {"seconds": 0.0, "metrics": []}
         if self._steps == self._settings.steps:
             self._draw()
@@ -117,7 +114,7 @@ class TaskTrial(WholeCheckpoints):
         return f"TaskTrial({self._run})"
 
     def _publish(self, report: Metrics) -> None:
-        self._published.publish(
+        self.monitor.publish(
             {
                 "running": float(self._steps < self._settings.steps),
                 "steps": report["steps"],
@@ -135,20 +132,16 @@ class TaskTrial(WholeCheckpoints):
         if self._task.headline not in metrics:
             raise ValueError(f"evaluate() must measure the task's headline {self._task.headline!r}, got {', '.join(metrics)}")
         self._evaluation = {f"{EVALUATION_PREFIX}{name}": value for name, value in metrics.items()}
-        self._evaluation_file.append([{"seed": self._seed, "steps": self._steps, "seconds": self._seconds, **metrics}])
+        self.record_evaluations([{"steps": self._steps, "seconds": self._seconds, **metrics}])
 
     def _draw(self) -> None:
         """The task's figures as PNG files, and for TensorBoard."""
-        folder = self._folder / "figures"
         pictures = {name: png(figure) for name, figure in self._task.figures().items()}
         if pictures:
-            EventFile(folder, check=self.check_storage).add(self._steps, pictures=pictures)
+            EventFile(self.folder, "figures").add(self._steps, pictures=pictures)
         for name, content in pictures.items():
-            patiently(partial(self._write, folder / f"{name}.png", content))
-
-    def _write(self, path: Path, content: bytes) -> None:
-        self.check_storage()
-        replace_file(path, content)
+            path = self.folder.path / "figures" / f"{name}.png"
+            self.folder.patiently(partial(replace_file, path, content))
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         progress = {"steps": self._steps, "seconds": self._seconds, "since_row": self._since_row}
@@ -163,12 +156,8 @@ class TaskTrial(WholeCheckpoints):
         _set_random_state(state["random"])
         self._steps, self._seconds, self._since_row = state["steps"], state["seconds"], state["since_row"]
         self._report, self._evaluation = state["report"], state["evaluation"]
-        self._published.resume({"non_finite_skips": self._report.get(SKIPPED_STEPS)})
-        self._cut_records()
-
-    def _cut_records(self) -> None:
-        for file in (self._metrics_file, self._evaluation_file):
-            file.cut_after(self._steps)
+        self.monitor.resume({"non_finite_skips": self._report.get(SKIPPED_STEPS)})
+        self.cut_records()
 
 
 def _means(history: list[Metrics]) -> Metrics:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from ardae_rl.experiment.control import RETURNS
 from ardae_rl.experiment.display import Display, Row, console_of, duration
-from tests.test_disk import room_for
+from tests.run.test_disk import room_for
 
 
 def row(name: str, steps: int, *, status: str = "PENDING", steps_per_s: float = 0.0, **watched: float) -> Row:

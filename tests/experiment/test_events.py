@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 
 from ardae_rl.experiment.events import CRASHED, EVENTS, FAILED, EventLog, restarts
-from tests.test_disk import room_for
+from ardae_rl.run.folder import RunFolder
+from ardae_rl.run.ray_internals import STORAGE_MARKER
+from tests.run.test_disk import room_for
 
 
 def test_restarts_are_counted_for_each_trial_over_all_starts(tmp_path: Path) -> None:
     assert restarts(tmp_path)["a"] == 0
     for trial, event in (("a", CRASHED), ("b", CRASHED), ("a", CRASHED), ("a", FAILED)):
-        EventLog(tmp_path).add(trial, event, steps=10, cause="the actor died")
+        EventLog(RunFolder(tmp_path)).add(trial, event, steps=10, cause="the actor died")
     assert restarts(tmp_path) == {"a": 2, "b": 1}
     with (tmp_path / EVENTS).open("a") as file:
         file.write('{"time": "2026-01-01T')
@@ -18,21 +20,20 @@ def test_restarts_are_counted_for_each_trial_over_all_starts(tmp_path: Path) -> 
 
 
 def test_an_event_of_a_folder_that_is_away_is_written_once_it_is_back(tmp_path: Path) -> None:
-    mark = tmp_path / "mark"
-    log = EventLog(tmp_path, mark.stat)
+    log = EventLog(RunFolder(tmp_path, experiment=tmp_path))
     log.add("a", CRASHED, steps=10, cause="the share is gone")
     log.flush()
     assert not (tmp_path / EVENTS).exists()
-    mark.touch()
+    (tmp_path / STORAGE_MARKER).touch()
     log.flush()
     log.flush()
     assert restarts(tmp_path) == {"a": 1}
 
 
 def test_an_event_after_a_half_written_line_is_on_a_line_of_its_own(tmp_path: Path) -> None:
-    EventLog(tmp_path).add("a", CRASHED, steps=10, cause="the actor died")
+    EventLog(RunFolder(tmp_path)).add("a", CRASHED, steps=10, cause="the actor died")
     (tmp_path / EVENTS).write_text((tmp_path / EVENTS).read_text() + '{"time": "2026')
-    EventLog(tmp_path).add("a", CRASHED, steps=20, cause="the actor died")
+    EventLog(RunFolder(tmp_path)).add("a", CRASHED, steps=20, cause="the actor died")
     (tmp_path / EVENTS).write_text(
         (tmp_path / EVENTS).read_text() + '{"time": "", "trial": "a", "event": "crashed", "steps": "x", "cause": ""}'
     )
@@ -40,7 +41,7 @@ def test_an_event_after_a_half_written_line_is_on_a_line_of_its_own(tmp_path: Pa
 
 
 def test_an_event_that_finds_no_room_is_written_with_the_next(tmp_path: Path) -> None:
-    log = EventLog(tmp_path)
+    log = EventLog(RunFolder(tmp_path))
     with room_for(20):
         log.add("a", CRASHED, steps=10, cause="the disk is full")
     log.add("a", FAILED, steps=20, cause="again")

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ardae_rl.experiment.access import cluster_to_join
+from ardae_rl.experiment.cluster import cluster_to_join
 from tests.experiment.process import Run
 
 TASK = """\

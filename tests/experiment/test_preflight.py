@@ -12,12 +12,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from ardae_rl.experiment.launch import _recorded, cluster
+from ardae_rl.experiment.cluster import cluster
+from ardae_rl.experiment.launch import _recorded
 from ardae_rl.experiment.load import load_experiment
 from ardae_rl.experiment.preflight import LOCK, RECORD, check_folder, has_run, knows_trials, set_damaged_aside
 from ardae_rl.experiment.problems import InvalidExperimentError
 from ardae_rl.experiment.schema import to_yaml
-from tests.test_disk import room_for
+from tests.run.test_disk import room_for
 
 Write = Callable[..., Path]
 

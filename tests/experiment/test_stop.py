@@ -20,10 +20,10 @@ def _own_watcher() -> Iterator[None]:
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_signals_of_the_same_moment_are_one_request(signum: int) -> None:
     with launch._graceful_stop() as received:
-        assert not watcher().stopped
+        assert not watcher().stop_requested
         for each in (signum, signal.SIGTERM, signal.SIGINT):
             signal.raise_signal(each)
-        assert watcher().stopped
+        assert watcher().stop_requested
     assert received[0] == signum
 
 
@@ -33,6 +33,6 @@ def test_only_a_later_ctrl_c_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         signal.raise_signal(signal.SIGTERM)
         time.sleep(0.1)
         signal.raise_signal(signal.SIGTERM)
-        assert watcher().stopped
+        assert watcher().stop_requested
         signal.raise_signal(signal.SIGINT)
         pytest.fail("it went on")

@@ -1,6 +1,7 @@
 """The continuous-control study of the paper, file by file: Table 7, and variants that differ from it in what they say and nothing else."""
 
 import dataclasses
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import yaml
 
 from ardae_rl.cli import _tune
 from ardae_rl.experiment.control import ControlExperiment
+from ardae_rl.experiment.display import console_of
 from ardae_rl.experiment.load import load_experiment
+from ardae_rl.experiment.options import RunOptions
 from ardae_rl.sac.names import method_name
 
 CONFIGS = Path(__file__).parents[2] / "tune_configs"
@@ -169,7 +172,7 @@ def test_every_file_dry_runs_and_shows_the_whole(
     monkeypatch.setattr("ardae_rl.tasks.vae.config._read", lambda static, folder: None)
     path = CONFIGS / name
     experiment = load_experiment(path, storage_path=tmp_path)
-    assert _tune(experiment, path, dry_run=True, resume=False, address=None, may_grow=False) == 0
+    assert _tune(path, experiment, RunOptions(console=console_of(sys.stdout)), dry_run=True) == 0
     shown, trials = capsys.readouterr().out.split("\n\n", 1)
     complete = yaml.safe_load(shown)
     assert complete.keys() == {"schema"} | {field.name for field in dataclasses.fields(experiment)}

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ardae_rl.experiment import launch
 from ardae_rl.experiment.control import RETURNS, ControlExperiment, ControlStop
+from ardae_rl.experiment.options import RunOptions
 from ardae_rl.experiment.summary import Evaluation, TrialSummary, closing_table, mean_interval, read_evaluations
 
 
@@ -83,8 +84,9 @@ def test_records_that_the_disk_cannot_read_cost_the_closing_table_and_nothing_el
     (folders[1] / "evaluations.csv").symlink_to("/proc/self/mem")  # a file whose first byte is an I/O error
     results = [Result(metrics={"env_steps": 1000, "done": True}, checkpoint=None, error=None, path=str(folder)) for folder in folders]
     console = Console(file=io.StringIO(), width=200)
-    launch._close(results, experiment, console, interrupted=False)
+    options = RunOptions(console=console)
+    launch._close(results, experiment, options, interrupted=False)
     (line,) = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert line == f"Note:        no closing table, {experiment.folder} cannot be read: [Errno 5] Input/output error"
-    launch._close(results[:1], experiment, console, interrupted=False)
+    launch._close(results[:1], experiment, options, interrupted=False)
     assert "finished" in console.file.getvalue()  # type: ignore[attr-defined]

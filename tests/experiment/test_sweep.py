@@ -17,8 +17,9 @@ from ardae_rl.experiment.control import ControlExperiment, ControlStop
 from ardae_rl.experiment.problems import InvalidExperimentError
 from ardae_rl.experiment.schema import Experiment
 from ardae_rl.experiment.sweep import Driver, check, populations
-from ardae_rl.records import RecordFile
-from ardae_rl.rllib.records import EVALUATION_COLUMNS, evaluation_row
+from ardae_rl.rllib.evaluation import evaluation_row
+from ardae_rl.run.folder import RunFolder
+from ardae_rl.run.records import RecordFile
 from tests.experiment.conftest import Launch
 from tests.experiment.test_cli import refused
 
@@ -40,7 +41,9 @@ def experiment(tmp_path: Path, **values: object) -> ControlExperiment:
 def evaluate(folder: Path, *means: float) -> Path:
     folder.mkdir(parents=True)
     records = [{"env_steps": 1000 * number, "num_updates": 0, "returns": [mean]} for number, mean in enumerate(means, 1)]
-    RecordFile(folder / "evaluations.csv", EVALUATION_COLUMNS, steps="env_steps").append([evaluation_row(0, record) for record in records])
+    RecordFile(RunFolder(folder), "evaluations.csv", steps="env_steps").append(
+        [{"seed": 0, **evaluation_row(record)} for record in records]
+    )
     return folder / "evaluations.csv"
 
 
@@ -52,6 +55,14 @@ def test_seeds_are_compared_at_the_latest_evaluation_all_of_them_have_made(tmp_p
     assert (begun.name, begun.total, begun.steps, begun.values) == ("e alpha=0.1", 4, 2000, (2.0, 6.0, 10.0))
     assert (begun.mean, begun.std) == (6.0, 4.0)
     assert (waiting.name, waiting.steps, waiting.values) == ("e alpha=0.2", 0, ()) and math.isnan(waiting.mean)
+
+
+def test_an_evaluation_that_came_out_as_nan_is_shown_as_none_yet(tmp_path: Path) -> None:
+    study = experiment(tmp_path, seeds=2)
+    for seed, mean in enumerate((1.0, math.nan)):
+        evaluate(study.folder / f"seed={seed}", mean)
+    (found,) = populations(study)
+    assert math.isnan(found.mean) and math.isnan(found.std)
 
 
 def test_a_row_that_is_being_written_is_left_for_the_next_look(tmp_path: Path) -> None:

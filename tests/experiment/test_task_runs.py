@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from ardae_rl.nn.settings import build
-from ardae_rl.process import prepare_training_process
+from ardae_rl.run.process import prepare_training_process
 from ardae_rl.tasks.registry import TASKS
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings
 from ardae_rl.tasks.score_error.task import ScoreErrorTask

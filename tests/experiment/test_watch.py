@@ -12,11 +12,11 @@ from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 from rich.console import Console
 
-from ardae_rl.checkpoints import STORAGE_MARKER
 from ardae_rl.experiment.display import Display
 from ardae_rl.experiment.events import EVENTS
 from ardae_rl.experiment.load import load_experiment
 from ardae_rl.experiment.watch import CRASHES_IN_PLACE, Watcher
+from ardae_rl.run.ray_internals import STORAGE_MARKER
 from tests.experiment.conftest import Write
 
 CLUSTER_CPUS = 8  # of local_ray

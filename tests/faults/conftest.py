@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ardae_rl.provenance import provenance
+from ardae_rl.run.provenance import provenance
 from tests.experiment.conftest import launch as launch
 
 Record = Callable[..., None]

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from ardae_rl.provenance import provenance
+from ardae_rl.run.provenance import provenance
 from tests.mutation.mutants import Mutant, harmless
 from tests.mutation.run import DEAD, KILLED, SURVIVED, TIMEOUT, Result
 

@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from ardae_rl.records import RecordFile
-from ardae_rl.rllib.records import EVALUATION_COLUMNS, evaluation_row
+from ardae_rl.rllib.evaluation import evaluation_row
 from ardae_rl.rllib.settings import EvaluationSettings, TrainingSettings
+from ardae_rl.run.folder import RunFolder
+from ardae_rl.run.records import RecordFile
 from ardae_rl.sac import SACConfig, ScoreConfig
 from ardae_rl.tasks.registry import TASKS
 
@@ -54,8 +55,8 @@ def write_trial(folder: Path, env: str, sac: SACConfig, seed: int, curve: Sequen
     records = [
         {"env_steps": every * number, "num_updates": 0, "returns": [mean - 1.5, mean, mean + 1.5]} for number, mean in enumerate(curve, 1)
     ]
-    RecordFile(folder / "evaluations.csv", EVALUATION_COLUMNS, steps="env_steps").append(
-        [evaluation_row(seed, record) for record in records]
+    RecordFile(RunFolder(folder), "evaluations.csv", steps="env_steps").append(
+        [{"seed": seed, **evaluation_row(record)} for record in records]
     )
 
 

@@ -17,13 +17,14 @@ from scipy import signal
 from typer.testing import CliRunner
 
 from ardae_rl import cli
-from ardae_rl.evaluation import random_returns
 from ardae_rl.experiment.events import CRASHED, EVENTS, WARNING, EventLog
 from ardae_rl.report.control import improvements, returns, runs_of, scales, write_report
 from ardae_rl.report.curves import learning_curves, performance_profiles
 from ardae_rl.report.paper import MAXIMUM, METHODS, NORMALISED, PUBLISHED, published
 from ardae_rl.report.records import read_experiment
 from ardae_rl.report.runs import read_runs
+from ardae_rl.rllib.evaluation import random_returns
+from ardae_rl.run.folder import RunFolder
 from tests.report.study import PAPERS, PLUS, SAC, write_experiment
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -216,7 +217,7 @@ def test_a_browser_shows_the_page_without_a_complaint(study: list[Path], tmp_pat
 def test_the_page_says_what_happened_to_the_trials(study: list[Path], tmp_path: Path) -> None:
     write_report(experiments_of(study), tmp_path / "before")
     assert "What happened" not in (tmp_path / "before" / "report.md").read_text()
-    log = EventLog(study[1])
+    log = EventLog(RunFolder(study[1]))
     log.add("seed=1", CRASHED, steps=12_000, cause="the <actor> died | unexpectedly")
     log.add("seed=0", WARNING, steps=0, cause="writing failed (No space left on device): trying again")
     with (study[1] / EVENTS).open("a") as file:

@@ -13,8 +13,11 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
-from ardae_rl.rllib.algorithm import SACARDAE, transitions_of
-from ardae_rl.rllib.env_runner import ENVIRONMENT, SeededEnvRunner, evaluate_returns, time_limit
+from ardae_rl.rllib.algorithm import SACARDAE
+from ardae_rl.rllib.diagnostics import watched_policy
+from ardae_rl.rllib.env_runner import ENVIRONMENT, SeededEnvRunner
+from ardae_rl.rllib.evaluation import evaluate_returns, time_limit
+from ardae_rl.rllib.transitions import transitions_of
 from ardae_rl.sac import NonFiniteError
 from ardae_rl.sac.diagnostics import WATCHED_STATES, watch_policy
 from tests.rllib.small import LineEnv, small_config
@@ -209,7 +212,7 @@ def test_a_report_says_how_spread_out_the_policy_is_as_the_learner_has_it(policy
     for _ in range(3):
         progress = algorithm.train()["progress"]
     before = algorithm.replay._rng.bit_generator.state
-    algorithm._watched_policy()
+    watched_policy(algorithm.get_module().policy, algorithm.replay, seed=0)
     assert algorithm.replay._rng.bit_generator.state == before
     learned = module_of(algorithm).policy
     obs = torch.from_numpy(algorithm.replay.observations(WATCHED_STATES, np.random.default_rng(algorithm.env_steps)))
@@ -317,7 +320,7 @@ def test_every_step_is_counted_for_the_environment_that_made_it() -> None:
     config = config.environment(LineEnv, env_config={"nan_from": 1}).env_runners(num_env_runners=1, num_envs_per_env_runner=2)
     algorithm = config.build_algo()
     algorithm.train()
-    assert algorithm._dropped_in_a_row == {(1, 0): 20, (1, 1): 20}, "over episodes of seven steps, in chunks of a few"
+    assert algorithm._environments.dropped_in_a_row == {(1, 0): 20, (1, 1): 20}, "over episodes of seven steps, in chunks of a few"
     algorithm.stop()
 
 

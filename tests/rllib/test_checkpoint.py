@@ -14,9 +14,8 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.columns import Columns
 from ray.rllib.utils.spaces.space_utils import unsquash_action
 
-from ardae_rl.rllib.algorithm import PROGRESS
-from ardae_rl.rllib.checkpoint import read_policy
-from ardae_rl.rllib.config import SACARDAEConfig
+from ardae_rl.rllib.algorithm import SACARDAEConfig
+from ardae_rl.rllib.checkpoint import PROGRESS, read_policy
 from ardae_rl.rllib.env_runner import SeededEnvRunner
 from ardae_rl.rllib.learner import SACARDAETorchLearner
 from ardae_rl.rllib.module import SACARDAERLModule
@@ -126,17 +125,3 @@ def test_a_checkpoint_that_an_actor_wrote_names_no_private_attribute(tmp_path: P
     written = pickle.loads((tmp_path / "checkpoint" / "class_and_ctor_args.pkl").read_bytes())
     assert written["class"] is SACARDAETrial
     assert read_policy(tmp_path / "checkpoint").description.env == "Pendulum-v1"
-
-
-def test_a_method_that_is_no_more_does_not_keep_an_older_checkpoint_from_being_read(tmp_path: Path) -> None:
-    trial = SACARDAETrial({"env": "Pendulum-v1", "settings": dataclasses.asdict(TrainingSettings()), "seed": 0})
-    folder = Path(trial.save_to_path(tmp_path / "checkpoint"))
-    trial.set_state({**trial.get_state(), PROGRESS: {"_seconds": 12.5, "_updates_start_at": (40, 3)}})
-    assert (trial.seconds, trial.updates_start_at) == (12.5, (40, 3)), "names of older checkpoints"
-    trial.stop()
-    facts = pickle.loads((folder / "class_and_ctor_args.pkl").read_bytes())
-    older = pickle.dumps({"class": SACARDAETrial._publish, "ctor_args_and_kwargs": facts["ctor_args_and_kwargs"]})
-    (folder / "class_and_ctor_args.pkl").write_bytes(older.replace(b"SACARDAETrial._publish", b"SACARDAETrial._forgets"))
-    with pytest.raises(AttributeError, match="_forgets"):
-        pickle.loads((folder / "class_and_ctor_args.pkl").read_bytes())
-    assert read_policy(folder).description.env == "Pendulum-v1"

@@ -10,8 +10,8 @@ from ray.rllib.core import COMPONENT_LEARNER, DEFAULT_MODULE_ID
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from ardae_rl.rllib import SACARDAEConfig
-from ardae_rl.rllib.algorithm import _learner_by_learner
 from ardae_rl.rllib.learner import SACARDAETorchLearner
+from ardae_rl.rllib.transitions import learner_by_learner
 from tests.rllib.small import small_config
 
 SPACES = (gym.spaces.Box(-np.inf, np.inf, (3,), np.float32), gym.spaces.Box(-1, 1, (2,), np.float32))
@@ -141,7 +141,7 @@ def test_two_learners_on_half_batches_hold_the_weights_of_one_on_the_whole(polic
     group = group_config.build_learner_group(spaces={DEFAULT_MODULE_ID: SPACES})
     group.set_state({COMPONENT_LEARNER: one.get_state()})
     one.update(batch=batch_of(data))
-    group.update(batch=batch_of({name: _learner_by_learner(column, 2, 2) for name, column in data.items()}))
+    group.update(batch=batch_of({name: learner_by_learner(column, 2, 2) for name, column in data.items()}))
     states = [result.get() for result in group.foreach_learner(weights)]
     group.shutdown()
     moved = 0
@@ -160,7 +160,7 @@ def test_two_learners_remember_the_moments_of_the_samples_of_both(local_ray: Non
     group_config = config.copy().learners(num_learners=2)
     group_config.validate()
     group = group_config.build_learner_group(spaces={DEFAULT_MODULE_ID: SPACES})
-    group.update(batch=batch_of({name: _learner_by_learner(column, 1, 2) for name, column in data.items()}))
+    group.update(batch=batch_of({name: learner_by_learner(column, 1, 2) for name, column in data.items()}))
     moments = {name: value for name, value in weights(one).items() if ".moments." in name}
     other = make_learner(config.copy())
     other.set_state(group.get_state()[COMPONENT_LEARNER])

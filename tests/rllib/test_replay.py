@@ -263,9 +263,6 @@ def test_the_manifest_says_what_the_directory_holds_and_only_filled_rows_are_wri
         "action_dim": ACTION_DIM,
         "chunk_rows": CHUNK_ROWS,
         "num_added": CHUNK_ROWS + 5,
-        "size": CHUNK_ROWS + 5,
-        "position": CHUNK_ROWS + 5,
-        "files": names,
     }
     assert sorted(path.name for path in (tmp_path / "new" / "parents" / "checkpoint").iterdir()) == [*names, MANIFEST]
     assert stored_rewards(tmp_path / "new" / "parents" / "checkpoint").tolist() == list(range(CHUNK_ROWS + 5))
@@ -440,7 +437,7 @@ def test_kill_in_the_middle_of_saving_leaves_only_complete_checkpoints(tmp_path:
 
 
 def test_what_an_interrupted_save_left_is_no_checkpoint_and_gives_way_to_the_next_save(tmp_path: Path) -> None:
-    buffer, left_over = make_buffer(), tmp_path / "checkpoint.partial"
+    buffer, left_over = make_buffer(), tmp_path / ".checkpoint.partial"
     buffer.add(numbered(0, 2 * CHUNK_ROWS))
     save(buffer, tmp_path / "source")
     shutil.copytree(tmp_path / "source", left_over)

@@ -12,8 +12,9 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.train._internal.storage import StorageContext
 
+from ardae_rl.nn.settings import build
 from ardae_rl.rllib.settings import EnvRunnerSettings, EvaluationSettings, LearnerSettings, ReplaySettings, TrainingSettings
-from ardae_rl.rllib.trial import SACARDAETrial, settings_from_dict
+from ardae_rl.rllib.trial import SACARDAETrial
 from ardae_rl.sac import GaussianPolicyConfig, JacobianClampingConfig, SACConfig
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -57,7 +58,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     ],
 )
 def test_settings_survive_the_way_through_tunes_plain_dictionary(settings: TrainingSettings) -> None:
-    assert settings_from_dict(dataclasses.asdict(settings)) == settings
+    assert build(TrainingSettings, dataclasses.asdict(settings)) == settings
 
 
 def test_unchanged_replay_chunks_are_shared_and_an_old_checkpoint_can_go(storage: StorageContext) -> None:
@@ -85,7 +86,7 @@ def test_unchanged_replay_chunks_are_shared_and_an_old_checkpoint_can_go(storage
 def test_a_checkpoint_that_fails_after_its_replay_was_written_costs_the_next_no_link(
     storage: StorageContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ardae_rl.disk.WAITS_S", (0.0,))
+    monkeypatch.setattr("ardae_rl.run.disk.WAITS_S", (0.0,))
     trial = make_trial(storage)
     fill(trial, 20_000)
     first = Path(trial.save().checkpoint.path)

@@ -16,7 +16,7 @@ from ray.train._internal.storage import StorageContext
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ardae_rl.experiment.events import cause_of
-from ardae_rl.notes import collect_notes
+from ardae_rl.run.notes import collect_notes
 from ardae_rl.tasks import trainable
 from ardae_rl.tasks.energy.config import EnergySettings, ScoreSettings
 from ardae_rl.tasks.maxent.config import MaxEntSettings
@@ -229,7 +229,7 @@ def test_a_trial_in_a_used_process_equals_one_in_a_fresh_process(make: Make, tmp
 def test_a_machine_without_the_storage_path_is_named_and_nothing_is_written_there(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ardae_rl.disk.WAITS_S", ())
+    monkeypatch.setattr("ardae_rl.run.disk.WAITS_S", ())
     trial, experiment = make("a"), tmp_path / "experiment"
     trial.train()
     elsewhere = storage(tmp_path, "b")
@@ -336,7 +336,7 @@ def saved_twice(trial: TaskTrial) -> list[Any]:
 def test_a_storage_path_that_is_away_is_waited_for_before_a_checkpoint_is_looked_for(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: str
 ) -> None:
-    monkeypatch.setattr("ardae_rl.disk.WAITS_S", [0.05] * 200)
+    monkeypatch.setattr("ardae_rl.run.disk.WAITS_S", [0.05] * 200)
     first, last = saved_twice(make("a"))
     if known == "one that gave way":
         shutil.rmtree(first.checkpoint.path)
@@ -354,7 +354,7 @@ def test_a_storage_path_that_is_away_is_waited_for_before_a_checkpoint_is_looked
 def test_a_checkpoint_whose_storage_path_goes_away_while_it_is_read_is_not_taken_for_damaged(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ardae_rl.disk.WAITS_S", [0.05] * 200)
+    monkeypatch.setattr("ardae_rl.run.disk.WAITS_S", [0.05] * 200)
     last = saved_twice(make("a"))[1]
     backs, load_from = list[threading.Timer](), TaskTrial.load_from
 

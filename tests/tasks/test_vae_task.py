@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ardae_rl.event_file import png
+from ardae_rl.run.event_file import png
 from ardae_rl.score import ARDAE, AdversarialScore, BlurredDAE
 from ardae_rl.tasks.vae import evaluate
 from ardae_rl.tasks.vae.config import EvaluationSettings, NetworkSettings, PosteriorName, ScoreSettings, VAESettings

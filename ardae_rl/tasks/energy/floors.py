@@ -14,7 +14,7 @@ from typing import get_args
 import torch
 from rich.progress import track
 
-from ardae_rl.provenance import provenance
+from ardae_rl.run.provenance import provenance
 from ardae_rl.tasks.energy.config import EnergySettings, TargetName
 from ardae_rl.tasks.energy.metrics import SLICED_SAMPLES, between_exact_sets
 

@@ -11,14 +11,14 @@ _LIBC = ctypes.CDLL(None)
 
 
 def prepare_training_process() -> None:
-    """Flush denormal floats to zero, and keep the memory of freed tensors for the next ones.
-
-    Score networks on scaled inputs produce denormals in bulk, and many CPUs are slow on them.
-    """
+    """Flush denormal floats, which score networks on scaled inputs make in bulk, to zero, and keep the memory of freed tensors."""
     import torch  # not at the top: the process that drives a sweep has no use for it
 
     torch.set_flush_denormal(True)
-    _keep_freed_memory()
+    if (libc := _glibc()) is not None:
+        # Activations of tens of megabytes come and go many times a step; by default glibc gives them back and the kernel zeroes them anew.
+        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def return_freed_memory() -> None:
@@ -30,13 +30,6 @@ def return_freed_memory() -> None:
 def end_with_parent() -> None:
     """Have this process get SIGTERM when the one that started it dies, however that happens. Linux only."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _keep_freed_memory() -> None:
-    """Activations of tens of megabytes come and go many times a step; by default glibc gives them back and the kernel zeroes them anew."""
-    if (libc := _glibc()) is not None:
-        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -3,11 +3,14 @@
 The episodes of a seed depend on nothing but the policy and the seed, which gives the environment and the policy's noise a stream each.
 """
 
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
@@ -16,9 +19,14 @@ import torch
 import ardae_rl.envs
 from ardae_rl.sac.export import PolicyDescription, TrainedPolicy, in_a_line
 
+if TYPE_CHECKING:
+    from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+
+Act = Callable[[np.ndarray], np.ndarray]
 FILM_SUFFIXES = (".mp4", ".gif")
 GIF_MAX_FPS = 25  # players slow faster ones down
 _FALLBACK_FPS = 30
+_CHUNK_STEPS = 64  # environment steps per sub-environment between looks at which evaluation episodes are done
 _OFF_SCREEN = {"MUJOCO_GL": "egl", "SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy"}
 
 gym.register_envs(ardae_rl.envs)
@@ -41,24 +49,17 @@ def evaluate(
 
     An episode in an environment without a time limit of its own ends after ``max_episode_steps`` steps: give the trial's
     ``evaluation.max_episode_steps`` for returns like those it recorded. ``film`` names an MP4 or GIF file for the first episode of the
-    first seed.
-
-    Raises:
-        ValueError: the environment cannot be made here, or is not one that the policy can act in.
-        RenderingError: a film was asked for and the environment cannot be drawn here.
+    first seed. Raises ValueError where the environment cannot be made or is another, RenderingError where it cannot be drawn.
     """
     env = _drawable(policy) if film else _made(policy)
     _check_shapes(policy.description, env)
-    limit = _limit(env, max_episode_steps)
+    limit = time_limit(env) or max_episode_steps
     returns: dict[int, list[float]] = {}
     for seed in seeds:
         env_seed, noise_seed = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))
         generator = None if deterministic else torch.Generator().manual_seed(noise_seed)
-        returns[seed] = []
-        for episode in range(episodes):
-            filmed = film if seed == seeds[0] and episode == 0 else None
-            start = env.reset(seed=env_seed if episode == 0 else None)[0]
-            returns[seed].append(_episode(partial(_action, policy, generator), env, start, limit, filmed))
+        filmed = film if seed == seeds[0] else None
+        returns[seed] = _returns(env, partial(_action, policy, generator), episodes, env_seed, limit, filmed)
     env.close()
     return returns
 
@@ -72,14 +73,55 @@ def random_returns(
     """
     made = gym.make(env, **env_config)
     made.action_space.seed(seed)
-    starts = (made.reset(seed=seed if episode == 0 else None)[0] for episode in range(episodes))
-    returns = [_episode(lambda _: made.action_space.sample(), made, start, _limit(made, max_episode_steps)) for start in starts]
+    returns = _returns(made, lambda _: made.action_space.sample(), episodes, seed, time_limit(made) or max_episode_steps)
     made.close()
     return returns
 
 
-def _limit(env: gym.Env, otherwise: int) -> int:
-    return (env.spec and env.spec.max_episode_steps) or otherwise
+def evaluate_returns(runner: "SingleAgentEnvRunner", episodes: int, *, max_episode_steps: int) -> list[float]:
+    """Undiscounted returns of the first episode of each of the runner's ``episodes`` sub-environments, at zero noise.
+
+    Taking the first k episodes to *finish* would favour short ones. One step in every sub-environment names the k first episodes; from
+    then on only theirs count. Without a time limit of the environment's, an episode counts for its first ``max_episode_steps`` steps.
+    """
+    limit = time_limit(runner.env) or max_episode_steps
+    chunks = runner.sample(num_timesteps=episodes, explore=False, force_reset=True)
+    returns, steps = ({chunk.id_: zero for chunk in chunks} for zero in (0.0, 0))
+    running = set(returns)
+    while True:
+        for chunk in chunks:
+            if chunk.id_ in running:
+                rewards = chunk.get_rewards()[: limit - steps[chunk.id_]]
+                returns[chunk.id_] += float(np.sum(rewards))
+                steps[chunk.id_] += len(rewards)
+                if chunk.is_done or steps[chunk.id_] >= limit:
+                    running.remove(chunk.id_)
+        if not running:
+            runner.get_metrics()  # empties the runner's list of finished episodes, which would grow for ever
+            return list(returns.values())
+        chunks = runner.sample(num_timesteps=episodes * _CHUNK_STEPS, explore=False)
+
+
+def evaluation_row(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Of ``evaluations.csv``, all but the seed, from one entry of ``SACARDAE.evaluations``; ``returns`` are separated by spaces."""
+    returns = record["returns"]
+    mean = sum(returns) / len(returns)
+    variance = sum((value - mean) ** 2 for value in returns) / max(len(returns) - 1, 1)
+    return {
+        "env_steps": record["env_steps"],
+        "updates": record["num_updates"],
+        "return_mean": mean,
+        "return_std": math.sqrt(variance),
+        "return_min": min(returns),
+        "return_max": max(returns),
+        "returns": " ".join(f"{value:.6g}" for value in returns),
+    }
+
+
+def time_limit(env: gym.Env | gym.vector.VectorEnv) -> int | None:
+    """After how many steps ``env``, made by its Gymnasium id, truncates episodes; None if it does not, or cannot be known to."""
+    limit = env.spec.kwargs.get("max_episode_steps", env.spec.max_episode_steps) if env.spec else None
+    return limit if limit and limit > 0 else None
 
 
 def _action(policy: TrainedPolicy, generator: torch.Generator | None, obs: np.ndarray) -> np.ndarray:
@@ -88,15 +130,19 @@ def _action(policy: TrainedPolicy, generator: torch.Generator | None, obs: np.nd
     return policy(torch.as_tensor(obs, dtype=torch.float32).unsqueeze(0), noise).squeeze(0).numpy()
 
 
-def _episode(act: Callable[[np.ndarray], np.ndarray], env: gym.Env, obs: np.ndarray, limit: int, film: Path | None = None) -> float:
-    total, steps, over = 0.0, 0, False
-    with _Film(film, env) as shoot:
-        shoot()
-        while not over and steps < limit:
-            obs, reward, terminated, truncated, _ = env.step(act(obs))
-            total, steps, over = total + float(reward), steps + 1, terminated or truncated
+def _returns(env: gym.Env, act: Act, episodes: int, seed: int, limit: int, film: Path | None = None) -> list[float]:
+    """Of episodes one after the other; ``seed`` begins the first, ``film`` shows it."""
+    returns = [0.0] * episodes
+    for episode in range(episodes):
+        obs, steps, over = env.reset(seed=None if episode else seed)[0], 0, False
+        with _film(None if episode else film, env) as shoot:
             shoot()
-    return total
+            while not over and steps < limit:
+                obs, reward, terminated, truncated, _ = env.step(act(obs))
+                returns[episode] += float(reward)
+                steps, over = steps + 1, terminated or truncated
+                shoot()
+    return returns
 
 
 def choose_renderer() -> None:
@@ -152,29 +198,17 @@ def _drawable(policy: TrainedPolicy) -> gym.Env:
     return env
 
 
-class _Film:
-    """Writes the pictures of one episode as they come; entering it gives the shutter. Without a path it takes none."""
-
-    def __init__(self, path: Path | None, env: gym.Env) -> None:
-        self._path, self._env, self._steps = path, env, 0
-
-    def __enter__(self) -> Callable[[], None]:
-        if self._path is None:
-            return lambda: None
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        fps = self._env.metadata.get("render_fps", _FALLBACK_FPS)
-        self._every = -(-fps // GIF_MAX_FPS) if self._path.suffix == ".gif" else 1
-        self._writer = _writer(self._path, fps / self._every)
-        return self._shoot
-
-    def _shoot(self) -> None:
-        if self._steps % self._every == 0:
-            self._writer.append_data(np.asarray(self._env.render()))
-        self._steps += 1
-
-    def __exit__(self, *exception: object) -> None:
-        if self._path is not None:
-            self._writer.close()
+@contextmanager
+def _film(path: Path | None, env: gym.Env) -> Iterator[Callable[[], object]]:
+    """Writes the pictures of one episode as they come; yields the shutter. Without a path it takes none."""
+    if path is None:
+        yield lambda: None
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fps, steps = env.metadata.get("render_fps", _FALLBACK_FPS), count()
+    every = -(-fps // GIF_MAX_FPS) if path.suffix == ".gif" else 1
+    with closing(_writer(path, fps / every)) as writer:
+        yield lambda: next(steps) % every or writer.append_data(np.asarray(env.render()))
 
 
 def _writer(path: Path, fps: float) -> Any:

@@ -1,8 +1,7 @@
 """The numbers to watch while trials run, at Ray's Prometheus endpoint; docs/monitoring.md says how to read them.
 
 Every trial publishes what it reports, in its own process; Ray offers it at the metrics port of the node it runs on, as ``ray_`` and the
-name, of a counter with ``_total`` behind it. Labels say whose it is: ``experiment``, ``trial``, ``env``, ``method``.
-Not here: measuring anything (the algorithm, the learner and the tasks do), and records of a run (:mod:`.records`).
+name, of a counter with ``_total`` behind it.
 """
 
 import math
@@ -30,10 +29,7 @@ COUNTERS = {"non_finite_skips": "Optimiser steps skipped because a loss or a gra
 
 
 class Monitor:
-    """Publishes the numbers of one trial.
-
-    >>> Monitor(experiment="quickstart", trial="seed=0", env="Pendulum-v1", method="implicit").publish({"steps": 1000})
-    """
+    """Publishes the numbers of one trial."""
 
     def __init__(self, *, experiment: str, trial: str, env: str, method: str) -> None:
         self._labels = dict(zip(LABELS, (experiment, trial, env, method), strict=True))
@@ -44,10 +40,7 @@ class Monitor:
         self._counted |= {name: value for name, value in totals.items() if value is not None and not math.isnan(value)}
 
     def publish(self, values: Mapping[str, float | None]) -> None:
-        """``values`` by names of ``GAUGES`` and ``COUNTERS``, totals of counters so far; None and NaN mean that there is none to publish.
-
-        Raises KeyError for a name that neither has.
-        """
+        """``values`` by names of ``GAUGES`` and ``COUNTERS``, of counters totals; None and NaN mean that there is none to publish."""
         for name, value in values.items():
             instrument = _instruments()[name]
             if value is None or math.isnan(value):

@@ -6,8 +6,7 @@ Not here: what is shown (``sac/diagnostics.py``, a task's ``figures``).
 import io
 import struct
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,8 @@ from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import histogram
 
-from ardae_rl.disk import append_whole, patiently
+from ardae_rl.run.disk import append_whole
+from ardae_rl.run.folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,38 +26,31 @@ _RGBA = 4  # TensorBoard's number for it
 
 
 class EventFile:
-    """A file of events in ``folder``, which must not be that of another: TensorBoard stops reading one of two that grow side by side.
+    """A file of events below ``folder``, in one ``name`` of its own: TensorBoard stops reading one of two that grow side by side.
 
-    Each object begins a file of its own; TensorBoard reads those of earlier attempts first. ``check`` as in
-    :class:`~ardae_rl.records.RecordFile`.
+    Each object begins a file of its own; TensorBoard reads those of earlier attempts first.
     """
 
-    def __init__(self, folder: Path, check: Callable[[], object] = lambda: None) -> None:
-        self.path, self._begun, self._check_folder = folder / f"events.out.tfevents.{time.time_ns():020d}", False, check
+    def __init__(self, folder: RunFolder, name: str) -> None:
+        self.path, self._begun, self._folder = folder.path / name / f"events.out.tfevents.{time.time_ns():020d}", False, folder
 
     def add(self, steps: int, *, histograms: Mapping[str, np.ndarray] | None = None, pictures: Mapping[str, bytes] | None = None) -> None:
         """Show the distribution of each array's numbers, and each picture (the content of a PNG file), at ``steps``.
 
-        Numbers that are not finite are left out. Waits while the disk is full or away; raises OSError, the file being what it was, if it
-        stays so.
+        Numbers that are not finite are left out.
         """
         finite = {name: values[np.isfinite(values)] for name, values in (histograms or {}).items()}
         shown = [_histogram(name, values) for name, values in finite.items() if values.size]
         shown += [_picture(name, content) for name, content in (pictures or {}).items()]
         events = [Event(wall_time=time.time(), step=steps, summary=each) for each in shown]
         if not self._begun:  # a new attempt at these steps: what an earlier one showed of them is void
-            start = SessionLog(status=SessionLog.START)
-            events = [
-                Event(wall_time=time.time(), file_version="brain.Event:2"),
-                Event(wall_time=time.time(), step=steps, session_log=start),
-                *events,
-            ]
+            begin = {"file_version": "brain.Event:2"}, {"step": steps, "session_log": SessionLog(status=SessionLog.START)}
+            events = [*(Event(wall_time=time.time(), **each) for each in begin), *events]
         content = _records(events)  # once: a reader that saw half of a write that failed must find the same bytes
-        patiently(lambda: self._append(content))
+        self._folder.patiently(lambda: self._append(content))
         self._begun = True
 
     def _append(self, content: bytes) -> None:
-        self._check_folder()
         self.path.parent.mkdir(exist_ok=True)
         append_whole(self.path, content)
 
@@ -84,14 +77,9 @@ def _histogram(name: str, values: np.ndarray) -> Summary:
     except ValueError:
         values = values.astype(np.float64)
         ends = [np.nextafter(values.min(), -np.inf), values.max()]
-        moments = {
-            "min": values.min(),
-            "max": values.max(),
-            "num": values.size,
-            "sum": values.sum(),
-            "sum_squares": np.square(values).sum(),
-        }
-        return Summary(value=[Summary.Value(tag=name, histo=HistogramProto(**moments, bucket_limit=ends, bucket=[0, values.size]))])
+        sums = {"num": values.size, "sum": values.sum(), "sum_squares": np.square(values).sum()}
+        shown = HistogramProto(min=values.min(), max=values.max(), **sums, bucket_limit=ends, bucket=[0, values.size])
+        return Summary(value=[Summary.Value(tag=name, histo=shown)])
 
 
 def _picture(name: str, content: bytes) -> Summary:

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from ardae_rl.monitoring import COUNTERS, GAUGES, LABELS, Monitor, _instruments
+from ardae_rl.run.monitoring import COUNTERS, GAUGES, LABELS, Monitor, _instruments
 from ardae_rl.score import log_partition
 from tests.experiment.process import ROOT, Cluster, Run, free_ports
 from tests.experiment.test_faults import EXPERIMENT
@@ -179,7 +179,7 @@ def test_trials_are_seen_at_the_prometheus_endpoint(
 
 _SKIPS = """
 import ray, time
-from ardae_rl.monitoring import Monitor
+from ardae_rl.run.monitoring import Monitor
 ray.init(address={address!r}, logging_level="ERROR", log_to_driver=False)
 
 @ray.remote

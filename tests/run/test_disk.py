@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ardae_rl.disk import WAITS_S, patiently, write_whole
-from ardae_rl.records import RecordFile
+from ardae_rl.run.disk import WAITS_S, patiently, write_whole
+from ardae_rl.run.folder import RunFolder
+from ardae_rl.run.records import RecordFile
 
 
 @contextmanager
@@ -50,8 +51,10 @@ def test_a_kill_while_writing_leaves_what_was_there_and_the_next_write_clears_up
     folder = tmp_path / "folder"
     write_whole(folder, lambda partial: fill(partial, "old"))
     killer = "(p / 'first').write_text('half'), os.kill(os.getpid(), 9)"
-    code = f"import os, pathlib, sys; from ardae_rl.disk import write_whole; write_whole(pathlib.Path(sys.argv[1]), lambda p: ({killer}))"
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])})
+    code = (
+        f"import os, pathlib, sys; from ardae_rl.run.disk import write_whole; write_whole(pathlib.Path(sys.argv[1]), lambda p: ({killer}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])})
     assert done.returncode == -signal.SIGKILL
     assert [path.name for path in tmp_path.glob("[!.]*")] == ["folder"] and contents(folder) == {"first": "old", "second": "old"}
     assert contents(tmp_path / ".folder.partial") == {"first": "half"}
@@ -93,8 +96,8 @@ def test_waiting_is_for_hours_and_says_so_ever_more_rarely(caplog: pytest.LogCap
 
 
 def test_a_row_that_finds_no_room_is_not_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ardae_rl.disk.WAITS_S", ())
-    file = RecordFile(tmp_path / "records.csv", steps="steps")
+    monkeypatch.setattr("ardae_rl.run.disk.WAITS_S", ())
+    file = RecordFile(RunFolder(tmp_path), "records.csv", steps="steps")
     file.append([{"steps": 1, "loss": 0.5}])
     before = file.path.read_text()
     with room_for(len(before) + 3), pytest.raises(OSError):
@@ -105,7 +108,7 @@ def test_a_row_that_finds_no_room_is_not_half_written(tmp_path: Path, monkeypatc
 
 
 def test_a_row_that_a_kill_left_half_written_is_dropped(tmp_path: Path) -> None:
-    file = RecordFile(tmp_path / "records.csv", steps="steps")
+    file = RecordFile(RunFolder(tmp_path), "records.csv", steps="steps")
     file.append([{"steps": 1, "loss": 0.5}, {"steps": 2, "loss": 0.25}])
     file.path.write_text(file.path.read_text()[:-4])
     file.cut_after(2)

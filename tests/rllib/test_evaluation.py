@@ -18,11 +18,11 @@ import typer
 from typer.testing import CliRunner
 
 from ardae_rl import cli
-from ardae_rl.evaluation import RenderingError, evaluate, random_returns
+from ardae_rl.rllib.evaluation import RenderingError, evaluate, random_returns
 from ardae_rl.sac import GaussianPolicyConfig, ImplicitPolicyConfig, SACConfig
 from ardae_rl.sac.export import PolicyDescription, TrainedPolicy, save_policy
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LOW, HIGH, LENGTH, X = -0.5, 1.5, 5, 0.7
 CENTRE_ACTION = LOW + (math.tanh(X) + 1) / 2 * (HIGH - LOW)
 

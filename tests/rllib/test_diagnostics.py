@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.patches import Rectangle
 
-from ardae_rl.event_file import png
-from ardae_rl.rllib.figures import action_figure
+from ardae_rl.rllib.diagnostics import action_figure
+from ardae_rl.run.event_file import png
 
 
 def bars(axes: Axes) -> list[Rectangle]:

@@ -20,7 +20,7 @@ print(faults() - before)
 # MiB that stay resident of 7 x 32 after they were freed, before and after giving them back.
 _RESIDENT = """
 import torch
-from ardae_rl.process import prepare_training_process, return_freed_memory
+from ardae_rl.run.process import prepare_training_process, return_freed_memory
 prepare_training_process()
 def resident(): return int(open("/proc/self/statm").read().split()[1]) * 4096 // 2**20
 start = resident()
@@ -31,7 +31,7 @@ return_freed_memory()
 print(kept * 10_000 + max(0, resident() - start))
 """
 _DENORMAL = "import torch\n{prepare}\nprint(int((torch.full((64,), 1e-30) * 1e-10).count_nonzero()))"
-_PREPARE = "from ardae_rl.process import prepare_training_process; prepare_training_process()"
+_PREPARE = "from ardae_rl.run.process import prepare_training_process; prepare_training_process()"
 
 
 def _printed(script: str) -> int:

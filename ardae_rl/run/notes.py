@@ -1,14 +1,13 @@
 """Warnings of trials on the console of their run: they happen in other processes, perhaps on other machines.
 
 They travel through the store of names and values that every Ray cluster has, not through files: a full disk is what some of them are about.
-Not here: what becomes of them (``experiment/watch.py``).
 """
 
 import logging
 import uuid
 from pathlib import Path
 
-from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_initialized, _internal_kv_list, _internal_kv_put
+from ardae_rl.run.ray_internals import put_text, take_texts
 
 _NAMESPACE = "ardae_rl_notes"
 
@@ -23,12 +22,7 @@ def pass_warnings_on(folder: Path) -> None:
 
 def collect_notes(experiment: Path) -> list[tuple[str, str]]:
     """(name of the trial, text) of each note there is by now on the trials in this folder, each handed out once."""
-    notes = []
-    for key in _internal_kv_list(f"{experiment}/", namespace=_NAMESPACE):
-        text = _internal_kv_get(key, namespace=_NAMESPACE)
-        _internal_kv_del(key, namespace=_NAMESPACE)
-        notes.append((Path(key.decode()).parent.name, text.decode()))
-    return notes
+    return [(Path(key).parent.name, text) for key, text in take_texts(f"{experiment}/", namespace=_NAMESPACE)]
 
 
 class _NoteHandler(logging.Handler):
@@ -37,5 +31,4 @@ class _NoteHandler(logging.Handler):
         self._folder = folder
 
     def emit(self, record: logging.LogRecord) -> None:
-        if _internal_kv_initialized():
-            _internal_kv_put(f"{self._folder}/{uuid.uuid4().hex}", record.getMessage(), namespace=_NAMESPACE)
+        put_text(f"{self._folder}/{uuid.uuid4().hex}", record.getMessage(), namespace=_NAMESPACE)

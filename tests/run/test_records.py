@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ardae_rl.records import RecordFile
+from ardae_rl.run.folder import RunFolder
+from ardae_rl.run.records import RecordFile
 
 AWAY_S = 0.3
 
@@ -17,14 +18,18 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "records.csv"
 
 
+def place(path: Path) -> tuple[RunFolder, str]:
+    return RunFolder(path.parent), path.name
+
+
 def test_the_first_row_gives_the_columns_and_a_later_process_finds_them_in_the_file(path: Path) -> None:
-    RecordFile(path, steps="steps").append([{"steps": 1, "loss": 0.5}])
-    RecordFile(path, steps="steps").append([{"loss": 0.25, "steps": 2}, {"steps": 3}])
+    RecordFile(*place(path), steps="steps").append([{"steps": 1, "loss": 0.5}])
+    RecordFile(*place(path), steps="steps").append([{"loss": 0.25, "steps": 2}, {"steps": 3}])
     assert path.read_text().splitlines() == ["steps,loss", "1,0.5", "2,0.25", "3,"]
 
 
 def test_a_value_without_a_column_is_refused_and_nothing_is_written(path: Path) -> None:
-    file = RecordFile(path, ("steps", "loss"), steps="steps")
+    file = RecordFile(*place(path), ("steps", "loss"), steps="steps")
     with pytest.raises(ValueError, match=r"records\.csv has no column for b \(it has steps, loss\)"):
         file.append([{"steps": 1, "loss": 2}, {"steps": 1, "b": 2}])
     assert not path.exists()
@@ -32,20 +37,20 @@ def test_a_value_without_a_column_is_refused_and_nothing_is_written(path: Path) 
 
 @pytest.mark.parametrize("columns", [(), ("epoch", "loss")])
 def test_cutting_drops_later_rows_by_the_column_that_counts(path: Path, columns: tuple[str, ...]) -> None:
-    file = RecordFile(path, columns, steps="epoch")
+    file = RecordFile(*place(path), columns, steps="epoch")
     file.cut_after(0)
     assert not path.exists()
     file.append([{"epoch": epoch, "loss": 0.0} for epoch in (10, 20, 30)])
-    RecordFile(path, columns, steps="epoch").cut_after(20)
+    RecordFile(*place(path), columns, steps="epoch").cut_after(20)
     assert path.read_text().splitlines() == ["epoch,loss", "10,0.0", "20,0.0"]
-    RecordFile(path, columns, steps="epoch").cut_after(0)
-    RecordFile(path, columns, steps="epoch").append([{"epoch": 5, "loss": 1.0}])
+    RecordFile(*place(path), columns, steps="epoch").cut_after(0)
+    RecordFile(*place(path), columns, steps="epoch").append([{"epoch": 5, "loss": 1.0}])
     assert path.read_text().splitlines() == ["epoch,loss", "5,1.0"]
 
 
 def test_an_empty_file_left_by_a_crash_is_begun_anew(path: Path) -> None:
     path.touch()
-    file = RecordFile(path, steps="steps")
+    file = RecordFile(*place(path), steps="steps")
     file.cut_after(3)
     file.append([{"steps": 1}])
     assert path.read_text().splitlines() == ["steps", "1"]
@@ -85,11 +90,11 @@ def away(folder: Path, leave: Callable[[Path], Path]) -> Iterator[None]:
 def test_a_storage_path_that_is_away_is_waited_for_and_the_file_has_one_header(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave: Callable[[Path], Path], columns: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr("ardae_rl.disk.WAITS_S", [0.05] * 200)
+    monkeypatch.setattr("ardae_rl.run.disk.WAITS_S", [0.05] * 200)
     folder = tmp_path / "trial"
     folder.mkdir()
-    RecordFile(folder / "records.csv", columns, steps="steps").append([{"steps": 1, "loss": 0.5}])
-    file = RecordFile(folder / "records.csv", columns, steps="steps")
+    RecordFile(RunFolder(folder), "records.csv", columns, steps="steps").append([{"steps": 1, "loss": 0.5}])
+    file = RecordFile(RunFolder(folder), "records.csv", columns, steps="steps")
     with away(folder, leave):
         file.append([{"steps": 2, "loss": 0.25}])
         assert folder.is_dir()
@@ -101,16 +106,16 @@ def test_a_storage_path_that_is_away_is_waited_for_and_the_file_has_one_header(
 
 
 def test_a_folder_of_the_same_name_is_not_written_to(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ardae_rl.disk.WAITS_S", (0.01,))
-    file = RecordFile(path, steps="steps", check=path.with_name("mark").stat)
-    with pytest.raises(FileNotFoundError, match="mark"):
+    monkeypatch.setattr("ardae_rl.run.disk.WAITS_S", (0.01,))
+    file = RecordFile(RunFolder(path.parent, experiment=path.parent), path.name, steps="steps")
+    with pytest.raises(FileNotFoundError, match="as the driver sees it is not on machine"):
         file.append([{"steps": 1, "loss": 0.5}])
-    with pytest.raises(FileNotFoundError, match="mark"):
+    with pytest.raises(FileNotFoundError, match="as the driver sees it is not on machine"):
         file.cut_after(1)
     assert not path.exists()
 
 
 def test_cutting_drops_what_is_no_row(path: Path) -> None:
     path.write_text("steps,loss\n1,0.5\nsteps,loss\n2,0.25\n\0\0,\n3,0.125\n")
-    RecordFile(path, steps="steps").cut_after(2)
+    RecordFile(*place(path), steps="steps").cut_after(2)
     assert path.read_text().splitlines() == ["steps,loss", "1,0.5", "2,0.25"]

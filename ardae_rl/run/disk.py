@@ -21,15 +21,12 @@ WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, *[60.0] * 720)  # half a day in all: 
 def patiently(work: Callable[[], T], *, what: str = "writing", waits_s: Sequence[float] | None = None) -> T:
     """What ``work`` returns, called again after each wait (WAITS_S) while the disk fails it with OSError; the last error is raised.
 
-    Not after TimeoutError, which Python counts among them, but which is an actor's that does not answer.
-
-    It warns of the first failure, the second, the fourth, the eighth, ...; ``what`` failed, it says. ``work`` must undo what it did before
-    it fails.
+    It warns that ``what`` failed at the first, second, fourth, eighth, ... time. ``work`` must undo what it did before it fails.
     """
     for failures, wait_s in enumerate(WAITS_S if waits_s is None else waits_s, 1):
         try:
             return work()
-        except TimeoutError:
+        except TimeoutError:  # to Python an OSError, too: an actor that does not answer
             raise
         except OSError as error:
             if failures.bit_count() == 1:
@@ -41,8 +38,7 @@ def patiently(work: Callable[[], T], *, what: str = "writing", waits_s: Sequence
 def write_whole(folder: Path, fill: Callable[[Path], object]) -> None:
     """Let ``fill`` write into a new hidden folder beside ``folder`` and give that its name once it is on disk; an older one gives way.
 
-    Raises OSError if the disk fails; then, as after a crash in ``fill``, ``folder`` is what it was. Its parent must exist: where a storage
-    path has gone, nothing is written into its place.
+    If the disk or ``fill`` fails, ``folder`` is what it was. Its parent must exist: nothing is written where a storage path has gone.
     """
     partial, replaced = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "replaced"))
     for left in (partial, replaced):  # by a process killed in here
@@ -50,7 +46,8 @@ def write_whole(folder: Path, fill: Callable[[Path], object]) -> None:
     partial.mkdir()
     try:
         fill(partial)
-        _sync_tree(partial)
+        for path in (*partial.rglob("*"), partial):
+            sync(path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -84,11 +81,6 @@ def append_whole(path: Path, content: bytes) -> None:
         except OSError:
             file.truncate(size)
             raise
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in (*folder.rglob("*"), folder):
-        sync(path)
 
 
 def sync(path: Path) -> None:
