@@ -17,9 +17,10 @@ from rich.progress import track
 import ardae_rl.envs
 from ardae_rl.experiment.control import ControlExperiment
 from ardae_rl.experiment.load import load_experiment
+from ardae_rl.sac import SAC
 from benchmark.report import Row, row
 from benchmark.timing import in_fresh_process, median_seconds, prepare_ours
-from benchmark.update import build_sac, synthetic_batch
+from benchmark.update import synthetic_batch
 
 gym.register_envs(ardae_rl.envs)  # in the fresh process that times a file, too
 NAMES = ("half_cheetah", "ant", "hopper", "walker2d", "humanoid", "humanoid_rllab")
@@ -54,7 +55,7 @@ def time_settings(file: Path, *, updates: int, device: str, compiled: bool, seed
     assert env.observation_space.shape and env.action_space.shape
     chosen = experiment.config.sac
     shapes = env.observation_space.shape[0], env.action_space.shape[0]
-    sac = build_sac(replace(chosen, score=replace(chosen.score, compile=compiled)), *shapes, seed=seed, device=device)
+    sac = SAC.build(*shapes, replace(chosen, score=replace(chosen.score, compile=compiled)), seed=seed, device=device)
     batch = synthetic_batch(experiment.config.replay.batch_size, *shapes, device=device)
     return median_seconds(_to_its_end(partial(sac.update, batch), device), warmup=3, updates=updates)
 

@@ -10,16 +10,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ardae_rl.entropy import ScoreEntropy
 from ardae_rl.sac import (
     SAC,
-    LearnerNetworks,
     SACConfig,
     ScoreConfig,
-    ScoreEntropy,
-    ShardedNormal,
     Transitions,
-    build_optimisers,
-    build_policy,
 )
 from benchmark.naive_update import NaiveConfig, NaiveUpdate
 from benchmark.report import Row, beside_the_first, row
@@ -71,15 +67,9 @@ def time_naive(*, flush_denormal: bool, seed: int, threads: int, updates: int) -
 def time_ours(*, compiled: bool, autocast: bool, seed: int, threads: int, updates: int, score: ScoreConfig = SCORE) -> Timing:
     prepare_ours(seed, threads)
     config = SACConfig(policy="implicit", score=replace(score, compile=compiled, autocast=autocast))
-    sac, batch = build_sac(config, OBS_DIM, ACTION_DIM, seed=seed), synthetic_batch(BATCH, OBS_DIM, ACTION_DIM)
+    sac, batch = SAC.build(OBS_DIM, ACTION_DIM, config, seed=seed), synthetic_batch(BATCH, OBS_DIM, ACTION_DIM)
     seconds = median_seconds(lambda: sac.update(batch), warmup=4, updates=updates)
     return Timing(seconds=seconds, score_difference=_score_difference(sac, batch.obs) if autocast else None)
-
-
-def build_sac(config: SACConfig, obs_dim: int, action_dim: int, *, seed: int, device: str = "cpu") -> SAC:
-    policy, networks = build_policy(obs_dim, action_dim, config).to(device), LearnerNetworks(obs_dim, action_dim, config).to(device)
-    normal = ShardedNormal(torch.Generator(device).manual_seed(seed))
-    return SAC(policy, networks, build_optimisers(policy, networks, config), config, normal=normal)
 
 
 def synthetic_batch(size: int, obs_dim: int, action_dim: int, *, device: str = "cpu") -> Transitions:

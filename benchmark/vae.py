@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ardae_rl.tasks.descent import Descent
+from ardae_rl.nn.optimiser import GuardedOptimiser
 from ardae_rl.tasks.vae.build import build_method
 from ardae_rl.tasks.vae.config import NetworkSettings, ScoreSettings, VAESettings
 from ardae_rl.tasks.vae.data import Images
@@ -64,7 +64,7 @@ def time_naive_step(*, flush_denormal: bool, seed: int, threads: int) -> float:
 def time_step(*, compiled: bool, autocast: bool, standardisation: str = "fixed", seed: int, threads: int) -> float:
     prepare_ours(seed, threads)
     method, x = build(compiled=compiled, autocast=autocast, standardisation=standardisation), _images(BATCH)
-    model = Descent("model", torch.optim.Adam(method.model.parameters(), lr=1e-4, betas=(0.5, 0.999), fused=True))
+    model = GuardedOptimiser("model", torch.optim.Adam(method.model.parameters(), lr=1e-4, betas=(0.5, 0.999), fused=True))
     return median_seconds(lambda: model.step(method.loss(x, 1.0)[0]), warmup=2, updates=4)
 
 

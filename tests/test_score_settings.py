@@ -22,7 +22,6 @@ from ardae_rl.tasks.energy.config import ScoreSettings as EnergyScore
 from ardae_rl.tasks.energy.task import EnergyTask
 from ardae_rl.tasks.maxent.config import MaxEntSettings, SamplerSettings
 from ardae_rl.tasks.maxent.config import ScoreSettings as MaxEntScore
-from ardae_rl.tasks.maxent.models import Implicit
 from ardae_rl.tasks.maxent.task import MaxEntTask
 from ardae_rl.tasks.score_error.config import ScoreErrorSettings
 from ardae_rl.tasks.score_error.config import ScoreSettings as ErrorScore
@@ -129,8 +128,7 @@ def sac(changes: dict[str, Any]) -> Trained:
 def effective_sample_size(**changes: Any) -> tuple[float, float]:
     """Of log Z at an estimator's start, and its relative error."""
     learner = make_sac(changed(make_config(), {f"score.{name}": value for name, value in changes.items()}))
-    watched: dict[str, Tensor] = {}
-    learner._update_critics(make_batch(), watched)
+    watched = learner._target(make_batch())[2]
     return float(watched["importance_ess"]), float(watched["log_z_error"])
 
 
@@ -170,7 +168,7 @@ SAC = Place(
 def energy(changes: dict[str, Any]) -> Trained:
     score = EnergyScore(width=8, layers=1, sigmas_per_sample=1, fits_per_step=1, samples_per_context=8)
     task = EnergyTask(EnergySettings(width=8, layers=1, batch_size=8, steps=20, score=dataclasses.replace(score, **changes)), seed=0)
-    estimator = task.method.networks["estimator"]
+    estimator = task.entropy.estimator
     assert isinstance(estimator, ScoreEstimator)
     return Trained(estimator, task.step, list(estimator.parameters()))
 
@@ -190,13 +188,11 @@ ENERGY = Place(
 def maxent(changes: dict[str, Any]) -> Trained:
     score = dataclasses.replace(MaxEntScore(width=8, layers=1, sigmas_per_sample=1, samples_per_context=8, fits_per_step=1), **changes)
     task = MaxEntTask(MaxEntSettings(dim=2, repeats=2, sampler=SamplerSettings(width=8), batch_size=8, score=score), seed=0)
-    assert isinstance(task.model, Implicit)
-    ensemble = task.model.score.ensemble
-    estimator = copy.deepcopy(ensemble.stacked)
+    estimator = copy.deepcopy(task.models.stacked.entropy.estimator)
     assert isinstance(estimator, ScoreEstimator)
     for parameter in estimator.parameters():
         parameter.data = parameter.data[0]
-    return Trained(estimator, task.step, list(ensemble.parameters()))
+    return Trained(estimator, task.step, list(task.models.stacked.entropy.parameters()))
 
 
 MAXENT = Place(

@@ -39,5 +39,7 @@ class AuxiliaryEntropy(EntropySource):
 
 def _hierarchical(sampler: Sampler) -> HierarchicalSampler:
     if not isinstance(sampler, HierarchicalSampler):
-        raise ValueError(f"sampler must be hierarchical for entropy 'auxiliary', a bound with its hidden cause, got {type(sampler).__name__}.")
+        raise ValueError(
+            f"sampler must be hierarchical for entropy 'auxiliary', a bound with its hidden cause, got {type(sampler).__name__}."
+        )
     return sampler

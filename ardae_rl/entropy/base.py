@@ -1,6 +1,6 @@
 """What everything that an entropy can come from has in common.
 
-Notation: B contexts, K samples of each, D dimension; context (B, C), noise (B, K, E), x (B, K, D). Without a context: noise (N, E), x (N, D).
+Notation: B contexts, K samples of each, D dimension; context (B, C), noise (B, K, E), x (B, K, D). Without a context: (N, E), (N, D).
 ``normal(*shape)`` supplies standard normal noise; ``average`` replaces tensors, in place, by their means over learners.
 """
 

@@ -47,11 +47,12 @@ class ScoreEntropy(EntropySource):
     def fit_losses(self, sampler: Sampler, context: Tensor | None, normal: Normal, average: Average = alone) -> Iterator[dict[str, Tensor]]:
         with torch.no_grad():
             x = self._samples(sampler, context, normal)
-            options = {"frame": self.estimator.frame(x)} if self.origin == "batch" else {"centre": self._centre(sampler, context, x)}
+            batch = self.origin == "batch"
+            frame, centre = self.estimator.frame(x) if batch else None, None if batch else self._centre(sampler, context, x)
         if context is None or self.rows is None:
-            yield self.estimator.losses(x, context, **options, normal=normal, average=average)
+            yield self.estimator.losses(x, context, centre=centre, frame=frame, normal=normal, average=average)
             return
-        size, centre = max(1, self.rows // self.samples_per_context), options["centre"]
+        size = max(1, self.rows // self.samples_per_context)
         centres = [None] * len(x) if centre is None else centre.split(size)
         for some, its_context, its_centre in zip(x.split(size), context.split(size), centres, strict=False):
             losses = self.estimator.losses(some, its_context, centre=its_centre, normal=normal, average=average)

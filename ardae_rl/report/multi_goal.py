@@ -20,7 +20,7 @@ from matplotlib.patches import Circle
 import ardae_rl.envs
 from ardae_rl.envs.multi_goal import ARENA, GOAL_RADIUS, GOALS
 from ardae_rl.experiment.problems import Problem
-from ardae_rl.sac.entropy import Sampler
+from ardae_rl.samplers import Sampler
 
 gym.register_envs(ardae_rl.envs)
 ENV = "ardae_rl/MultiGoal-v0"

@@ -43,11 +43,12 @@ class LearnerNetworks(nn.Module):
 
 def build_optimisers(policy: nn.Module, networks: LearnerNetworks, config: SACConfig) -> dict[LossName, torch.optim.Adam]:
     """One Adam (0.9, 0.999) per loss that has something to train; a flow in the policy has a step size of its own."""
-    flow = set(getattr(policy, "flow", nn.Module()).parameters())
+    flow = list(getattr(policy, "flow", nn.Module()).parameters())
+    others = [each for each in policy.parameters() if all(each is not part for part in flow)]
     groups: dict[LossName, list[tuple[list[nn.Parameter], float]]] = {
         "score": [(list(networks.entropy.parameters()), config.score.lr)],
         "critic": [(list(networks.critic.parameters()), config.critic_lr)],
-        "actor": [([p for p in policy.parameters() if p not in flow], config.actor_lr), ([*flow], config.flow_lr)],
+        "actor": [(others, config.actor_lr), (flow, config.flow_lr)],
         "temperature": [(list(networks.temperature.parameters()), config.alpha_lr)],
     }
     trained = {name: [{"params": each, "lr": lr} for each, lr in parts if each] for name, parts in groups.items()}

@@ -17,7 +17,6 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ardae_rl.nn.settings import Rule, Settings, build, misfits, setting
-
 from ardae_rl.sac.config import SACConfig, build_policy
 
 FORMAT = "ardae-rl policy 1"

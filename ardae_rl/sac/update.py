@@ -24,7 +24,8 @@ Metrics = dict[str, Tensor]
 SKIPPED = "non_finite_skipped"  # optimiser steps in all
 _CLAMPING = {"clamping_loss", "clamping_weight", "jacobian_stretch"}
 _OWN = {"critic_loss", "actor_loss", "temperature_loss", "entropy", "alpha", "calibration", SKIPPED, *_CLAMPING}
-METRIC_NAMES = frozenset(_OWN.union(*(part.metric_names for part in (*EntropySource.__subclasses__(), *CRITICS.values()))))
+_OF_PARTS = [*(each.metric_names for each in EntropySource.__subclasses__()), *(each.metric_names for each in CRITICS.values())]
+METRIC_NAMES = frozenset(_OWN.union(*_OF_PARTS))
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class SAC:
         self.normal, self.average = normal, average
         self.entropy, self.critic, self.temperature = networks.entropy, networks.critic, networks.temperature
         self.optimisers = {
-            name: GuardedOptimiser(name, optimiser, patience=config.max_non_finite, average=average) for name, optimiser in optimisers.items()
+            name: GuardedOptimiser(name, optimiser, patience=config.max_non_finite, average=average)
+            for name, optimiser in optimisers.items()
         }
 
     @classmethod
@@ -83,11 +85,11 @@ class SAC:
 
     def update(self, batch: Transitions) -> Metrics:
         """Fit the score, then critics, policy, temperature and target critics, once each. Returns what to log, as scalar tensors."""
-        fitted = self.entropy.fit(
-            self.optimisers.get("score"), self.policy, batch.obs, self.normal, steps=self.config.score.fits_per_step
-        )
+        fitted = self.entropy.fit(self.optimisers.get("score"), self.policy, batch.obs, self.normal, steps=self.config.score.fits_per_step)
         target, log_prob, of_target = self._target(batch)
-        metrics = fitted | of_target | self._update_critics(batch, target) | self._update_policy(batch.obs) | self._update_temperature(log_prob)
+        metrics = (
+            fitted | of_target | self._update_critics(batch, target) | self._update_policy(batch.obs) | self._update_temperature(log_prob)
+        )
         self._update_target_critics()
         self.networks.num_updates += 1
         return metrics | {SKIPPED: torch.tensor(float(sum(each.skipped for each in self.optimisers.values())))}

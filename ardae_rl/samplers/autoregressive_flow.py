@@ -31,18 +31,14 @@ class AutoregressiveFlow(TractableSampler):
     Every step conditions by a masked network with ``hidden`` layers; the order of the dimensions is turned between steps.
     """
 
-    def __init__(
-        self, dim: int, steps: Sequence[Step], *, hidden: Sequence[int], activation: Callable[[], nn.Module] = nn.ReLU
-    ) -> None:
+    def __init__(self, dim: int, steps: Sequence[Step], *, hidden: Sequence[int], activation: Callable[[], nn.Module] = nn.ReLU) -> None:
         super().__init__()
         if dim < 2:
             raise ValueError(f"dim must be at least 2 for an autoregressive flow, got {dim}.")
         self.dim = self.noise_dim = dim
         orders = torch.arange(dim), torch.arange(dim).flip(0)
         self.steps = nn.ModuleList(
-            MaskedAutoregressiveTransform(
-                dim, order=orders[number % 2], hidden_features=hidden, activation=activation, **_UNIVARIATE[step]
-            )
+            MaskedAutoregressiveTransform(dim, order=orders[number % 2], hidden_features=hidden, activation=activation, **_UNIVARIATE[step])
             for number, step in enumerate(steps)
         )
 

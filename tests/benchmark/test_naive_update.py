@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ardae_rl.sac import ScoreConfig, ScoreEntropy
+from ardae_rl.entropy import ScoreEntropy
+from ardae_rl.sac.tanh import log_det_tanh
 from ardae_rl.samplers import ImplicitSampler
 from ardae_rl.score import ARDAE
 from benchmark.naive_update import NaiveConfig, NaiveUpdate
@@ -31,7 +32,7 @@ def pair() -> Pair:
     naive.potential.load_state_dict(_naive_potential_weights(estimator.network.state_dict()))
     for module in (naive.policy, naive.potential, policy, estimator):
         module.double()
-    return Pair(naive, policy, ScoreEntropy(estimator, ScoreConfig(samples_per_context=K, importance_samples=N_Z)))
+    return Pair(naive, policy, ScoreEntropy(estimator, samples_per_context=K, importance_samples=N_Z))
 
 
 def test_policies_agree(pair: Pair) -> None:
@@ -57,9 +58,10 @@ def test_score_losses_and_their_gradients_agree(pair: Pair) -> None:
 
 
 def test_log_probabilities_agree(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    obs, proposals = _randn(B, 17), _randn(B, N_Z, 6)
-    pre_tanh = pair.policy.draw(obs, _randn(B, 1, 10)).squeeze(1).detach()
-    ours = pair.entropy.log_prob(pair.policy, obs, pre_tanh, lambda *shape: proposals if shape == proposals.shape else _randn(*shape))
+    obs, proposals, noise = _randn(B, 17), _randn(B, N_Z, 6), _randn(B, 1, 10)
+    drawn = pair.entropy.draw_with_log_prob(pair.policy, obs, noise, lambda *shape: proposals)
+    pre_tanh = drawn.x.squeeze(1)
+    ours = drawn.value.squeeze(1) - log_det_tanh(pre_tanh)
     monkeypatch.setattr(torch, "randn", lambda *shape: proposals)
     torch.testing.assert_close(ours, pair.naive.log_prob(obs, pre_tanh))
 

@@ -80,7 +80,7 @@ def test_losses_of_the_model_agree(pair: Pair, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch, "randn", lambda *shape: noise)
     theirs = naive.model_loss(x)
     method.normal = lambda *shape: noise.unsqueeze(1) if shape == (B, 1, 4) else torch.ones(shape).cumsum(1)
-    monkeypatch.setattr(method.descents["score"], "step_along", list)
+    monkeypatch.setattr(method.optimisers["score"], "step", list)
     torch.testing.assert_close(method.loss(x, 1.0)[0], theirs)
 
 

@@ -7,9 +7,10 @@ import torch
 from typer.testing import CliRunner
 
 from ardae_rl.experiment.load import load_experiment
+from ardae_rl.sac import SAC
 from benchmark import settings
 from benchmark.report import Row
-from benchmark.update import build_sac, synthetic_batch
+from benchmark.update import synthetic_batch
 from scripts.bench import app
 
 SMALL = """
@@ -50,7 +51,7 @@ def test_every_setting_of_the_paper_is_in_the_folder() -> None:
 
 def test_an_update_learns_at_the_shapes_of_the_settings(configs: Path) -> None:
     config = load_experiment(configs / "hopper.yaml").config.sac  # type: ignore[union-attr]
-    sac = build_sac(config, 11, 3, seed=0)
+    sac = SAC.build(11, 3, config, seed=0)
     before = [parameter.clone() for parameter in sac.policy.parameters()]
     sac.update(synthetic_batch(16, 11, 3))
     assert all(not torch.equal(old, new) for old, new in zip(before, sac.policy.parameters(), strict=True))

@@ -10,9 +10,10 @@ import pytest
 from torch import nn
 
 import ardae_rl.envs
+from ardae_rl.entropy import ScoreEntropy
 from ardae_rl.experiment.control import ControlExperiment
 from ardae_rl.experiment.load import load_experiment
-from ardae_rl.sac import LearnerNetworks, ScoreEntropy, build_policy
+from ardae_rl.sac import LearnerNetworks, build_policy
 from ardae_rl.samplers import ImplicitSampler
 from ardae_rl.score.networks import PotentialNet
 
@@ -52,7 +53,8 @@ def dims(experiment: ControlExperiment) -> tuple[int, int]:
 
 
 def score_network(experiment: ControlExperiment) -> PotentialNet:
-    entropy = LearnerNetworks(*dims(experiment), experiment.config.sac).entropy
+    obs_dim, action_dim = dims(experiment)
+    entropy = LearnerNetworks(build_policy(obs_dim, action_dim, experiment.config.sac), obs_dim, experiment.config.sac).entropy
     assert isinstance(entropy, ScoreEntropy) and isinstance(entropy.estimator.network, PotentialNet), "no Gaussian start"
     return entropy.estimator.network
 

@@ -20,7 +20,7 @@ from parso.tree import search_ancestor
 
 from tests.mutation.operators import Node, Provider
 
-ROOMS = ("nn", "score", "samplers", "sac")
+ROOMS = ("nn", "score", "samplers", "entropy", "sac")
 HERE = Path(__file__).parent
 LIST, HARMLESS = HERE / "mutants.txt", HERE / "harmless.yaml"
 SEED = 0

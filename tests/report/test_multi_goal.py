@@ -17,19 +17,22 @@ from ardae_rl.report.multi_goal import DENSITY_BINS, ENV, Rollouts, figure, firs
 from ardae_rl.report.records import read_experiment
 from ardae_rl.report.runs import read_runs
 from ardae_rl.rllib.checkpoint import read_policy
+from ardae_rl.samplers import Sampler
 from tests.report.study import SAC, write_experiment
 from tests.rllib.small import small_config
 
 
-class Headings:
+class Headings(Sampler):
     """At the origin heads for one of ``headings``, as the noise says; elsewhere for the nearest goal."""
 
     dim = noise_dim = 2
 
     def __init__(self, headings: list[int]) -> None:
+        super().__init__()
         self.goals = torch.tensor(GOALS[headings], dtype=torch.float32)
 
-    def draw(self, context: Tensor, noise: Tensor) -> Tensor:
+    def draw(self, context: Tensor | None, noise: Tensor) -> Tensor:
+        assert context is not None
         angle = (torch.atan2(noise[..., 0], noise[..., 1]) / (2 * math.pi)) % 1
         chosen = self.goals[(angle * len(self.goals)).long()]
         goals = torch.tensor(GOALS, dtype=torch.float32)
@@ -37,12 +40,9 @@ class Headings:
         target = torch.where(context.norm(dim=1)[:, None, None] < 0.5, chosen, nearest)
         return ((target - context.unsqueeze(1)) / 4).clamp(-0.9, 0.9).atanh()
 
-    def centre(self, context: Tensor) -> Tensor:
-        return self.draw(context, torch.zeros(len(context), 1, 2)).squeeze(1)
-
 
 class Still(Headings):
-    def draw(self, context: Tensor, noise: Tensor) -> Tensor:
+    def draw(self, context: Tensor | None, noise: Tensor) -> Tensor:
         return torch.zeros_like(noise)
 
 

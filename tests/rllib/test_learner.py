@@ -97,7 +97,7 @@ def test_a_flow_keeps_its_own_step_size_through_updates_and_restore(tmp_path: Pa
     restored.restore_from_path(tmp_path / "learner")
     restored.update(batch=batch_of(columns(32, 2)))
     for each in (learner, restored):
-        assert [group["lr"] for group in each.sac.optimisers["actor"].param_groups] == [1e-3, 1e-4]
+        assert [group["lr"] for group in each.sac.optimisers["actor"].optimiser.param_groups] == [1e-3, 1e-4]
 
 
 def test_rllib_holds_one_optimiser_per_loss() -> None:

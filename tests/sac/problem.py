@@ -20,6 +20,7 @@ from ardae_rl.sac import (
     build_optimisers,
     build_policy,
 )
+from ardae_rl.sac.tanh import log_det_tanh
 from ardae_rl.score.estimator import Normal
 
 OBS_DIM, ACTION_DIM = 3, 2
@@ -42,7 +43,8 @@ def make_sac(
     config: SACConfig, *, seed: int = 0, normal: Normal | None = None, average: Callable[[list[Tensor]], None] = lambda tensors: None
 ) -> SAC:
     torch.manual_seed(seed)
-    policy, networks = build_policy(OBS_DIM, ACTION_DIM, config), LearnerNetworks(OBS_DIM, ACTION_DIM, config)
+    policy = build_policy(OBS_DIM, ACTION_DIM, config)
+    networks = LearnerNetworks(policy, OBS_DIM, config)
     normal = normal or ShardedNormal(torch.Generator().manual_seed(seed))
     return SAC(policy, networks, build_optimisers(policy, networks, config), config, normal=normal, average=average)
 
@@ -53,6 +55,12 @@ def make_batch(size: int = 8, *, seed: int = 1) -> Transitions:
     actions = 2 * torch.rand(size, ACTION_DIM, generator=generator) - 1
     terminateds = (torch.arange(size) % 3 == 0).to(obs.dtype)
     return Transitions(obs, actions, torch.randn(size, generator=generator), next_obs, terminateds)
+
+
+def log_prob_of_draws(sac: SAC, obs: Tensor) -> Tensor:
+    """log pi(a | s) of one action per state, tanh included, (B,)."""
+    action, log_density, _ = sac._one_each(sac.entropy.draw_with_log_prob, obs)
+    return log_density.squeeze(1) - log_det_tanh(action)
 
 
 def no_noise(*shape: int) -> Tensor:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ardae_rl.sac import FlowPolicyConfig, ImplicitPolicyConfig, ScoreConfig, ScoreEntropy, TractableEntropy, build_policy
+from ardae_rl.entropy import DensityEntropy, ScoreEntropy
+from ardae_rl.sac import FlowPolicyConfig, ImplicitPolicyConfig, ScoreConfig, build_policy
 from ardae_rl.samplers import GaussianSampler, ImplicitSampler, RadialFlowSampler, SplineFlowSampler
 from ardae_rl.score import build_estimator
 from ardae_rl.score.networks import GaussianResidual, PotentialNet
@@ -25,7 +26,7 @@ def test_encoders_of_the_score_network_are_those_of_table_7(context_layers: int,
 
 def test_the_policy_decides_where_entropy_comes_from() -> None:
     gaussian, implicit = make_sac(make_config("gaussian")), make_sac(make_config("implicit"))
-    assert isinstance(gaussian.policy, GaussianSampler) and isinstance(gaussian.entropy, TractableEntropy)
+    assert isinstance(gaussian.policy, GaussianSampler) and isinstance(gaussian.entropy, DensityEntropy)
     assert isinstance(implicit.policy, ImplicitSampler) and isinstance(implicit.entropy, ScoreEntropy)
     assert set(gaussian.optimisers) == {"critic", "actor"}
     assert set(implicit.optimisers) == {"critic", "actor", "score"}
@@ -33,15 +34,15 @@ def test_the_policy_decides_where_entropy_comes_from() -> None:
 
 def test_each_optimiser_has_its_own_step_size() -> None:
     sac = make_sac(make_config(alpha="auto", actor_lr=1e-1, critic_lr=1e-2, score=ScoreConfig(lr=1e-3), alpha_lr=1e-4))
-    rates = {name: optimiser.param_groups[0]["lr"] for name, optimiser in sac.optimisers.items()}
+    rates = {name: optimiser.optimiser.param_groups[0]["lr"] for name, optimiser in sac.optimisers.items()}
     assert rates == {"actor": 1e-1, "critic": 1e-2, "score": 1e-3, "temperature": 1e-4}
-    assert {optimiser.param_groups[0]["betas"] for optimiser in sac.optimisers.values()} == {(0.9, 0.999)}
+    assert {optimiser.optimiser.param_groups[0]["betas"] for optimiser in sac.optimisers.values()} == {(0.9, 0.999)}
 
 
 def test_a_flow_stands_on_the_gaussian_and_has_a_step_size_of_its_own() -> None:
     sac = make_sac(make_config("radial", actor_lr=1e-1, flow_lr=1e-2))
-    assert isinstance(sac.policy, RadialFlowSampler) and isinstance(sac.entropy, TractableEntropy)
-    rates = {id(p): group["lr"] for group in sac.optimisers["actor"].param_groups for p in group["params"]}
+    assert isinstance(sac.policy, RadialFlowSampler) and isinstance(sac.entropy, DensityEntropy)
+    rates = {id(p): group["lr"] for group in sac.optimisers["actor"].optimiser.param_groups for p in group["params"]}
     assert {name: rates[id(p)] for name, p in sac.policy.named_parameters() if ".layers." not in name} == {
         "flow.centres": 1e-2,
         "flow.raw_alpha": 1e-2,
@@ -62,5 +63,5 @@ def test_every_flow_setting_reaches_the_policy() -> None:
 
 
 def test_less_noise_than_actions_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"noise_dim must be at least the action dimension 6, got 4"):
+    with pytest.raises(ValueError, match=r"noise_dim must be at least the dimension 6 of a sample, got 4"):
         build_policy(17, 6, make_config(implicit=ImplicitPolicyConfig(noise_dim=4)))

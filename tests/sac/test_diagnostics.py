@@ -6,27 +6,25 @@ from torch import Tensor
 
 from ardae_rl.sac import build_policy
 from ardae_rl.sac.diagnostics import action_std, sample_actions, smallest_singular_values, watch_policy
-from ardae_rl.samplers import GaussianSampler
+from ardae_rl.samplers import GaussianSampler, Sampler
 from tests.sac.problem import ACTION_DIM, OBS_DIM, POLICIES, PolicyName, make_config
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-class Linear:
+class Linear(Sampler):
     """x = W eps whatever the state, W (2, 5) with singular values 3 and ``least``."""
 
     dim, noise_dim = 2, 5
 
     def __init__(self, least: float) -> None:
+        super().__init__()
         left, _ = torch.linalg.qr(torch.randn(2, 2))
         right, _ = torch.linalg.qr(torch.randn(5, 2))
         self.weight = left @ torch.diag(torch.tensor([3.0, least])) @ right.T
 
-    def draw(self, context: Tensor, noise: Tensor) -> Tensor:
+    def draw(self, context: Tensor | None, noise: Tensor) -> Tensor:
         return noise @ self.weight.T
-
-    def centre(self, context: Tensor) -> Tensor:
-        return context.new_zeros(len(context), 2)
 
 
 @pytest.mark.parametrize("least", [1.0, 1e-3, 0.0])

@@ -25,7 +25,7 @@ def bandit(size: int, generator: torch.Generator) -> Transitions:
 def train(sac: SAC, *, updates: int, size: int = 128) -> None:
     generator = torch.Generator().manual_seed(3)
     milestones = [updates * 4 // 7, updates * 5 // 7]
-    decays = [torch.optim.lr_scheduler.MultiStepLR(optimiser, milestones, gamma=0.3) for optimiser in sac.optimisers.values()]
+    decays = [torch.optim.lr_scheduler.MultiStepLR(optimiser.optimiser, milestones, gamma=0.3) for optimiser in sac.optimisers.values()]
     for _ in range(updates):
         sac.update(bandit(size, generator))
         for decay in decays:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from ardae_rl.sac.networks import Temperature, TwinCritic
+from ardae_rl.sac.critics import TwinCritic
+from ardae_rl.sac.temperature import Temperature
 
 pytestmark = pytest.mark.usefixtures("float64")
 

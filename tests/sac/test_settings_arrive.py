@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ardae_rl.sac import JacobianClampingConfig, NonFiniteError, SACConfig, ScoreConfig
-from tests.sac.problem import make_batch, make_config, make_sac
+from tests.sac.problem import POLICIES, PolicyName, make_batch, make_config, make_sac
 from tests.settings_net import changed, fingerprint, leaves
 
 GAUSSIAN, RADIAL, SPLINE = ({"policy": "gaussian"}, {"policy": "flow"}, {"policy": "flow", "flow.kind": "spline"})
@@ -50,7 +50,7 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
     "alpha_lr": ({"alpha": "auto"}, 1e-2),
     "target_calibration": ({}, True),
 }
-ELSEWHERE = {"max_non_finite": "seen below"}
+ELSEWHERE = {"max_non_finite": "seen below", "entropy": "seen below", "critic.kind": "there is one"}
 
 
 def outcome(changes: dict[str, Any]) -> str:
@@ -69,6 +69,24 @@ def test_no_setting_is_without_a_case() -> None:
 def test_a_setting_changes_the_outcome(name: str) -> None:
     base, value = CASES[name]
     assert outcome(base) == outcome(base) != outcome(base | {name: value})
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_any_policy_can_have_its_entropy_from_any_estimator(policy: PolicyName) -> None:
+    """Each another outcome; a density only where there is one."""
+    names: list[Any] = ["ardae", "adversarial", "sliced_score_matching"] + (["density"] if policy != "implicit" else [])
+    found = []
+    for name in names:
+        learner = make_sac(make_config(policy, entropy=name))
+        found.append(fingerprint([learner.update(make_batch(6, seed=seed)) for seed in range(2)]))
+        assert all(value.isfinite() for value in learner.update(make_batch(6)).values())
+    assert len(set(found)) == len(names)
+
+
+@pytest.mark.parametrize(("policy", "entropy"), [("implicit", "density"), ("gaussian", "auxiliary"), ("implicit", "auxiliary")])
+def test_a_source_that_the_policy_does_not_serve_is_refused(policy: Any, entropy: Any) -> None:
+    with pytest.raises(ValueError, match=f"entropy must be .*, got '{entropy}'"):
+        SACConfig(policy=policy, entropy=entropy)
 
 
 def test_without_clamping_the_policy_goes_another_way() -> None:

@@ -8,11 +8,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from ardae_rl.sac import SAC, JacobianClampingConfig, ScoreEntropy, Transitions
+from ardae_rl.entropy import ScoreEntropy
+from ardae_rl.sac import SAC, JacobianClampingConfig, Transitions
 from ardae_rl.sac.diagnostics import smallest_singular_values
-from ardae_rl.sac.tanh import log_det_tanh
+from ardae_rl.samplers import ImplicitSampler
 from ardae_rl.score import ScoreEstimator
-from tests.sac.problem import ACTION_DIM, OBS_DIM, POLICIES, PolicyName, changed_parts, make_batch, make_config, make_sac, weights
+from tests.sac.problem import (
+    ACTION_DIM,
+    OBS_DIM,
+    POLICIES,
+    PolicyName,
+    changed_parts,
+    log_prob_of_draws,
+    make_batch,
+    make_config,
+    make_sac,
+    weights,
+)
 from tests.spies import calls_of
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -87,7 +99,7 @@ def test_the_score_is_fitted_about_the_policys_point_at_zero_noise_of_each_state
     expected = {
         name: copy.deepcopy(estimator).losses(samples, obs, centre=centre, normal=fixed_noise)["score"] for name, centre in about.items()
     }
-    found = learner.entropy.fit_losses(policy, obs, fixed_noise, learner.average)["score"]
+    found = next(learner.entropy.fit_losses(policy, obs, fixed_noise))["score"]
     torch.testing.assert_close(found, expected["b"])
     assert all(not torch.isclose(found, expected[name], rtol=1e-4) for name in ("of another state", "nothing"))
 
@@ -106,11 +118,12 @@ def test_the_score_is_fitted_to_actions_before_the_tanh_of_many_draws_per_state(
 def test_every_state_has_noise_of_its_own(policy: PolicyName, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a state that comes twice the draws differ: those for the fit, for the critic's target and for the policy's loss."""
     learner, obs = make_sac(make_config(policy)), torch.ones(5, OBS_DIM)
-    drawn = [learner.entropy.sample_with_log_prob(learner.policy, obs, learner.normal).action.unsqueeze(1)]
-    drawn += [learner.entropy.sample_with_policy_term(learner.policy, obs, learner.normal).action.unsqueeze(1)]
+    drawn = [
+        learner._one_each(draw, obs).x.unsqueeze(1) for draw in (learner.entropy.draw_with_log_prob, learner.entropy.draw_with_entropy)
+    ]
     if isinstance(learner.entropy, ScoreEntropy):
         fits = calls_of(monkeypatch, learner.entropy.estimator, "losses")
-        learner.entropy.fit_losses(learner.policy, obs, learner.normal, learner.average)
+        next(learner.entropy.fit_losses(learner.policy, obs, learner.normal))
         drawn += [fits[0].arguments[0]]
     for actions in drawn:
         assert len(actions.detach().flatten(0, 1).unique(dim=0)) == actions.shape[0] * actions.shape[1]
@@ -118,21 +131,21 @@ def test_every_state_has_noise_of_its_own(policy: PolicyName, monkeypatch: pytes
 
 @pytest.mark.parametrize("standardisation", ["fixed", "per_context", "amortised"])
 def test_the_estimated_log_density_is_the_potentials_less_log_z_and_less_the_tanhs(standardisation: str) -> None:
-    """At actions that are not the policy's, on states of which each has its own log Z and centre."""
+    """On states of which each has its own log Z and centre."""
     config = make_config()
     score = replace(config.score, standardisation=standardisation, scale=3.0, proposal_std=0.9)  # type: ignore[arg-type]
-    learner, obs, u = make_sac(replace(config, score=score)), make_batch().obs, torch.randn(8, ACTION_DIM)
-    policy, estimator, entropy = learner.policy, learner.entropy.estimator, learner.entropy
-    assert isinstance(estimator, ScoreEstimator) and isinstance(entropy, ScoreEntropy)
+    learner, obs = make_sac(replace(config, score=score), normal=fixed_noise), make_batch().obs
+    policy, estimator = learner.policy, learner.entropy.estimator
+    assert isinstance(estimator, ScoreEstimator)
     with torch.no_grad():
         for parameter in estimator.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-        samples = policy.draw(obs, fixed_noise(8, 6, policy.noise_dim))
+        samples, u = policy.draw(obs, fixed_noise(8, 6, policy.noise_dim)), policy.draw(obs, fixed_noise(8, 1, policy.noise_dim)).squeeze(1)
         frame = estimator.frame(samples, centre=policy.centre(obs), context=obs)
         log_z = estimator.log_partition(obs, samples=5, proposal_std=0.9, normal=fixed_noise).log_z
         expected = estimator.log_density(u.unsqueeze(1), obs, frame=frame).squeeze(1) - log_z - (1 - u.tanh().square()).log().sum(-1)
     assert log_z.std() > 1e-3
-    torch.testing.assert_close(entropy.log_prob(policy, obs, u, fixed_noise), expected)
+    torch.testing.assert_close(log_prob_of_draws(learner, obs), expected)
 
 
 # the temperature
@@ -192,7 +205,7 @@ def test_calibration_is_of_the_discounted_entropy_of_transitions_that_go_on() ->
     """After one mini-batch it is alpha gamma times the entropy, averaged over all, those that ended counting 0."""
     learner = make_sac(make_config("gaussian", alpha=0.3, gamma=0.9, target_calibration=True), normal=fixed_noise)
     batch = make_batch()
-    _, log_prob, _ = learner.entropy.sample_with_log_prob(learner.policy, batch.next_obs, fixed_noise)
+    log_prob = log_prob_of_draws(learner, batch.next_obs)
     learner.update(batch)
     torch.testing.assert_close(learner.networks.calibration_mean, -(0.9 * 0.3 * (1 - batch.terminateds) * log_prob).mean().detach())
 
@@ -201,7 +214,7 @@ def test_calibration_is_of_the_discounted_entropy_of_transitions_that_go_on() ->
 
 
 def actor_gradient(learner: SAC, obs: Tensor) -> list[Tensor]:
-    learner._update_policy(obs, {})
+    learner._update_policy(obs)
     return [parameter.grad.clone() for parameter in learner.policy.parameters() if parameter.grad is not None]
 
 
@@ -222,37 +235,34 @@ def test_alpha_weighs_the_entropy_and_not_the_value(policy: PolicyName) -> None:
 def test_entropy_alone_widens_the_policy_of_every_kind() -> None:
     """Critics that are constant, and a large alpha: the action's log-density falls."""
     for policy in ("gaussian", "radial", "spline"):
-        learner = make_sac(make_config(policy, alpha=10.0, actor_lr=1e-3, flow_lr=1e-3))  # type: ignore[arg-type]
+        learner = make_sac(make_config(policy, alpha=10.0, actor_lr=1e-3, flow_lr=1e-3), normal=fixed_noise)  # type: ignore[arg-type]
         with torch.no_grad():
             for parameter in learner.critic.parameters():
                 parameter.zero_()
         entropies = []
         for _ in range(30):
-            learner._update_policy(make_batch(64).obs, {})
-            _, log_prob, _ = learner.entropy.sample_with_log_prob(learner.policy, make_batch(64).obs, fixed_noise)
-            entropies.append(-float(log_prob.detach().mean()))
+            learner._update_policy(make_batch(64).obs)
+            entropies.append(-float(log_prob_of_draws(learner, make_batch(64).obs).detach().mean()))
         assert entropies[-1] > entropies[0]
 
 
-def test_the_implicit_term_is_minus_log_det_and_path_derivative() -> None:
-    """Of a policy that is linear in its bias: d term / d bias = mean over states of (score + 2 tanh u).
+def test_the_implicit_term_is_log_det_and_path_derivative() -> None:
+    """Of a policy that is linear in its bias: d H / d bias = -mean over states of (score + 2 tanh u).
 
     What is watched of the score is its product with u - b(s), not with u.
     """
-    learner, obs = make_sac(make_config(), normal=fixed_noise), make_batch().obs
-    action, term, metrics = learner.entropy.sample_with_policy_term(learner.policy, obs, fixed_noise)
-    bias = learner.policy.out.bias  # type: ignore[union-attr]
-    assert isinstance(bias, torch.nn.Parameter)
-    (found,) = torch.autograd.grad(term, bias, retain_graph=True)
-    (of_tanh,) = torch.autograd.grad(-log_det_tanh(action).mean(), bias)
-    torch.testing.assert_close(of_tanh, (2 * action.tanh()).mean(0))
-    assert isinstance(learner.entropy, ScoreEntropy)
-    samples = learner.policy.draw(obs, fixed_noise(8, 6, 4)).detach()
-    estimator = learner.entropy.estimator
-    frame = estimator.frame(samples, centre=learner.policy.centre(obs), context=obs)
+    learner, obs = make_sac(make_config(alpha=1.0, jacobian_clamping=None), normal=fixed_noise), make_batch().obs
+    with torch.no_grad():
+        for parameter in learner.critic.parameters():
+            parameter.zero_()
+    policy, estimator = learner.policy, learner.entropy.estimator
+    assert isinstance(policy, ImplicitSampler) and isinstance(estimator, ScoreEstimator)
+    action = policy.draw(obs, fixed_noise(8, 1, 4)).squeeze(1).detach()
+    frame = estimator.frame(policy.draw(obs, fixed_noise(8, 6, 4)).detach(), centre=policy.centre(obs), context=obs)
     score = estimator.score(action.unsqueeze(1), obs, frame=frame).squeeze(1)
-    torch.testing.assert_close(found - of_tanh, score.mean(0))
-    away = action - learner.policy.centre(obs)
+    away = action - policy.centre(obs)
+    metrics = learner._update_policy(obs)
+    torch.testing.assert_close(policy.out.bias.grad, (score + 2 * action.tanh()).mean(0))
     torch.testing.assert_close(metrics["stein_ratio"], -(away * score).sum(-1).mean().detach() / ACTION_DIM)
 
 
@@ -263,9 +273,9 @@ def clamping_draws(learner: SAC, obs: Tensor) -> tuple[Tensor, Tensor]:
     """Base noise (B, 1, E) of the clamping loss, and its directions (B, P, E), from what the policy is asked to draw."""
     with pytest.MonkeyPatch.context() as patch:
         draws = calls_of(patch, learner.policy, "draw")
-        learner._clamping(learner.policy, obs, {})  # type: ignore[arg-type]
-    clamp = learner.config.jacobian_clamping
-    assert clamp is not None
+        clamp = learner.config.jacobian_clamping
+        assert clamp is not None
+        learner._clamping(clamp, obs)
     base, moved = sorted((call.arguments[1] for call in draws), key=lambda noise: noise.shape[1])
     return base, (moved - base) / clamp.xi
 
@@ -288,10 +298,7 @@ def test_clamping_looks_at_the_action_after_the_tanh_and_widens_what_is_too_narr
         for parameter in learner.critic.parameters():
             parameter.zero_()
     before = smallest_singular_values(learner.policy, obs, noise).mean()
-    metrics: list[dict[str, Tensor]] = []
-    for _ in range(60):
-        metrics.append({})
-        learner._update_policy(obs, metrics[-1])
+    metrics = [learner._update_policy(obs) for _ in range(60)]
     assert smallest_singular_values(learner.policy, obs, noise).mean() > 5 * before
     assert metrics[-1]["clamping_loss"] < 0.8 * metrics[0]["clamping_loss"]
 
@@ -300,7 +307,6 @@ def test_saturated_actions_do_not_stretch() -> None:
     learner = make_sac(make_config())
     with torch.no_grad():
         learner.policy.out.bias.fill_(30.0)  # type: ignore[union-attr, operator]
-    metrics: dict[str, Tensor] = {}
-    learner._clamping(learner.policy, make_batch().obs, metrics)  # type: ignore[arg-type]
+    _, metrics = learner._clamping(JacobianClampingConfig(), make_batch().obs)
     assert metrics["jacobian_stretch"] < 1e-12
     assert float(metrics["clamping_loss"]) == pytest.approx(0.1**2)

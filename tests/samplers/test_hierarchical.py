@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
-from ardae_rl.samplers import GaussianSampler, HierarchicalSampler, entropy_bound
+from ardae_rl.entropy import AuxiliaryEntropy
+from ardae_rl.samplers import GaussianSampler, HierarchicalSampler
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -40,20 +41,27 @@ def posterior(shift: float = 0.0) -> GaussianSampler:
     return auxiliary
 
 
+def entropy_bound(sampler: HierarchicalSampler, auxiliary: GaussianSampler, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Samples, and what is below the entropy on average, of each."""
+    x, log_prob, _ = AuxiliaryEntropy(auxiliary).draw_with_log_prob(sampler, None, noise, torch.randn)
+    return x, -log_prob
+
+
 def test_samples_have_the_mean_and_covariance_of_the_linear_model() -> None:
-    x = linear_sampler()(torch.randn(200_000, 5)).detach()
+    x = linear_sampler().draw(None, torch.randn(200_000, 5)).detach()
     assert ((x.mean(0) - OFFSET).abs() < 5 * (COVARIANCE.diagonal() / len(x)).sqrt()).all()
     torch.testing.assert_close(torch.cov(x.T), COVARIANCE, atol=0.03, rtol=0)
 
 
 def test_the_joint_density_is_that_of_latent_and_noise() -> None:
     sampler, noise = HierarchicalSampler(2, 3, width=8, layers=2), torch.randn(6, 5)
-    x, log_joint = sampler.draw_with_joint(noise)
+    x, z, log_joint = sampler.draw_with_joint(noise)
+    assert torch.equal(z, noise[:, :2])
     mean, log_std = sampler.given_latent.parameters_of(noise[:, :2])
     given = Normal(mean, log_std.exp()).log_prob(x).sum(-1)
     torch.testing.assert_close(log_joint, given + Normal(0.0, 1.0).log_prob(noise[:, :2]).sum(-1))
     torch.testing.assert_close(x, mean + log_std.exp() * noise[:, 2:])
-    torch.testing.assert_close(sampler(noise), x)
+    torch.testing.assert_close(sampler.draw(None, noise), x)
 
 
 def test_with_the_true_posterior_the_bound_is_minus_the_log_density_of_every_sample() -> None:
@@ -97,7 +105,7 @@ def test_the_spread_given_the_latent_has_a_floor() -> None:
     sampler = HierarchicalSampler(2, 3, layers=0, log_std_min=-2.0)
     set_linear(sampler.given_latent, WEIGHT, OFFSET, torch.full((3,), 1e-6))
     noise = torch.randn(100_000, 5)
-    spread = (sampler(noise) - noise[:, :2] @ WEIGHT.T - OFFSET).std(0)
+    spread = (sampler.draw(None, noise) - noise[:, :2] @ WEIGHT.T - OFFSET).std(0)
     torch.testing.assert_close(spread, torch.full((3,), math.exp(-2)), rtol=0.02, atol=0)
 
 

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from ardae_rl.tasks.vae.config import NetworkSettings
+from ardae_rl.tasks.vae.methods import ScoreMethod
 from ardae_rl.tasks.vae.model import VAE, GaussianDecoder
 from ardae_rl.tasks.vae.networks import Architecture, Joint, Mixer
 from ardae_rl.tasks.vae.posteriors import AuxiliaryModel, GaussianPosterior, HierarchicalPosterior, ImplicitPosterior, Posterior
@@ -113,3 +114,13 @@ def exact_negative_elbo(vae: VAE, x: Tensor) -> Tensor:
     reconstruction = 0.5 * (((x - mean).square() + spread) / variance + variance.log() + torch.tensor(2 * torch.pi).log()).sum(-1)
     prior = MultivariateNormal(torch.zeros(DIM), torch.eye(DIM))
     return reconstruction + torch.distributions.kl_divergence(law, prior)
+
+
+def fit_estimator(method: ScoreMethod, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Its fits of one step on these images; their context and b(x)."""
+    with torch.no_grad():
+        features = method.vae.posterior.encode(x)
+        centre = method.vae.posterior.centre_of(features)
+        context = method._context(x, features, centre)
+    method.fit(features, context, centre)
+    return context, centre

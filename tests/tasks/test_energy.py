@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,12 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ardae_rl.samplers import ImplicitMLP
-from ardae_rl.samplers.spline_flow import SplineFlow, effective_parameters
-from ardae_rl.tasks.descent import IMPATIENCE, Descent
+from ardae_rl.entropy import ScoreEntropy, build_entropy
+from ardae_rl.nn.optimiser import GuardedOptimiser
+from ardae_rl.samplers import ImplicitSampler, Sampler
+from ardae_rl.samplers.autoregressive_flow import AutoregressiveFlow, effective_parameters
 from ardae_rl.tasks.energy import metrics
 from ardae_rl.tasks.energy.config import EnergySettings, MethodName, ScoreSettings, TargetName
-from ardae_rl.tasks.energy.methods import ScoreMethod
 from ardae_rl.tasks.energy.potentials import target
 from ardae_rl.tasks.energy.task import EnergyTask
 
@@ -90,10 +91,10 @@ def test_averaged_weights_are_measured_and_training_does_not_know_of_them() -> N
     for _ in range(2):
         plain.step()
         averaged.step()
-        history.append(copy.deepcopy(plain.method.sampler.state_dict()))
+        history.append(copy.deepcopy(plain.sampler.state_dict()))
     by_hand = {name: (decay * history[0][name] + history[1][name]) / (1 + decay) for name in history[0]}
-    torch.testing.assert_close(averaged.method.sampler.state_dict(), history[1], rtol=0, atol=0)
-    plain.method.sampler.load_state_dict(by_hand)
+    torch.testing.assert_close(averaged.sampler.state_dict(), history[1], rtol=0, atol=0)
+    plain.sampler.load_state_dict(by_hand)
     assert averaged.evaluate() == pytest.approx(plain.evaluate(), nan_ok=True, rel=1e-3, abs=1e-5)
 
 
@@ -112,8 +113,8 @@ def test_alpha_rises_linearly_and_the_learning_rate_is_halved_at_equal_distances
 
 def test_the_step_of_the_sampler_uses_the_scheduled_rate() -> None:
     task = trained(settings(lr_halvings=20, steps=20), 3)
-    assert task.descents["sampler"].optimiser.param_groups[0]["lr"] == pytest.approx(1e-3 / 4)
-    assert task.descents["score"].optimiser.param_groups[0]["lr"] == 1e-3
+    assert task.optimisers["sampler"].optimiser.param_groups[0]["lr"] == pytest.approx(1e-3 / 4)
+    assert task.optimisers["score"].optimiser.param_groups[0]["lr"] == 1e-3
 
 
 class KnownScore(nn.Module):
@@ -127,15 +128,29 @@ class KnownScore(nn.Module):
         return -x @ self.precision
 
 
+class Moved(Sampler):
+    """Two numbers of noise, moved by a function."""
+
+    dim = noise_dim = 2
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def draw(self, context: Tensor | None, noise: Tensor) -> Tensor:
+        return self.function(noise)
+
+
 def test_the_gradient_through_the_score_is_the_exact_gradient_for_a_gaussian_sampler(float64: None) -> None:
     """x = A z: H = log |det A| + const, so dH/dA = A^-T; the path derivative has it as its mean over z."""
-    method = ScoreMethod(ImplicitMLP(2, 2, width=4, layers=1), settings(), "cpu")
+    source = build_entropy("ardae", Moved(lambda noise: noise), 0, settings().score)
     factor = torch.tensor([[1.5, 0.3], [-0.4, 0.8]], requires_grad=True)
-    method.sampler.forward = lambda noise: noise @ factor.T  # type: ignore[method-assign]
-    method.estimator.network = KnownScore(factor.detach())
+    source.estimator.network = KnownScore(factor.detach())  # type: ignore[union-attr]
     count = 400_000
     noise = torch.randn(count, 2)
-    (gradient,) = torch.autograd.grad(method.draw_with_entropy(noise)[1], factor)
+    (gradient,) = torch.autograd.grad(
+        source.draw_with_entropy(Moved(lambda noise: noise @ factor.T), None, noise, torch.randn).value, factor
+    )
     per_sample = (noise @ factor.detach().T @ torch.linalg.inv(factor.detach() @ factor.detach().T)).unsqueeze(-1) * noise.unsqueeze(1)
     error = gradient - torch.linalg.inv(factor.detach()).T
     assert (error.abs() < 4 * per_sample.std(0) / count**0.5).all()
@@ -145,15 +160,14 @@ def test_the_gradient_through_the_score_is_the_exact_gradient_for_a_gaussian_sam
 def test_the_score_is_asked_for_in_the_coordinates_it_was_fitted_in(standardisation: str, float64: None) -> None:
     """A sampler far from the origin and far from unit scale, whose learned score is that of its Gaussian."""
     score = ScoreSettings(standardisation=standardisation, scale=20.0, width=32, layers=1, sigmas_per_sample=4, lr=1e-2)  # type: ignore[arg-type]
-    method = ScoreMethod(ImplicitMLP(2, 2, width=4, layers=1), settings(batch_size=256, score=score), "cpu")
     shift, spread = torch.tensor([0.1, -0.05]), torch.tensor([0.05, 0.1])
-    method.sampler.forward = lambda noise: shift + spread * noise  # type: ignore[method-assign]
-    for _ in range(100):
-        method.fit(lambda *shape: torch.randn(*shape))
+    sampler = Moved(lambda noise: shift + spread * noise)
+    source = build_entropy("ardae", sampler, 0, score)
+    optimiser = GuardedOptimiser("score", torch.optim.Adam(source.parameters(), lr=score.lr, betas=(0.5, 0.999)))
+    source.fit(optimiser, sampler, None, torch.randn, steps=100 * score.fits_per_step)
     x = (shift + spread * torch.randn(2000, 2)).requires_grad_()
     noise = (x.detach() - shift) / spread
-    method.sampler.forward = lambda _: x  # type: ignore[assignment]
-    (gradient,) = torch.autograd.grad(method.draw_with_entropy(noise)[1], x)
+    (gradient,) = torch.autograd.grad(source.draw_with_entropy(Moved(lambda _: x), None, noise, torch.randn).value, x)
     exact = noise / spread / len(x)  # minus the score, over N
     assert (gradient - exact).norm() < 0.35 * exact.norm()
 
@@ -169,22 +183,26 @@ def test_samplers_without_a_density_learn_a_potential(method: str) -> None:
     assert dead["energy_distance"] > 1
 
 
+def fit(task: EnergyTask) -> dict[str, Tensor]:
+    return task.entropy.fit(task.optimisers["score"], task.sampler, None, task._normal, steps=1)
+
+
 def test_the_loss_in_bfloat16_is_the_same_to_its_rounding() -> None:
     rounded = trained(settings(score=dataclasses.replace(SMALL_SCORE, autocast=True)), 0)
-    losses = [task.method.fit(task._normal)["score_loss"] for task in (trained(settings(), 0), rounded)]
+    losses = [float(fit(task)["score_loss"]) for task in (trained(settings(), 0), rounded)]
     assert losses[1] != losses[0] and losses[1] == pytest.approx(losses[0], rel=0.02)
-    assert {parameter.dtype for parameter in rounded.method.networks.parameters()} == {torch.float32}
+    assert {parameter.dtype for parameter in rounded.networks.parameters()} == {torch.float32}
 
 
 def test_fitting_the_score_leaves_the_sampler_alone_and_the_other_way_round() -> None:
     task = EnergyTask(settings(), seed=0)
-    before = copy.deepcopy(task.method.networks.state_dict())
-    task.method.fit(task._normal)
-    after = task.method.networks.state_dict()
-    assert {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])} == {"estimator"}
-    x, entropy = task.method.draw_with_entropy(torch.randn(16, 10))
+    before = copy.deepcopy(task.networks.state_dict())
+    fit(task)
+    after = task.networks.state_dict()
+    assert {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])} == {"entropy"}
+    x, entropy, _ = task.entropy.draw_with_entropy(task.sampler, None, torch.randn(16, 10), task._normal)
     (task.target.energy(x).mean() - entropy).backward()
-    assert all(parameter.grad is not None for parameter in task.method.sampler.parameters())
+    assert all(parameter.grad is not None for parameter in task.sampler.parameters())
 
 
 def test_the_number_of_fits_and_of_noise_levels_is_as_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,9 +223,9 @@ def test_the_number_of_fits_and_of_noise_levels_is_as_set(monkeypatch: pytest.Mo
 
 def test_the_flow_is_as_large_as_the_implicit_sampler() -> None:
     task = EnergyTask(settings(method="flow", target="funnel_10d", noise_dim=10, width=128), seed=0)
-    assert isinstance(task.method.sampler, SplineFlow)
-    implicit = sum(parameter.numel() for parameter in ImplicitMLP(10, 10, 128, 2).parameters())
-    assert 0.95 * implicit < effective_parameters(task.method.sampler) <= implicit
+    assert isinstance(task.sampler, AutoregressiveFlow)
+    implicit = sum(parameter.numel() for parameter in ImplicitSampler(0, 10, width=128, head_layers=2).parameters())
+    assert 0.95 * implicit < effective_parameters(task.sampler) <= implicit
 
 
 def test_the_flow_learns_the_funnel() -> None:
@@ -231,34 +249,19 @@ def test_the_auxiliary_method_learns_a_potential_and_finds_both_halves() -> None
 
 def test_losses_that_are_not_finite_are_skipped_and_counted() -> None:
     task = trained(settings(), 2)
-    parameters = copy.deepcopy(task.method.networks.state_dict())
+    parameters = copy.deepcopy(task.networks.state_dict())
     task.target = copy.copy(task.target)
     task.target.energy = lambda x: x.sum(-1) * math.inf  # type: ignore[method-assign]
     report = task.step()
     assert report["skipped_steps"] == 1
-    now = task.method.networks["sampler"].state_dict()
+    now = task.networks["sampler"].state_dict()
     assert all(torch.equal(now[name], parameters[f"sampler.{name}"]) for name in now)
-
-
-def test_a_hundred_lost_steps_in_a_row_end_the_run_with_their_name() -> None:
-    weight = nn.Parameter(torch.ones(()))
-    descent = Descent("score network", torch.optim.Adam([weight], lr=0.1))
-    descent.step(weight.square())
-    for _ in range(IMPATIENCE - 1):
-        descent.step(weight * math.nan)
-    descent.step(weight.square())  # the count starts again
-    assert (descent.skipped, descent.skipped_in_a_row) == (99, 0)
-    with pytest.raises(
-        FloatingPointError, match="loss of the score network or its gradient was not finite 100 times in a row, last finite at its step 101"
-    ):
-        for _ in range(IMPATIENCE):
-            descent.step(weight * math.nan)
 
 
 def test_a_sampler_that_diverged_measures_nan_and_does_not_crash() -> None:
     task = trained(settings(), 1)
     with torch.no_grad():
-        task.method.sampler.out.bias.fill_(math.nan)
+        task.sampler.get_parameter("out.bias").fill_(math.nan)
     task.steps_done = 20
     measured = task.evaluate()
     floors = {"emd_floor", "sliced_w2_floor", "final_emd_floor"}
@@ -380,9 +383,9 @@ def test_defaults_are_those_of_appendix_e() -> None:
     assert (chosen.anneal * chosen.steps, chosen.steps / chosen.lr_halvings, chosen.alpha_start) == (20_000, 5000, 0.01)
     score = chosen.score
     assert (score.fits_per_step, score.sigmas_per_sample, score.delta_scale, score.lr) == (5, 10, 0.1, 1e-3)
-    method = EnergyTask(settings(score=score), seed=0).method
-    assert isinstance(method, ScoreMethod)
-    shapes = [tuple(parameter.shape) for name, parameter in method.estimator.network.named_parameters() if name.endswith("weight")]
+    source = EnergyTask(settings(score=score), seed=0).entropy
+    assert isinstance(source, ScoreEntropy)
+    shapes = [tuple(parameter.shape) for name, parameter in source.estimator.network.named_parameters() if name.endswith("weight")]
     assert shapes == [(256, 2), (256, 256), (256, 256), (2, 256)]
 
 

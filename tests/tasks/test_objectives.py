@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ardae_rl.samplers import HierarchicalSampler
+from ardae_rl.samplers import HierarchicalSampler, TractableSampler
 from ardae_rl.score import ScoreEstimator
 from ardae_rl.tasks.energy.config import EnergySettings
 from ardae_rl.tasks.energy.config import ScoreSettings as EnergyScore
@@ -25,6 +25,7 @@ from ardae_rl.tasks.vae.config import VAESettings
 from ardae_rl.tasks.vae.methods import ScoreMethod
 from ardae_rl.tasks.vae.task import VAETask
 from tests.spies import calls_of
+from tests.tasks.linear_vae import fit_estimator
 
 STILL = 1e-30  # a learning rate
 
@@ -37,15 +38,19 @@ def energy(**changes: Any) -> EnergySettings:
     return EnergySettings(**{"width": 8, "layers": 1, "batch_size": 16, "steps": 10, "score": score, **changes})
 
 
+def entropy_of(task: EnergyTask, noise: Tensor) -> tuple[Tensor, Tensor]:
+    return task.entropy.draw_with_entropy(task.sampler, None, noise, task._normal)[:2]
+
+
 @pytest.mark.parametrize("method", ["implicit_ardae", "hierarchical_ardae", "hierarchical_auxiliary", "flow"])
 def test_alpha_weighs_the_energy_and_not_the_entropy(method: str, monkeypatch: pytest.MonkeyPatch, float64: None) -> None:
     """The sampler's gradient is alpha that of E[U] less that of H, taken apart on the same draws."""
     task = EnergyTask(energy(method=method, alpha_start=0.2, lr=STILL), seed=0)
-    drawn = calls_of(monkeypatch, task.method, "draw_with_entropy")
+    drawn = calls_of(monkeypatch, task.entropy, "draw_with_entropy")
     assert task.step()["alpha"] == 0.2
-    moved = list(task.method.moved())
+    moved = task.optimisers["sampler"].parameters
     found = [parameter.grad for parameter in moved]
-    x, entropy = task.method.draw_with_entropy(*drawn[0].arguments)
+    x, entropy, _ = task.entropy.draw_with_entropy(*drawn[0].arguments)
     of_energy = torch.autograd.grad(task.target.energy(x).mean(), moved, retain_graph=True, allow_unused=True)
     of_entropy = torch.autograd.grad(entropy, moved, allow_unused=True)
     for parameter, gradient, up, down in zip(moved, found, of_energy, of_entropy, strict=True):
@@ -58,8 +63,8 @@ def test_alpha_weighs_the_energy_and_not_the_entropy(method: str, monkeypatch: p
 def test_entropy_is_an_average_over_draws(method: str, float64: None) -> None:
     """Each counted twice it is the same: the batch size says nothing of what the entropy weighs against the energy."""
     task = EnergyTask(energy(method=method), seed=0)
-    noise = torch.randn(16, task.method.sampler.noise_dim)
-    once, twice = (task.method.draw_with_entropy(each)[1] for each in (noise, noise.repeat(2, 1)))
+    noise = torch.randn(16, task.sampler.noise_dim)
+    once, twice = (entropy_of(task, each)[1] for each in (noise, noise.repeat(2, 1)))
     torch.testing.assert_close(once, twice)
 
 
@@ -69,36 +74,37 @@ def test_fixed_coordinates_are_about_the_origin_in_fit_and_use(
 ) -> None:
     """And those of the samples about what the samples say."""
     score = EnergyScore(width=8, layers=1, sigmas_per_sample=1, fits_per_step=1, standardisation=standardisation)  # type: ignore[arg-type]
-    method = EnergyTask(energy(score=score), seed=0).method
-    estimator = method.networks["estimator"]
+    task = EnergyTask(energy(score=score), seed=0)
+    estimator = task.entropy.estimator
+    assert isinstance(estimator, ScoreEstimator)
     fits, scores = calls_of(monkeypatch, estimator, "losses"), calls_of(monkeypatch, estimator, "score")
-    method.fit(lambda *shape: torch.randn(shape))
-    x, _ = method.draw_with_entropy(torch.randn(16, 10))
+    task.entropy.fit(task.optimisers["score"], task.sampler, None, task._normal, steps=1)
+    x, _ = entropy_of(task, torch.randn(16, 10))
     found = fits[0].options["centre"]
     assert found is None if about is None else torch.equal(found, torch.full((1, 2), about))
     again = scores[0].options["centre"]
     assert again is None if about is None else torch.equal(again, found)
-    assert isinstance(estimator, ScoreEstimator)
     standard = estimator.frame(centre=again).standardise(x.detach().unsqueeze(0))
     assert (standardisation == "fixed") == torch.equal(standard[0], x.detach())
 
 
 def test_the_flows_entropy_is_minus_the_mean_of_its_log_density(float64: None) -> None:
     task = EnergyTask(energy(method="flow"), seed=0)
-    x, entropy = task.method.draw_with_entropy(torch.randn(16, 2))
-    torch.testing.assert_close(entropy, -task.method.sampler.log_prob(x).mean(), rtol=1e-5, atol=1e-5)
+    x, entropy = entropy_of(task, torch.randn(16, 2))
+    assert isinstance(task.sampler, TractableSampler)
+    torch.testing.assert_close(entropy, -task.sampler.log_prob(None, x).mean(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("method", "least"), [("hierarchical_ardae", math.exp(-2)), ("hierarchical_auxiliary", math.exp(-10))])
 def test_the_noise_around_a_hidden_cause_has_a_floor_where_its_score_is_to_be_learned(method: str, least: float, float64: None) -> None:
     """A log standard deviation of -10 is -2 for AR-DAE, and -10 where the density is known."""
-    sampler = EnergyTask(energy(method=method), seed=0).method.sampler
+    sampler = EnergyTask(energy(method=method), seed=0).sampler
     assert isinstance(sampler, HierarchicalSampler)
     weight, bias = list(sampler.given_latent.parameters())[-2:]
     with torch.no_grad():
         weight[2:].zero_(), bias[2:].fill_(-10.0)
     z, eps = torch.randn(1, 2).expand(20_000, 2), torch.randn(20_000, 2)
-    std = sampler(torch.cat([z, eps], 1)).detach().std(0)
+    std = sampler.draw(None, torch.cat([z, eps], 1)).detach().std(0)
     assert ((std / least - 1).abs() < 4 / (2 * 20_000) ** 0.5).all()
 
 
@@ -106,23 +112,23 @@ def test_the_noise_around_a_hidden_cause_has_a_floor_where_its_score_is_to_be_le
 def test_beta1_is_of_every_optimiser(method: str) -> None:
     """After two steps Adam's mean of gradients g is (1 - beta1) (beta1 g_1 + g_2)."""
     task = EnergyTask(energy(method=method, beta1=0.3), seed=0)
-    assert set(task.descents) == ({"sampler", "score"} if "ardae" in method else {"sampler"})
-    for name, descent in task.descents.items():
+    assert set(task.optimisers) == ({"sampler", "score"} if "ardae" in method else {"sampler"})
+    for name, guarded in task.optimisers.items():
         gradients = []
-        (group,) = descent.optimiser.param_groups
+        (group,) = guarded.optimiser.param_groups
         for _ in range(2):
             task.step()
             gradients.append([torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in group["params"]])
         if name == "sampler":  # the other has made two steps by now
             for parameter, first, second in zip(group["params"], *gradients, strict=True):
-                torch.testing.assert_close(descent.optimiser.state[parameter]["exp_avg"], 0.7 * (0.3 * first + second))
+                torch.testing.assert_close(guarded.optimiser.state[parameter]["exp_avg"], 0.7 * (0.3 * first + second))
         assert group["betas"] == (0.3, 0.999)
 
 
 def test_the_auxiliary_network_is_as_large_as_the_sampler() -> None:
     """h(z | x) of these two numbers each way: the same shapes, but for inputs and outputs, as the law of x given z."""
-    method = EnergyTask(energy(method="hierarchical_auxiliary", layers=3, width=12), seed=0).method
-    sampler, auxiliary = (list(method.networks[name].parameters()) for name in ("sampler", "auxiliary"))
+    task = EnergyTask(energy(method="hierarchical_auxiliary", layers=3, width=12), seed=0)
+    sampler, auxiliary = list(task.sampler.parameters()), list(task.entropy.parameters())
     assert [p.shape for p in sampler] == [p.shape for p in auxiliary] and len(sampler) == 2 * 4
 
 
@@ -165,8 +171,8 @@ def test_samplers_descend_price_and_penalty_less_entropy_and_stretch(
     names = [] if problem == "uniform" else ["c1", "c2"] if problem == "gaussian" else ["c1"]
     task.multipliers.values = {name: torch.randn(3, {"c1": dim, "c2": dim**2}[name]) for name in names}
     task.steps_done = 5
-    drawn, descended = calls_of(monkeypatch, task.model, "draw_with_entropy"), list[Tensor]()
-    monkeypatch.setattr(task.model.sampler, "descend", descended.append)
+    drawn, descended = calls_of(monkeypatch, task, "_draw_with_entropy"), list[Tensor]()
+    monkeypatch.setattr(task.optimisers["sampler"], "step", descended.append)
     report = task.step()
     (y, entropy), (found,) = drawn[0].result, descended
     weight = (0.01 * 10.0) ** 0.5
@@ -212,16 +218,25 @@ def test_the_implicit_sampler_is_one_of_exponential_linear_units() -> None:
     """By hand, from the weights of each repeat."""
     task = MaxEntTask(maxent(), seed=0)
     noise = torch.randn(3, 5, 10)
-    first, its_bias, last, last_bias = task.model.sampler.ensemble.parameters()
+    first, its_bias, last, last_bias = task.models.stacked.sampler.parameters()
     hidden = torch.nn.functional.elu(noise @ first.mT + its_bias.unsqueeze(1))
-    torch.testing.assert_close(task.model.draw(noise), hidden @ last.mT + last_bias.unsqueeze(1))
+    torch.testing.assert_close(task._draw(noise), hidden @ last.mT + last_bias.unsqueeze(1))
 
 
 def test_every_fit_of_the_scores_sees_fresh_samples_of_every_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
     task = MaxEntTask(maxent(score=MaxEntScore(width=8, layers=1, samples_per_context=8, fits_per_step=3)), seed=0)
-    draws = calls_of(monkeypatch, task.model, "draw")
-    task.model.prepare(task._normal)
-    samples = torch.stack([call.result for call in draws])
+    draws = calls_of(monkeypatch, task.optimisers["score"], "step")
+    seen: list[Tensor] = []
+    losses = ScoreEstimator.losses
+
+    def watched(own: ScoreEstimator, x: Tensor, *given: Any, **options: Any) -> dict[str, Tensor]:
+        seen.append(torch._C._functorch.get_unwrapped(x))
+        return losses(own, x, *given, **options)
+
+    monkeypatch.setattr(ScoreEstimator, "losses", watched)
+    task._fit()
+    assert len(draws) == 3
+    samples = torch.stack(seen)
     assert samples.shape == (3, 3, 8, 2) and len(samples.flatten(0, 2).unique(dim=0)) == 3 * 3 * 8
 
 
@@ -229,11 +244,11 @@ def test_learning_rates_of_sampler_and_score_end_together() -> None:
     """Both decay along a cosine to 0 at the last step, however many fits come before each."""
     score = MaxEntScore(width=8, layers=1, samples_per_context=8, fits_per_step=3, lr=2e-3)
     task = MaxEntTask(maxent(score=score, lr=5e-3, steps=6), seed=0)
-    rates = {learner.name: [learner.optimiser.param_groups[0]["lr"]] for learner in task.model.learners}
+    rates = {name: [each.optimiser.param_groups[0]["lr"]] for name, each in task.optimisers.items()}
     for _ in range(6):
         task.step()
-        for learner in task.model.learners:
-            rates[learner.name].append(learner.optimiser.param_groups[0]["lr"])
+        for name, each in task.optimisers.items():
+            rates[name].append(each.optimiser.param_groups[0]["lr"])
     for name, first in {"sampler": 5e-3, "score": 2e-3}.items():
         assert rates[name] == pytest.approx([first * 0.5 * (1 + math.cos(math.pi * step / 6)) for step in range(7)], abs=1e-9)
 
@@ -252,11 +267,11 @@ def rates(settings: ScoreErrorSettings) -> list[list[float]]:
     task = ScoreErrorTask(settings, seed=0)
     used: list[list[float]] = [[] for _ in task.members]
     for _ in range(settings.steps):
-        before = [member.optimiser.param_groups[0]["lr"] for member in task.members]
-        counts = [member.schedule.last_epoch for member in task.members]
+        before = [member.optimiser.optimiser.param_groups[0]["lr"] for member in task.members]
+        counts = [member.optimiser.steps for member in task.members]
         task.step()
         for member, lr, count, rates_of_one in zip(task.members, before, counts, used, strict=True):
-            if member.schedule.last_epoch > count:
+            if member.optimiser.steps > count:
                 rates_of_one.append(lr)
     return used
 
@@ -322,9 +337,8 @@ def test_every_fit_sees_fresh_latents_about_the_point_at_zero_noise(
     assert isinstance(task.method, ScoreMethod)
     method = task.method
     x = task.data.batch(4, torch.Generator().manual_seed(0))
-    features = method.vae.posterior.encode(x).detach()
     losses, noises = calls_of(monkeypatch, method.estimator, "losses"), calls_of(monkeypatch, method, "normal")
-    method.fit(x, features)
+    fit_estimator(method, x)
     drawn = [noise.result for noise in noises if noise.arguments == (4, 4, method.vae.posterior.noise_dim)]
     b = method.vae.posterior.centre(x).detach()
     assert len(losses) == len(drawn) == 2 and not torch.equal(*drawn)
@@ -338,8 +352,8 @@ def test_every_fit_sees_fresh_latents_about_the_point_at_zero_noise(
 @pytest.mark.parametrize("posterior", ["gaussian", "hvi_auxiliary", "hvi_ardae", "ivi_ardae", "ivi_avb"])
 def test_beta1_is_the_models_and_not_the_estimators(posterior: str) -> None:
     task = VAETask(vae(posterior=posterior, beta1=0.3), seed=0)
-    assert task.descents["model"].optimiser.param_groups[0]["betas"] == (0.3, 0.999)
-    assert all(each.optimiser.param_groups[0]["betas"] == (0.9, 0.999) for name, each in task.descents.items() if name != "model")
+    assert task.optimisers["model"].optimiser.param_groups[0]["betas"] == (0.3, 0.999)
+    assert all(each.optimiser.param_groups[0]["betas"] == (0.9, 0.999) for name, each in task.optimisers.items() if name != "model")
 
 
 def test_rmsprop_moves_on_with_the_momentum_that_was_set() -> None:
@@ -349,7 +363,7 @@ def test_rmsprop_moves_on_with_the_momentum_that_was_set() -> None:
     )
     task = VAETask(vae(score=score), seed=0)
     assert isinstance(task.method, ScoreMethod)
-    optimiser, weight = task.descents["score"].optimiser, next(iter(task.method.estimator.parameters()))
+    optimiser, weight = task.optimisers["score"].optimiser, next(iter(task.method.estimator.parameters()))
     moves = []
     for _ in range(2):
         before = weight.detach().clone()

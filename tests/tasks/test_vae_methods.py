@@ -5,14 +5,13 @@ import torch
 from torch import Tensor, nn
 
 from ardae_rl.score import ARDAE, AdversarialScore, Frame
-from ardae_rl.score.settings import Standardisation
-from ardae_rl.tasks.vae import methods
 from ardae_rl.tasks.vae.config import ScoreSettings
 from ardae_rl.tasks.vae.evaluate import joint_log_likelihood
 from ardae_rl.tasks.vae.methods import AuxiliaryMethod, BoundMethod, GaussianMethod, ScoreMethod
 from ardae_rl.tasks.vae.model import VAE
 from ardae_rl.tasks.vae.networks import Joint
 from ardae_rl.tasks.vae.posteriors import HierarchicalPosterior, ImplicitPosterior
+from tests.spies import calls_of
 from tests.tasks.linear_vae import (
     DIM,
     PIXELS,
@@ -21,6 +20,7 @@ from tests.tasks.linear_vae import (
     exact_log_p,
     exact_negative_elbo,
     exact_posterior,
+    fit_estimator,
     law_of,
     linear_parts,
     linear_vae,
@@ -108,23 +108,15 @@ def test_the_score_network_learns_nothing_from_the_model_and_the_model_nothing_f
     assert all(p.grad is not None for p in vae.parameters())
 
 
-@pytest.mark.parametrize("standardisation", ["fixed", "per_context", "amortised"])
-def test_the_estimators_loss_in_parts_is_the_whole_one(standardisation: Standardisation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seven images by threes, the last part smaller: the same loss and gradient as at once, for the same noise."""
-    vae = linear_vae("implicit")
-    samples, context = torch.randn(7, 8, DIM), torch.randn(7, DIM)
-    results = []
-    for rows in (24, 1000):
-        monkeypatch.setattr(methods, "ROWS", rows)
-        torch.manual_seed(1)
-        estimator = ARDAE(DIM, DIM, width=8, layers=2, standardisation=standardisation, scale=2.0, whitener_width=8)
-        estimator.eval()  # what is remembered of samples grows from part to part
-        method = ScoreMethod(vae, estimator, ScoreSettings(samples_per_context=8), lambda *shape: torch.full(shape, 0.3))
-        middle = None if standardisation == "amortised" else torch.zeros(7, DIM)
-        loss = method._fit(samples, context, middle)
-        results.append([torch.tensor(loss), *(p.grad for p in estimator.parameters() if p.grad is not None)])
-    torch.testing.assert_close(results[0], results[1])
-    assert sum(float(part.norm()) for part in results[0][1:]) > 0
+def test_on_a_processor_the_loss_is_taken_in_parts_that_fit_its_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most 4096 latents at once, whole images."""
+    estimator = ARDAE(DIM, DIM, width=8, whitener_width=8)
+    method = ScoreMethod(
+        linear_vae("implicit"), estimator, ScoreSettings(samples_per_context=1000, fits_per_step=1, context="centre"), normal
+    )
+    losses = calls_of(monkeypatch, estimator, "losses")
+    fit_estimator(method, torch.randn(7, PIXELS))
+    assert [len(call.arguments[0]) for call in losses] == [4, 3]
 
 
 class SkewedPosterior(ImplicitPosterior):
@@ -145,10 +137,10 @@ def test_the_estimator_learns_a_mean_that_is_not_the_point_at_zero_noise(estimat
     settings = ScoreSettings(samples_per_context=32, context="centre", lr=3e-3)
     method = ScoreMethod(vae, estimator(DIM, DIM, width=16, layers=1, context_layers=1, whitener_width=32), settings, normal)
     for _ in range(300):
-        context, centre, coordinates, _ = method.fit(x, x)
+        context, centre = fit_estimator(method, x)
     z = vae.posterior.draw(x, torch.randn(32, 64, 4))
     truth = (centre.unsqueeze(1) + 1.5 - z) / 0.25
-    found = method.estimator.score(z - centre.unsqueeze(1), context, **coordinates).detach()
+    found = method.estimator.score(z - centre.unsqueeze(1), context).detach()
     assert (found - truth).norm() < 0.25 * truth.norm()
 
 
@@ -170,7 +162,7 @@ def test_a_trained_estimator_gives_the_gradient_of_the_encoder(posterior: str, e
     method = ScoreMethod(vae, estimator(DIM, sizes[context], width=16, layers=1, whitener_width=32), settings, normal)
     untrained = entropy_gradient_error(method, x)
     for _ in range(400):
-        method.fit(x, vae.posterior.encode(x).detach())
+        fit_estimator(method, x)
     trained = entropy_gradient_error(method, x)
     assert 0.005 < trained < 0.06 and trained < 0.5 * untrained
     exact = gradient(exact_negative_elbo(vae, x).mean(), vae)
@@ -182,9 +174,9 @@ def test_a_trained_estimator_gives_the_gradient_of_the_encoder(posterior: str, e
 def entropy_gradient_error(method: ScoreMethod, x: Tensor) -> float:
     """Of the part of the encoder's gradient that the score is for, relative to the closed form."""
     posterior = method.vae.posterior
-    context, centre, coordinates, _ = method.fit(x, posterior.encode(x).detach())
+    context, centre = fit_estimator(method, x)
     z = posterior.draw(x, torch.randn(len(x), 1000, posterior.noise_dim))
-    score = method.estimator.score((z - centre.unsqueeze(1)).detach(), context, **coordinates).detach()
+    score = method.estimator.score((z - centre.unsqueeze(1)).detach(), context).detach()
     found, exact = (gradient(entropy, method.vae) for entropy in (-(z * score).sum(-1).mean(), law_of(posterior, x).entropy().mean()))
     return float((found - exact).norm() / exact.norm())
 

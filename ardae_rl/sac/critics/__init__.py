@@ -9,7 +9,7 @@ from dataclasses import asdict
 from ardae_rl.sac.config import CriticConfig
 from ardae_rl.sac.critics.twin import TwinCritic
 
-CRITICS = {"twin": TwinCritic}
+CRITICS: dict[str, type[TwinCritic]] = {"twin": TwinCritic}
 
 
 def build_critic(obs_dim: int, action_dim: int, config: CriticConfig) -> TwinCritic:

@@ -23,5 +23,7 @@ def _sampler(settings: EnergySettings, dim: int) -> Sampler:
     if kind == "hierarchical":
         floor = {} if _entropy(settings) == "auxiliary" else {"log_std_min": LOG_STD_MIN}
         return HierarchicalSampler(settings.latent_dim, dim, width=width, layers=layers, **floor)
-    implicit = ImplicitSampler(0, dim, noise_dim=settings.noise_dim, head_layers=layers, width=width, activation="relu", initialisation="released")
+    implicit = ImplicitSampler(
+        0, dim, noise_dim=settings.noise_dim, head_layers=layers, width=width, activation="relu", initialisation="released"
+    )
     return implicit if kind == "implicit" else flow_of_size(dim, sum(parameter.numel() for parameter in implicit.parameters()))

@@ -4,12 +4,13 @@ Notation: N samples, D dimension; x (N, D).
 Metrics: see ``metrics.py``. ``final_emd*`` are ``emd*`` once more at the end, of more samples.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from ardae_rl.nn.optimiser import GuardedOptimiser
+from ardae_rl.samplers import Sampler
 from ardae_rl.tasks.averaging import averaged
 from ardae_rl.tasks.energy.build import build
 from ardae_rl.tasks.energy.config import MAX_EMD_SAMPLES, EnergySettings
@@ -62,7 +63,9 @@ class EnergyTask:
         moved, fitted = list(self.sampler.parameters()), list(self.entropy.parameters())
         groups = {"sampler": moved + fitted, "score": []} if self.entropy.moves_with_sampler else {"sampler": moved, "score": fitted}
         adams = {
-            name: torch.optim.Adam(each, lr=lrs[name], betas=(self.settings.beta1, 0.999), fused=True) for name, each in groups.items() if each
+            name: torch.optim.Adam(each, lr=lrs[name], betas=(self.settings.beta1, 0.999), fused=True)
+            for name, each in groups.items()
+            if each
         }
         return {name: GuardedOptimiser(name, adam) for name, adam in adams.items()}
 
@@ -92,7 +95,7 @@ class EnergyTask:
     def _samples(self, count: int) -> Tensor:
         """The sampler's, (count, D), always from the same noise; of its averaged weights where there are any."""
         generator = torch.Generator().manual_seed(self.evaluation_seed)
-        sampler = self.sampler if self.average is None else self.average.module
+        sampler = self.sampler if self.average is None else cast(Sampler, self.average.module)
         sizes = (min(CHUNK, count - start) for start in range(0, count, CHUNK))
         noise = (torch.randn(size, self.sampler.noise_dim, generator=generator) for size in sizes)
         return torch.cat([sampler.draw(None, part.to(self.device)).cpu() for part in noise])

@@ -28,9 +28,7 @@ ROWS = 2**12  # latents that a processor differentiates the score network's loss
 
 
 class Method(Protocol):
-    """``model``: the networks that ``loss`` is for, by name, the ``vae`` among them; ``networks``: those and the others, which ``optimisers``
-    train.
-    """
+    """``model``: the networks that ``loss`` is for, by name, the ``vae`` among them; ``networks``: those and what ``optimisers`` train."""
 
     vae: VAE
     model: nn.ModuleDict
