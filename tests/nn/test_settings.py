@@ -71,9 +71,9 @@ def test_what_settings_were_turned_into_builds_them_again_with_or_without_their_
 
 
 def test_keys_that_are_none_are_misfits_only_where_they_are_asked_for() -> None:
-    data = asdict(WHOLE) | {"unknown": 1}
-    assert [str(misfit) for misfit in misfits(Whole, data)] == ["unknown is no setting"]
-    assert not list(misfits(Whole, data, strangers=False)) and build(Whole, data) == WHOLE
+    data = asdict(WHOLE) | {"unknown": 1, "other": {"width": 1, "unknown": 2}}
+    assert [str(misfit) for misfit in misfits(Whole, data)] == ["unknown is no setting", "other.unknown is no setting"]
+    assert not list(misfits(Whole, data, strangers=False)) and build(Whole, data) == replace(WHOLE, other=Part(width=1))
 
 
 @pytest.mark.parametrize(("change", "message"), MISTAKES)

@@ -1,9 +1,10 @@
 """From a config to networks: the shapes of Table 7, the right entropy, the right step sizes."""
 
 import pytest
+import torch
 
 from ardae_rl.entropy import DensityEntropy, ScoreEntropy
-from ardae_rl.sac import FlowPolicyConfig, ImplicitPolicyConfig, ScoreConfig, build_policy
+from ardae_rl.sac import FlowPolicyConfig, GaussianPolicyConfig, ImplicitPolicyConfig, ScoreConfig, build_policy
 from ardae_rl.samplers import GaussianSampler, ImplicitSampler, RadialFlowSampler, SplineFlowSampler
 from ardae_rl.score import build_estimator
 from ardae_rl.score.networks import GaussianResidual, PotentialNet
@@ -65,3 +66,13 @@ def test_every_flow_setting_reaches_the_policy() -> None:
 def test_less_noise_than_actions_is_refused() -> None:
     with pytest.raises(ValueError, match=r"noise_dim must be at least the dimension 6 of a sample, got 4"):
         build_policy(17, 6, make_config(implicit=ImplicitPolicyConfig(noise_dim=4)))
+
+
+def test_counts_are_whole_numbers_for_single_precision_stops_counting_at_2_to_the_24() -> None:
+    networks = make_sac(make_config()).networks
+    assert networks.calibration_count.dtype == networks.num_updates.dtype == torch.int64
+
+
+def test_a_range_of_one_log_std_is_refused() -> None:
+    with pytest.raises(ValueError, match="log_std_min must be below log_std_max = 1"):
+        GaussianPolicyConfig(log_std_min=1.0, log_std_max=1.0)

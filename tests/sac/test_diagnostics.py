@@ -57,6 +57,7 @@ def test_the_standard_deviation_is_that_of_a_gaussian() -> None:
     policy, obs = GaussianSampler(OBS_DIM, ACTION_DIM, width=8), torch.randn(5, OBS_DIM)
     std = policy.parameters_of(obs)[1].detach().exp().mean()
     found = action_std(policy, obs, torch.randn(5, 20_000, ACTION_DIM)).mean()
+    assert not found.requires_grad and not sample_actions(policy, obs, torch.Generator(), samples=2).requires_grad
     assert abs(float(found / std) - 1) < 4 / (2 * 20_000 * 10) ** 0.5  # the error of a standard deviation is std / sqrt(2 n)
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ardae_rl.sac import FlowPolicyConfig, GaussianPolicyConfig, ImplicitPolicyConfig, SACConfig
-from ardae_rl.sac.export import FORMAT, PolicyDescription, TrainedPolicy, load_policy, save_policy
+from ardae_rl.sac.export import FORMAT, PolicyDescription, TrainedPolicy, in_a_line, load_policy, save_policy
 
 ROOT = Path(__file__).parents[2]
 GAUSSIAN = GaussianPolicyConfig(width=8)
@@ -135,3 +135,24 @@ def test_files_that_are_missing_or_of_another_format_are_refused(tmp_path: Path)
     path.with_suffix(".json").write_text(json.dumps({**described, "format": "another"}))
     with pytest.raises(ValueError, match="format must be 'ardae-rl policy 1'"):
         load_policy(path)
+
+
+def test_what_does_not_belong_together_is_named_as_described_and_as_found(tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    described = json.loads(save_policy(policy_of("gaussian"), path).read_text())
+    described["obs_dim"] = 5
+    path.with_suffix(".json").write_text(json.dumps(described))
+    with pytest.raises(ValueError, match=r"body\.layers\.0\.weight should be \(\d+, 5\), got \(\d+, 3\)"):
+        load_policy(path)
+
+
+def test_a_description_without_actions_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    described = json.loads(save_policy(policy_of("gaussian"), path).read_text())
+    path.with_suffix(".json").write_text(json.dumps({**described, "action_low": [], "action_high": []}))
+    with pytest.raises(ValueError, match="action_low must be a number for each action"):
+        load_policy(path)
+
+
+def test_an_error_in_a_line_keeps_its_words() -> None:
+    assert in_a_line(ValueError("too\n  wide.")) == "too wide"

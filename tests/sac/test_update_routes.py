@@ -11,7 +11,7 @@ from torch import Tensor
 from ardae_rl.entropy import ScoreEntropy
 from ardae_rl.sac import SAC, JacobianClampingConfig, Transitions
 from ardae_rl.sac.diagnostics import smallest_singular_values
-from ardae_rl.samplers import ImplicitSampler
+from ardae_rl.samplers import ImplicitSampler, jacobian_stretch
 from ardae_rl.score import ScoreEstimator
 from tests.sac.problem import (
     ACTION_DIM,
@@ -310,3 +310,11 @@ def test_saturated_actions_do_not_stretch() -> None:
     _, metrics = learner._clamping(JacobianClampingConfig(), make_batch().obs)
     assert metrics["jacobian_stretch"] < 1e-12
     assert float(metrics["clamping_loss"]) == pytest.approx(0.1**2)
+
+
+def test_the_stretch_that_is_watched_is_the_mean_over_states_and_directions() -> None:
+    learner, obs, clamp = make_sac(make_config(), normal=fixed_noise), make_batch().obs, JacobianClampingConfig(perturbations=3)
+    noise, directions = fixed_noise(8, 1, 4), fixed_noise(8, 3, 4)
+    stretch = jacobian_stretch(lambda eps: learner.policy.draw(obs, eps).tanh(), noise, directions, clamp.xi)
+    _, metrics = learner._clamping(clamp, obs)
+    torch.testing.assert_close(metrics["jacobian_stretch"], stretch.mean().detach())

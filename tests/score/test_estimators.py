@@ -1,5 +1,6 @@
 """Every trained estimator: its loss is least at the score it should find, and what all of them share holds for each."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ardae_rl.score import ARDAE, ImplicitScoreMatching, ReconstructionDAE, ResidualDAE, ScoreEstimator
+from ardae_rl.score.implicit_matching import _directional_slope
 
 pytestmark = pytest.mark.usefixtures("float64")
 SIGMA = 0.5
@@ -146,3 +148,27 @@ def test_a_noise_level_must_be_positive(maker: Callable[..., ScoreEstimator]) ->
 def test_an_unknown_trace_is_refused() -> None:
     with pytest.raises(ValueError, match="trace must be 'exact' or 'sliced', got 'hutch'"):
         ImplicitScoreMatching(2, trace="hutch")  # type: ignore[arg-type]
+
+
+def test_a_reconstruction_is_of_the_clean_sample_summed_over_dimensions(float64: None) -> None:
+    """E ||r(x + sigma v) - x||^2, r the network's outputs whatever form is the default."""
+    estimator, x = ReconstructionDAE(3, sigma=0.5, width=8, standardisation="fixed", scale=2.0), torch.randn(1, 7, 3)
+    assert estimator.form == "residual"
+    v = torch.randn(1, 7, 3)
+    loss = estimator.loss(x, centre=torch.zeros(1, 3), normal=lambda *shape: v)
+    clean = 2.0 * x
+    torch.testing.assert_close(loss, (estimator.network(clean + 0.5 * v, None) - clean).square().sum(-1).mean())
+
+
+def test_a_slice_of_the_jacobian_is_its_quadratic_form(float64: None) -> None:
+    matrix, points, v = torch.randn(3, 3), torch.randn(1, 5, 3, requires_grad=True), torch.randn(1, 5, 3)
+    torch.testing.assert_close(_directional_slope(points @ matrix.T, points, v), torch.einsum("bki,ij,bkj->bk", v, matrix, v))
+
+
+def test_noise_has_the_networks_precision() -> None:
+    assert ARDAE(2, width=4).float()._normal(None, torch.device("cpu"))(3).dtype == torch.float32
+
+
+def test_help_shows_the_options_with_their_types() -> None:
+    shown = inspect.signature(ARDAE).parameters
+    assert list(shown)[:2] == ["dim", "context_dim"] and shown["width"].annotation in (int, "int") and shown["width"].default == 256
