@@ -56,6 +56,7 @@ ENERGY = Kind(
     cases={
         "target": ({}, "potential_2"),
         "method": ({}, "hierarchical_ardae"),
+        "entropy": ({}, "adversarial"),
         "noise_dim": ({}, 5),
         "latent_dim": ({"method": "hierarchical_auxiliary"}, 3),
         "layers": ({}, 2),
@@ -87,6 +88,7 @@ MAXENT = Kind(
     cases={
         "problem": (LINE, "exponential"),
         "method": ({}, "iaf"),
+        "entropy": (IAF, "ardae"),
         "dim": ({}, 3),
         "repeats": ({}, 3),
         "sampler.noise_dim": ({}, 11),
@@ -233,7 +235,7 @@ def test_another_seed_has_other_draws_and_other_evaluations(name: str) -> None:
 
 
 def networks(task: Any) -> torch.nn.Module:
-    return task.members[0].estimator if isinstance(task, ScoreErrorTask) else task.method.networks
+    return task.members[0].estimator if isinstance(task, ScoreErrorTask) else getattr(task, "method", task).networks
 
 
 def test_the_data_are_looked_for_where_they_are_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from ardae_rl.tasks.vae.config import NetworkSettings, ScoreSettings, VAESetting
 from ardae_rl.tasks.vae.data import Data, Images, Toy, load_data
 from ardae_rl.tasks.vae.networks import ARCHITECTURES, Joint, Mixer, ResidualConv, ResidualLinear, ResidualMixer
 from ardae_rl.tasks.vae.posteriors import AuxiliaryModel, GaussianOut, HierarchicalPosterior, Posterior
+from tests.tasks.linear_vae import fit_estimator
 
 CONFIGS = Path(__file__).parents[2] / "tune_configs"
 MLP = NetworkSettings(architecture="mlp", width=300)
@@ -157,7 +158,7 @@ CONTEXTS = {("mlp", "hvi_ardae"): 600, ("conv", "hvi_ardae"): 1600, ("resconv", 
 def test_an_estimator_is_told_hidden_layers(network: str, posterior: str) -> None:
     method, x = built(network, posterior), torch.rand(3, 784).round()
     features = method.vae.posterior.encode(x).detach()
-    context, centre, _, _ = method.fit(x, features)
+    context, centre = fit_estimator(method, x)
     told = method.vae.posterior.hidden(features)
     assert torch.equal(context, told) and method.estimator.context_dim == context.shape[1] == CONTEXTS[network, posterior]
     if posterior != "hvi_ardae":
