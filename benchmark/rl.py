@@ -104,7 +104,7 @@ def running(config: Any, **options: Any) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _our_counters(result: dict) -> tuple[int, int]:
+def _our_counters(result: dict[str, Any]) -> tuple[int, int]:
     return result["progress"]["env_steps"], result["progress"]["updates"]
 
 
@@ -162,12 +162,12 @@ def time_rllib(env_steps: int, threads: int, seed: int) -> Slice:
         return _time_algorithm(algorithm.train, _rllib_counters, env_steps)
 
 
-def _rllib_counters(result: dict) -> tuple[int, int]:
+def _rllib_counters(result: dict[str, Any]) -> tuple[int, int]:
     learner = result.get("learners", {}).get("default_policy", {})
     return int(result["num_env_steps_sampled_lifetime"]), int(learner.get("num_module_steps_trained_lifetime", 0)) // 256
 
 
-def _time_algorithm(train: Callable[[], dict], counters: Callable[[dict], tuple[int, int]], env_steps: int) -> Slice:
+def _time_algorithm(train: Callable[[], dict[str, Any]], counters: Callable[[dict[str, Any]], tuple[int, int]], env_steps: int) -> Slice:
     """Call ``train()`` past warm-up and settling, then time it for at least ``env_steps`` steps."""
     steps = updates = 0
     while steps < WARMUP_ENV_STEPS + SETTLE_ENV_STEPS / 2 or updates == 0:

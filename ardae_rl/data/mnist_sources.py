@@ -54,7 +54,7 @@ class ArrayUnpickler(pickle.Unpickler):
 
     def __init__(self, data: bytes) -> None:
         super().__init__(io.BytesIO(data), encoding="latin1")
-        reconstruct = np.empty(0).__reduce__()[0]  # type: ignore[index]
+        reconstruct = np.empty(0).__reduce__()[0]
         places = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since numpy 2
         self.known = {
             ("numpy", "ndarray"): np.ndarray,

@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from dataclasses import MISSING
 from typing import Any, get_args, get_origin
 
 import yaml
 
 from ardae_rl.experiment.problems import Problem, nearest
 from ardae_rl.experiment.yaml_file import Document
-from ardae_rl.nn.settings import MISSING, Misfit, build, described, hints_of, misfits, section_of
+from ardae_rl.nn.settings import Misfit, build, described, hints_of, misfits, section_of
 
 MAX_SHOWN = 200  # characters of a value in a message
 RENAMED = {

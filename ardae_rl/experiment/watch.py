@@ -56,16 +56,16 @@ class Watcher(Callback):
         """Have every running trial write a checkpoint, then end Tune's loop; trials stay resumable."""
         self.stop_requested = True
 
-    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object) -> None:
         self._saved.setdefault(trial.trial_id, time.monotonic())
         if self.stop_requested or self._is_due(trial, result):
             result[SHOULD_CHECKPOINT] = True
         self._display.show(self._row(trial, result))
 
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         self._limit_restarts(trial)
 
-    def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+    def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         self._saved[trial.trial_id] = time.monotonic()
         self._crashes_in_place[trial.trial_id] = 0
         self._limit_restarts(trial)
@@ -80,7 +80,7 @@ class Watcher(Callback):
     def _is_stuck(self, trial: Trial) -> bool:
         return self._experiment.max_failures < 0 and self._crashes_in_place[trial.trial_id] >= CRASHES_IN_PLACE - 1
 
-    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         self._crashes_in_place[trial.trial_id] += 1
         start = "its last checkpoint" if trial.has_checkpoint() else "the beginning"
         used = f"{trial.num_failures} of {trial.max_failures} restarts used" if trial.max_failures >= 0 else f"restart {trial.num_failures}"
@@ -88,7 +88,7 @@ class Watcher(Callback):
         self._add_event(trial, CRASHED)
         self._limit_restarts(trial)
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         gave_up = f", as {CRASHES_IN_PLACE} times now without a checkpoint in between" if self._is_stuck(trial) else ""
         self._display.note(f"{trial}: failed{gave_up}; see {trial.path}/error.txt")
         self._add_event(trial, FAILED)
@@ -96,7 +96,7 @@ class Watcher(Callback):
     def _add_event(self, trial: Trial, event: str) -> None:
         self._events.add(str(trial), event, steps=trial.last_result.get(self._reporting.steps, 0), cause=cause_of(_last_error(trial)))
 
-    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: object) -> None:
         if not self._has_shown_past:
             self._has_shown_past = True
             self._display.expect(self._row(trial, trial.last_result) for trial in trials if self._reporting.steps in trial.last_result)

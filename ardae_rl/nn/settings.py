@@ -57,7 +57,7 @@ class Misfit:
 
     path: Path
     must: str
-    value: Any
+    value: object
 
     def __str__(self) -> str:
         name = ".".join(self.path)
@@ -110,7 +110,7 @@ def misfits(kind: Any, value: Any, path: Path = (), *, strangers: bool = True) -
         yield Misfit(path, described(kind), value)
 
 
-def _contains(kind: Any, value: Any) -> bool:
+def _contains(kind: Any, value: object) -> bool:
     return get_origin(kind) in (list, dict) and isinstance(value, get_origin(kind))
 
 
@@ -155,7 +155,7 @@ def _as_declared(kind: Any, value: Any) -> Any:
 def hints_of(section: Any) -> dict[str, Any]:
     """The types of a dataclass's fields by name."""
     hints = get_type_hints(section)
-    return {each.name: hints[each.name] for each in dataclasses.fields(section)}  # type: ignore[arg-type]
+    return {each.name: hints[each.name] for each in dataclasses.fields(section)}
 
 
 def alternatives(kind: Any) -> tuple[Any, ...]:
@@ -181,7 +181,7 @@ def _fits(kind: Any, value: Any) -> bool:
     return isinstance(value, get_origin(kind) or kind)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     """Python's or numpy's."""
     return isinstance(value, numbers.Real)
 

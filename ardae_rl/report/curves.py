@@ -4,8 +4,6 @@ Notation: ``evaluations`` and ``runs`` as in ``control.py``.
 Not here: what they show (``statistics.py``).
 """
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -89,7 +87,7 @@ def _legend(figure: Figure) -> None:
     figure.legend(list(lines.values()), list(lines), loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
 
 
-def _colours(rows: pd.DataFrame) -> dict[Any, str]:
+def _colours(rows: pd.DataFrame) -> dict[object, str]:
     return {method: f"C{number % 10}" for number, method in enumerate(sorted(set(rows["method"])))}
 
 

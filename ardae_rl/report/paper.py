@@ -79,11 +79,11 @@ _SCORE: dict[str, Any] = {
     "sac.score.standardisation": "fixed",
     "sac.score.autocast": False,
 }
-_BY_ENVIRONMENT: dict[str, tuple[Any, ...]] = {  # in the order of PUBLISHED
+_BY_ENVIRONMENT: dict[str, tuple[object, ...]] = {  # in the order of PUBLISHED
     "replay.warmup_env_steps": (5000, 10_000, 10_000, 10_000, 10_000, 10_000),
 }
-_FLOW_BY_ENVIRONMENT: dict[str, tuple[Any, ...]] = {"sac.flow.flows": (3, 4, 5, 5, 4, 2)}
-_SCORE_BY_ENVIRONMENT: dict[str, tuple[Any, ...]] = {
+_FLOW_BY_ENVIRONMENT: dict[str, tuple[object, ...]] = {"sac.flow.flows": (3, 4, 5, 5, 4, 2)}
+_SCORE_BY_ENVIRONMENT: dict[str, tuple[object, ...]] = {
     "sac.implicit.noise_dim": (10, 10, 10, 10, 32, 100),
     "sac.implicit.encoder_layers": (1, 1, 2, 1, 3, 3),
     "sac.implicit.head_layers": (1, 1, 1, 2, 2, 2),
@@ -95,7 +95,7 @@ _SCORE_BY_ENVIRONMENT: dict[str, tuple[Any, ...]] = {
     "sac.score.importance_samples": (100, 10, 100, 100, 10, 10),
     "sac.target_calibration": (False, False, True, False, False, False),
 }
-_CLAMPING_BY_ENVIRONMENT: dict[str, tuple[Any, ...]] = {
+_CLAMPING_BY_ENVIRONMENT: dict[str, tuple[object, ...]] = {
     "sac.jacobian_clamping.xi": (0.01,) * 6,
     "sac.jacobian_clamping.perturbations": (10,) * 6,
     "sac.jacobian_clamping.eta": (0.1, 0.01, 0.01, 0.01, 0.1, 0.1),
@@ -149,7 +149,7 @@ def _unversioned(env: str) -> str:
     return env.rpartition("-v")[0]
 
 
-def _at(settings: Any, key: str) -> Any:
+def _at(settings: Mapping[str, Any], key: str) -> Any:
     """None where an older version did not have the setting."""
     try:
         return value_at(settings, key)
@@ -157,5 +157,5 @@ def _at(settings: Any, key: str) -> Any:
         return None
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -111,7 +111,7 @@ def _value(settings: dict[str, Any], path: str, values: list[Any]) -> Any:
     raise ValueError(f"{path} is {stored}, which the experiment does not have")
 
 
-def _is(stored: Any, given: Any) -> bool:
+def _is(stored: object, given: object) -> bool:
     """Whether settings hold what a grid gives: a section there need not name what keeps its default."""
     if isinstance(stored, dict) and isinstance(given, dict):
         return all(name in stored and _is(stored[name], value) for name, value in given.items())

@@ -114,7 +114,7 @@ def best_steps(rows: pd.DataFrame, grid_paths: list[str]) -> str:
     return "Steps that did best on validation, seed by seed:\n\n" + lines("| | best_step |", cells)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return "all" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 

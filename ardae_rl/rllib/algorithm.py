@@ -75,7 +75,7 @@ class SACARDAEConfig(AlgorithmConfig):
         self.delay_between_env_runner_restarts_s = 1.0
         self.min_time_s_per_iteration = None
 
-    def training(  # type: ignore[override]
+    def training(
         self,
         *,
         sac: SACConfig | None = None,
@@ -141,7 +141,7 @@ class SACARDAE(Algorithm):
         return SACARDAEConfig()
 
     @classmethod
-    def default_resource_request(cls, config: SACARDAEConfig) -> PlacementGroupFactory:  # type: ignore[override]
+    def default_resource_request(cls, config: SACARDAEConfig) -> PlacementGroupFactory:
         """What one algorithm reserves (RLlib's version only understands plain dicts)."""
         return PlacementGroupFactory(bundles=bundles_of(config), strategy=config.placement_strategy)
 
@@ -282,7 +282,7 @@ class SACARDAE(Algorithm):
             **{f"learner/{name}": float(learner[name]) for name in sorted(METRIC_NAMES & learner.keys())},
         }
 
-    def save_to_path(self, path: Any = None, **kwargs: Any) -> str:
+    def save_to_path(self, path: Any = None, **kwargs: object) -> str:
         """RLlib's checkpoint plus the replay buffer inside ``path``. Raises ValueError if ``path`` holds a replay already.
 
         The replay goes first: without RLlib's files, written last, nothing takes the folder for a checkpoint.
@@ -294,7 +294,7 @@ class SACARDAE(Algorithm):
         name_classes(folder)
         return saved
 
-    def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
+    def restore_from_path(self, path: Any, *args: object, **kwargs: object) -> None:
         super().restore_from_path(path, *args, **kwargs)
         if kwargs.get("component"):
             return  # a part of a checkpoint, such as a module's weights, not its training state
@@ -311,7 +311,7 @@ class SACARDAE(Algorithm):
             self.updates_start_at = (self.env_steps + warmup, self.num_updates)
             logger.warning("the checkpoint at %s holds no replay buffer: collecting %d steps before the next update.", path, warmup)
 
-    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def get_state(self, *args: object, **kwargs: object) -> dict[str, Any]:
         return super().get_state(*args, **kwargs) | {PROGRESS: {name: getattr(self, name) for name in _PROGRESS_ATTRIBUTES}}
 
     def set_state(self, state: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from ardae_rl.sac.export import PolicyDescription, TrainedPolicy, in_a_line
 if TYPE_CHECKING:
     from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
+Env = gym.Env[Any, Any]
 Act = Callable[[np.ndarray], np.ndarray]
 FILM_SUFFIXES = (".mp4", ".gif")
 GIF_MAX_FPS = 25  # players slow faster ones down
@@ -118,7 +119,7 @@ def evaluation_row(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def time_limit(env: gym.Env | gym.vector.VectorEnv) -> int | None:
+def time_limit(env: Env | gym.vector.VectorEnv[Any, Any, Any]) -> int | None:
     """After how many steps ``env``, made by its Gymnasium id, truncates episodes; None if it does not, or cannot be known to."""
     limit = env.spec.kwargs.get("max_episode_steps", env.spec.max_episode_steps) if env.spec else None
     return limit if limit and limit > 0 else None
@@ -130,7 +131,7 @@ def _action(policy: TrainedPolicy, generator: torch.Generator | None, obs: np.nd
     return policy(torch.as_tensor(obs, dtype=torch.float32).unsqueeze(0), noise).squeeze(0).numpy()
 
 
-def _returns(env: gym.Env, act: Act, episodes: int, seed: int, limit: int, film: Path | None = None) -> list[float]:
+def _returns(env: Env, act: Act, episodes: int, seed: int, limit: int, film: Path | None = None) -> list[float]:
     """Of episodes one after the other; ``seed`` begins the first, ``film`` shows it."""
     returns = [0.0] * episodes
     for episode in range(episodes):
@@ -155,7 +156,7 @@ def choose_renderer() -> None:
             os.environ.setdefault(name, value)
 
 
-def _made(policy: TrainedPolicy) -> gym.Env:
+def _made(policy: TrainedPolicy) -> Env:
     try:
         return gym.make(policy.description.env, **policy.description.env_config)
     except Exception as error:  # not registered, not installed, no such argument: each fails in its own way
@@ -169,7 +170,7 @@ def _cannot_be_made(trained: PolicyDescription, error: Exception) -> str:
     )
 
 
-def _check_shapes(trained: PolicyDescription, env: gym.Env) -> None:
+def _check_shapes(trained: PolicyDescription, env: Env) -> None:
     """Another version of the environment, installed since, may have others: raises ValueError."""
     shapes, expected = (env.observation_space.shape, env.action_space.shape), ((trained.obs_dim,), (len(trained.action_low),))
     if shapes != expected:
@@ -179,7 +180,7 @@ def _check_shapes(trained: PolicyDescription, env: gym.Env) -> None:
         )
 
 
-def _drawable(policy: TrainedPolicy) -> gym.Env:
+def _drawable(policy: TrainedPolicy) -> Env:
     """The environment, after one picture of it: what cannot be drawn is known before the first episode."""
     name = policy.description.env
     try:
@@ -199,7 +200,7 @@ def _drawable(policy: TrainedPolicy) -> gym.Env:
 
 
 @contextmanager
-def _film(path: Path | None, env: gym.Env) -> Iterator[Callable[[], object]]:
+def _film(path: Path | None, env: Env) -> Iterator[Callable[[], object]]:
     """Writes the pictures of one episode as they come; yields the shutter. Without a path it takes none."""
     if path is None:
         yield lambda: None

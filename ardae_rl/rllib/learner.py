@@ -63,7 +63,7 @@ class SACARDAETorchLearner(TorchLearner):
             for tensor in self.module[DEFAULT_MODULE_ID].state_dict().values():
                 torch.distributed.broadcast(tensor, src=0)
 
-    def _update(self, batch: dict[str, Any]) -> tuple[dict, dict[str, Tensor], dict]:
+    def _update(self, batch: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]:
         """Run one SAC update per mini-batch in ``batch``, K of them one after the other, and log what comes of their metrics."""
         data = batch[DEFAULT_MODULE_ID]
         rows = self.config.train_batch_size_per_learner
@@ -72,7 +72,7 @@ class SACARDAETorchLearner(TorchLearner):
         self.metrics.log_dict(logged, key=DEFAULT_MODULE_ID, window=1)
         return {}, {DEFAULT_MODULE_ID: torch.tensor(logged["critic_loss"])}, {}
 
-    def compute_loss_for_module(self, *, module_id: str, config: AlgorithmConfig, batch: dict, fwd_out: dict) -> Tensor:
+    def compute_loss_for_module(self, *, module_id: str, config: AlgorithmConfig, batch: dict[str, Any], fwd_out: dict[str, Any]) -> Tensor:
         raise RuntimeError("SACARDAE has several losses, each with its own optimiser; they are computed in ardae_rl.sac.SAC.update().")
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:

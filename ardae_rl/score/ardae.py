@@ -93,7 +93,7 @@ class ARDAE(ScoreEstimator):
             raise ValueError("adaptive_delta needs the samples' spread, which a frame made without samples lacks: leave frame out.")
         return frame.spread
 
-    def _precision(self, x: Tensor) -> contextlib.AbstractContextManager:
+    def _precision(self, x: Tensor) -> contextlib.AbstractContextManager[object]:
         return torch.autocast(x.device.type, torch.bfloat16) if self.autocast else contextlib.nullcontext()
 
 

@@ -32,9 +32,9 @@ def pair(float64: None) -> Pair:
     theirs = [naive.sampler[0], naive.sampler[2], naive.sampler[4], naive.score[2], naive.score[4]]
     with torch.no_grad():
         for mine, other in zip(ours, theirs, strict=True):
-            other.weight.copy_(mine.weight), other.bias.copy_(mine.bias)  # type: ignore[operator, union-attr, arg-type]
+            other.weight.copy_(mine.weight), other.bias.copy_(mine.bias)  # type: ignore[operator]
         first = torch.cat([body.from_input.weight, body.from_sigma.unsqueeze(-1)], -1)
-        naive.score[0].weight.copy_(first), naive.score[0].bias.copy_(body.bias)  # type: ignore[operator, union-attr]
+        naive.score[0].weight.copy_(first), naive.score[0].bias.copy_(body.bias)  # type: ignore[operator]
     return naive, task
 
 

@@ -36,9 +36,9 @@ def pair(float64: None) -> Pair:
     }
     with torch.no_grad():
         for ours, theirs in layers.items():
-            theirs.weight.copy_(ours.weight), theirs.bias.copy_(ours.bias)  # type: ignore[operator, union-attr, arg-type]
+            theirs.weight.copy_(ours.weight), theirs.bias.copy_(ours.bias)  # type: ignore[operator]
         first = torch.cat([body.from_input.weight, body.from_context.weight, body.from_sigma.unsqueeze(-1)], -1)
-        naive.potential.joint[0].weight.copy_(first), naive.potential.joint[0].bias.copy_(body.bias)  # type: ignore[operator, union-attr]
+        naive.potential.joint[0].weight.copy_(first), naive.potential.joint[0].bias.copy_(body.bias)  # type: ignore[operator]
     return naive, method
 
 
@@ -84,7 +84,7 @@ def test_gradients_of_the_model_agree(pair: Pair, monkeypatch: pytest.MonkeyPatc
     posterior, decoder = method.vae.posterior, method.vae.decoder.body
     ours = [posterior.get_parameter("out.weight"), posterior.trunk.network.layers[0].weight, decoder[1].weight]  # type: ignore[union-attr, index]
     others = [naive.head[2].weight, naive.trunk[0].weight, naive.decoder[2].weight]
-    found = torch.autograd.grad(method.loss(x, 1.0)[0], ours)  # type: ignore[arg-type]
+    found = torch.autograd.grad(method.loss(x, 1.0)[0], ours)
     torch.testing.assert_close(found, torch.autograd.grad(theirs, others))  # type: ignore[arg-type]
 
 

@@ -50,7 +50,7 @@ def test_every_setting_of_the_paper_is_in_the_folder() -> None:
 
 
 def test_an_update_learns_at_the_shapes_of_the_settings(configs: Path) -> None:
-    config = load_experiment(configs / "hopper.yaml").config.sac  # type: ignore[union-attr]
+    config = load_experiment(configs / "hopper.yaml").config.sac
     sac = SAC.build(11, 3, config, seed=0)
     before = [parameter.clone() for parameter in sac.policy.parameters()]
     sac.update(synthetic_batch(16, 11, 3))

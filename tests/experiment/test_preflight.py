@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -58,7 +59,7 @@ def test_an_environment_sac_cannot_act_in_is_refused(write: Write, assignments: 
         (gym.spaces.Box(-3, 3, (2,), np.int64), "its dtype must be float32 or float64, got int64"),
     ],
 )
-def test_unbounded_and_integer_actions_are_refused(write: Write, actions: gym.Space, message: str) -> None:
+def test_unbounded_and_integer_actions_are_refused(write: Write, actions: gym.Space[Any], message: str) -> None:
     class Unbounded(gym.Env):  # type: ignore[type-arg]
         observation_space = gym.spaces.Box(-1, 1, (3,))
         action_space = actions

@@ -144,6 +144,6 @@ def test_figure_7_shows_every_pair_in_all_panels() -> None:
     labels = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in (both, excess)]  # type: ignore[union-attr]
     assert labels == [["implicit, AR-DAE", "IAF", "draws of the answer"], ["implicit, AR-DAE", "IAF"]]
     for axes, histograms in ((both, 2), (difference, 1), (excess, 2), (excess_difference, 1)):
-        counts = [sum(bar.get_height() for bar in bars) for bars in axes.containers[:histograms]]  # type: ignore[attr-defined]
+        counts = [sum(bar.get_height() for bar in bars) for bars in axes.containers[:histograms]]
         assert counts == [5] * histograms
     assert both.patches[-1].get_label() == "draws of the answer"

@@ -13,8 +13,8 @@ from ardae_rl.experiment.load import load_experiment
 from ardae_rl.report.control import write_report
 from ardae_rl.report.paper import unlike_the_paper
 from ardae_rl.report.records import read_experiment
-from ardae_rl.report.runs import method_name
 from ardae_rl.sac import SACConfig
+from ardae_rl.sac.names import method_name
 from tests.report.study import PAPERS, write_experiment
 
 CONFIGS = Path(__file__).parents[2] / "tune_configs"
@@ -65,10 +65,10 @@ def test_what_differs_is_named_with_the_papers_value(name: str, text: str) -> No
 
 
 def test_only_what_the_method_uses_counts() -> None:
-    sac = load_experiment(CONFIGS / "hopper_sac.yaml").config.sac  # type: ignore[attr-defined]
+    sac = load_experiment(CONFIGS / "hopper_sac.yaml").config.sac
     assert unlike("hopper_sac", score=dataclasses.replace(sac.score, samples_per_context=2), alpha=0.2) == f"alpha 0.2 (0.05), {EIGHT}"
     assert unlike("hopper_sac", alpha="auto", score=dataclasses.replace(sac.score, autocast=True)) == f"alpha auto (0.05), {EIGHT}"
-    implicit = load_experiment(CONFIGS / "hopper.yaml").config.sac  # type: ignore[attr-defined]
+    implicit = load_experiment(CONFIGS / "hopper.yaml").config.sac
     assert "score.autocast True (False)" in unlike("hopper", score=dataclasses.replace(implicit.score, autocast=True))
 
 

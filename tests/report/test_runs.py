@@ -62,7 +62,7 @@ def test_the_points_of_a_grid_are_methods_of_their_own(tmp_path: Path) -> None:
     folder = write_experiment(tmp_path, "grid", "Hopper-v5", SAC, {}, stop=4000, seeds=1, grid_search=grid)
     for policy in ("gaussian", "flow"):
         for alpha in (0.1, 0.2):
-            write_trial(folder / f"{alpha}_{policy}", "Hopper-v5", SACConfig(policy=policy, alpha=alpha), 0, RISING)  # type: ignore[arg-type]
+            write_trial(folder / f"{alpha}_{policy}", "Hopper-v5", SACConfig(policy=policy, alpha=alpha), 0, RISING)
     rows, problems = read(folder)
     assert not problems
     assert list(dict.fromkeys(rows["method"])) == [

@@ -12,7 +12,7 @@ from ardae_rl.rllib import SACARDAEConfig
 from ardae_rl.sac import CriticConfig, FlowPolicyConfig, GaussianPolicyConfig, ImplicitPolicyConfig, ScoreConfig
 
 
-class LineEnv(gym.Env):
+class LineEnv(gym.Env[Any, Any]):
     """Obs (position, time); action in [-limit, limit] moves; reward is the action taken.
 
     Episodes end as told, by termination or truncation; it raises at its steps in the range ``fails``. At step 15 it hangs for ever if it
@@ -29,12 +29,12 @@ class LineEnv(gym.Env):
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)
         self.steps_taken = 0
 
-    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         self.position, self.time = self.np_random.normal(), 0
         return self._obs(), {}
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self.position, self.time, self.steps_taken = self.position + float(action[0]), self.time + 1, self.steps_taken + 1
         if self.steps_taken in self.fails:
             raise ArithmeticError(f"unstable at step {self.steps_taken}")

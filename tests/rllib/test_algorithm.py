@@ -58,7 +58,7 @@ def test_the_policy_takes_over_right_after_the_warm_up() -> None:
     with torch.no_grad():
         module.policy.body.layers[-1].weight.zero_()
         module.policy.body.layers[-1].bias.copy_(torch.tensor([3.0, 3.0, -20.0, -20.0]))  # tanh(3), next to no noise
-    algorithm._learn = lambda: None  # type: ignore[method-assign]
+    algorithm._learn = lambda: None
     algorithm.train()
     taken = algorithm.replay.sample(5000)["actions"]
     algorithm.stop()
@@ -123,12 +123,12 @@ def test_evaluation_counts_the_first_episode_of_every_environment() -> None:
     """Episodes whose length depends on the start: taking the first to finish would only ever see short ones."""
 
     class UnevenEnv(LineEnv):
-        def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict]:
+        def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:
             obs, info = super().reset(**kwargs)
             self.length = 3 if self.position > 0 else 150
             return obs, info
 
-        def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
             obs, _, terminated, truncated, info = super().step(action)
             return obs, 1.0, terminated, truncated, info
 
@@ -144,7 +144,7 @@ def test_evaluation_counts_the_first_episode_of_every_environment() -> None:
 @pytest.mark.parametrize("limit", [1, 50, 64, 130])
 def test_an_episode_that_never_ends_counts_for_its_first_steps(limit: int) -> None:
     class EndlessEnv(LineEnv):
-        def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
             return super().step(action)[0], 1.0, False, False, {}
 
     config = small_config("gaussian", env=EndlessEnv).env_runners(num_envs_per_env_runner=2)

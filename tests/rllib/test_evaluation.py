@@ -27,7 +27,7 @@ LOW, HIGH, LENGTH, X = -0.5, 1.5, 5, 0.7
 CENTRE_ACTION = LOW + (math.tanh(X) + 1) / 2 * (HIGH - LOW)
 
 
-class PaysForAction(gym.Env):
+class PaysForAction(gym.Env[Any, Any]):
     """Reward: the action, in its own units. Ends after ``length`` steps (never: 0). Drawn as a square that brightens step by step."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012
@@ -37,12 +37,12 @@ class PaysForAction(gym.Env):
         self.observation_space = gym.spaces.Box(-1, 1, (2,), np.float64)
         self.action_space = gym.spaces.Box(LOW, HIGH, (1,), np.float32)
 
-    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         self.steps = 0
         return self.np_random.uniform(-1, 1, 2), {}
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self.steps += 1
         return np.zeros(2), float(action[0]), self.steps == self.length, False, {}
 

@@ -9,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import ardae_rl.run.disk
 import ardae_rl.run.event_file
 from ardae_rl.run.event_file import EventFile
 from ardae_rl.run.folder import RunFolder
@@ -65,7 +66,7 @@ def test_numbers_that_thirty_bins_cannot_tell_apart_are_shown_all_the_same(tmp_p
 
 
 def test_it_waits_while_the_disk_is_full_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    append, failures = ardae_rl.run.event_file.append_whole, [OSError(errno.ENOSPC, "full")]
+    append, failures = ardae_rl.run.disk.append_whole, [OSError(errno.ENOSPC, "full")]
 
     def full_at_first(path: Path, content: bytes) -> None:
         if failures:

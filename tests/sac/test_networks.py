@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ardae_rl.sac.critics import TwinCritic
+from ardae_rl.sac.critics.twin import TwinCritic
 from ardae_rl.sac.temperature import Temperature
 
 pytestmark = pytest.mark.usefixtures("float64")

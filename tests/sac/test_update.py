@@ -25,7 +25,7 @@ EVERY = pytest.mark.parametrize("policy", POLICIES)
 
 def by_hand(sac: SAC, batch: Transitions) -> tuple[Tensor, Tensor]:
     """(value part, entropy part) of y for the Gaussian policy's mean action, from torch.distributions and the naive tanh correction."""
-    mean, log_std = sac.policy.parameters_of(batch.next_obs)  # type: ignore[union-attr, operator]
+    mean, log_std = sac.policy.parameters_of(batch.next_obs)  # type: ignore[operator]
     log_prob = (torch.distributions.Normal(mean, log_std.exp()).log_prob(mean) - (1 - mean.tanh().square()).log()).sum(-1)
     first, second = sac.networks.target_critic(batch.next_obs, mean.tanh())
     alive = 0.9 * (1 - batch.terminateds)
@@ -191,7 +191,7 @@ def test_critics_do_not_see_each_others_gradient() -> None:
 
 def test_actor_loss_is_alpha_log_pi_minus_the_smaller_value() -> None:
     sac, batch = gaussian_without_noise(), make_batch()
-    mean, log_std = sac.policy.parameters_of(batch.obs)  # type: ignore[union-attr, operator]
+    mean, log_std = sac.policy.parameters_of(batch.obs)  # type: ignore[operator]
     log_prob = (torch.distributions.Normal(mean, log_std.exp()).log_prob(mean) - (1 - mean.tanh().square()).log()).sum(-1)
     first, second = sac.critic(batch.obs, mean.tanh())
     metrics = sac._update_policy(batch.obs)

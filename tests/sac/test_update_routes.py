@@ -235,7 +235,7 @@ def test_alpha_weighs_the_entropy_and_not_the_value(policy: PolicyName) -> None:
 def test_entropy_alone_widens_the_policy_of_every_kind() -> None:
     """Critics that are constant, and a large alpha: the action's log-density falls."""
     for policy in ("gaussian", "radial", "spline"):
-        learner = make_sac(make_config(policy, alpha=10.0, actor_lr=1e-3, flow_lr=1e-3), normal=fixed_noise)  # type: ignore[arg-type]
+        learner = make_sac(make_config(policy, alpha=10.0, actor_lr=1e-3, flow_lr=1e-3), normal=fixed_noise)
         with torch.no_grad():
             for parameter in learner.critic.parameters():
                 parameter.zero_()

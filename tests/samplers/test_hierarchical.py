@@ -22,8 +22,8 @@ def set_linear(gaussian: GaussianSampler, weight: Tensor, offset: Tensor, std: T
     """mean = weight c + offset, the same std everywhere."""
     (layer,) = gaussian.body.layers
     with torch.no_grad():
-        layer.weight.copy_(torch.cat([weight, torch.zeros_like(weight)]))  # type: ignore[operator,union-attr]
-        layer.bias.copy_(torch.cat([offset, std.log()]))  # type: ignore[operator,union-attr]
+        layer.weight.copy_(torch.cat([weight, torch.zeros_like(weight)]))  # type: ignore[operator]
+        layer.bias.copy_(torch.cat([offset, std.log()]))  # type: ignore[operator]
 
 
 def linear_sampler() -> HierarchicalSampler:

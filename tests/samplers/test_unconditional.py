@@ -16,7 +16,7 @@ def test_it_is_the_network_written_out(activation: str) -> None:
     noise = torch.randn(11, 5)
     h = noise
     for layer in (sampler.from_noise, *sampler.head):
-        h = getattr(functional, activation)(h @ layer.weight.T + layer.bias)  # type: ignore[operator]
+        h = getattr(functional, activation)(h @ layer.weight.T + layer.bias)
     torch.testing.assert_close(sampler.draw(None, noise), h @ sampler.out.weight.T + sampler.out.bias)
 
 

@@ -35,7 +35,7 @@ class Counted(TorchDispatchMode):
         super().__init__()
         self.operations, self.largest = 0.0, 0
 
-    def __torch_dispatch__(self, func: Any, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
+    def __torch_dispatch__(self, func: Any, types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> object:
         result = func(*args, **(kwargs or {}))
         tensors = [each for each in (result if isinstance(result, tuple | list) else (result,)) if isinstance(each, Tensor)]
         self.largest = max([self.largest, *(tensor.numel() for tensor in tensors)])

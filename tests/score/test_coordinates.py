@@ -244,7 +244,7 @@ def test_fixed_and_per_context_without_a_context_remember_mean_and_spread() -> N
     x, points = 3 + torch.randn(50, 2) * SPREAD, torch.randn(1, 7, 2)
     spread = x.std(0, correction=0).mean()
     for options, scale in (({"standardisation": "fixed", "scale": 7.0}, 7.0), ({"standardisation": "per_context"}, 1 / spread)):
-        estimator = ARDAE(2, **SMALL, **options)  # type: ignore[arg-type]
+        estimator = ARDAE(2, **SMALL, **options)
         estimator.losses(x)
         torch.testing.assert_close(estimator.frame().standardise(points), (points - x.mean(0)) * scale)
 

@@ -65,7 +65,7 @@ def test_evaluating_disturbs_nothing() -> None:
 
 def test_an_annealed_level_starts_from_the_level_before() -> None:
     task = ScoreErrorTask(settings(estimator="residual_dae_annealed"), seed=0)
-    assert [member.estimator.sigma for member in task.members] == [1.0, 0.1]  # type: ignore[union-attr]
+    assert [member.estimator.sigma for member in task.members] == [1.0, 0.1]
     untouched = copy.deepcopy(task.members[1].estimator.state_dict())
     for _ in range(10):
         task.step()

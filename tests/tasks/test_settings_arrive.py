@@ -241,7 +241,7 @@ def networks(task: Any) -> torch.nn.Module:
 def test_the_data_are_looked_for_where_they_are_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     for data in ("dbmnist", "sbmnist", "sbmnist_seeded"):
-        settings = VAESettings(data=data, data_folder=str(tmp_path / "here"))  # type: ignore[arg-type]
+        settings = VAESettings(data=data, data_folder=str(tmp_path / "here"))
         for look in (settings.check, lambda settings=settings: VAETask(settings, seed=0)):
             with pytest.raises(FileNotFoundError, match=str(tmp_path / "here")):
                 look()

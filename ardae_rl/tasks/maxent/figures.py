@@ -1,6 +1,7 @@
 """Pictures of samples beside the law they should have."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 SHOWN = 4
@@ -27,7 +28,7 @@ def against_quantiles(x: np.ndarray, answer: np.ndarray) -> Figure:
     return figure
 
 
-def _panels(repeats: int) -> tuple[Figure, list]:
+def _panels(repeats: int) -> tuple[Figure, list[Axes]]:
     shown = min(SHOWN, repeats)
     figure = Figure(figsize=(3 * shown, 3), layout="constrained")
     return figure, list(figure.subplots(1, shown, squeeze=False)[0])
