@@ -8,9 +8,9 @@ from ardae_rl.entropy.density import DensityEntropy
 from ardae_rl.entropy.score import Origin, ScoreEntropy
 from ardae_rl.samplers.base import Sampler
 from ardae_rl.score import build_estimator
-from ardae_rl.score.settings import FitSettings
+from ardae_rl.score.settings import EstimatorName, FitSettings
 
-EntropyName = Literal["density", "auxiliary", "ardae", "adversarial", "sliced_score_matching"]
+EntropyName = Literal["density", "auxiliary", EstimatorName]
 _OF_SAMPLERS: dict[str, Any] = {"density": lambda sampler: DensityEntropy(), "auxiliary": AuxiliaryEntropy.of}  # others are estimators
 
 

@@ -6,6 +6,7 @@ from typing import Literal, TypedDict
 
 from ardae_rl.nn.settings import Activation, Rule, Settings, setting
 
+EstimatorName = Literal["ardae", "adversarial", "sliced_score_matching"]  # those that learn from samples and settings alone
 Form = Literal["gradient", "residual"]
 Standardisation = Literal["fixed", "per_context", "samples", "amortised"]
 

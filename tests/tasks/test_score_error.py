@@ -8,13 +8,13 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from ardae_rl.tasks.score_error.config import EstimatorName, ScoreErrorSettings
+from ardae_rl.tasks.score_error.config import MeasuredName, ScoreErrorSettings
 from ardae_rl.tasks.score_error.config import ScoreSettings as ErrorScore
 from ardae_rl.tasks.score_error.task import ScoreErrorTask, _errors
 
 SMALL = ErrorScore(width=16, layers=2)
 AMORTISED = ErrorScore(width=16, layers=2, standardisation="amortised", gaussian_residual=True)
-ESTIMATORS = get_args(EstimatorName)
+ESTIMATORS = get_args(MeasuredName)
 
 
 def settings(**changes: Any) -> ScoreErrorSettings:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ardae_rl.nn.settings import Activation, Rule, Settings, setting
-from ardae_rl.score.settings import ARDAESettings, Standardisation
+from ardae_rl.score.settings import ARDAESettings, EstimatorName, Standardisation
 
 LawName = Literal[
     "mixture_1d",
@@ -23,14 +23,13 @@ LawName = Literal[
     "mixture_50d",
 ]
 CONDITIONAL = ("gaussian_4d", "gaussian_4d_3_decades", "mixture_4d", "gaussian_17d", "mixture_17d", "gaussian_50d", "mixture_50d")
-EstimatorName = Literal[
-    "ardae",
+MeasuredName = Literal[
+    EstimatorName,
     "residual_dae",
     "residual_dae_annealed",
     "reconstruction_dae",
     "reconstruction_dae_annealed",
     "score_matching",
-    "sliced_score_matching",
     "kernel_density",
     "stein",
     "spectral_stein",
@@ -60,7 +59,7 @@ class ScoreErrorSettings(Settings):
     and ``halve_lr_every``."""
 
     law: LawName = setting("mixture_1d", "The distribution")
-    estimator: EstimatorName = setting("ardae", "The estimator")
+    estimator: MeasuredName = setting("ardae", "The estimator")
     score: ScoreSettings = setting(text="Network and noise", factory=ScoreSettings)
     sigmas: list[float] = setting(
         text="AR-DAE trains once and is measured at each; the other autoencoders train one network per σ, together or, `annealed`, one "
