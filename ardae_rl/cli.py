@@ -6,7 +6,8 @@ import shlex
 import shutil
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,13 +61,11 @@ def tune(
     storage_path: Annotated[Path | None, typer.Option(help="where results go; on a cluster a folder every node mounts")] = None,
 ) -> None:
     """Train the experiment described by CONFIG.yaml on Ray; several of them side by side, as one sweep."""
-    try:
+    if smoke and (resume or auto_resume):
+        raise typer.BadParameter("a smoke run always starts anew; leave out --smoke to resume the experiment itself", param_hint="--resume")
+    with _exit_codes():
         if cluster_to_join(address) is None:
             keep_to_this_machine()
-        if smoke and (resume or auto_resume):
-            raise typer.BadParameter(
-                "a smoke run always starts anew; leave out --smoke to resume the experiment itself", param_hint="--resume"
-            )
         experiments = _loaded(_files(configs), assignments or (), seeds, storage_path, smoke)
         resume = resume or (auto_resume and any(has_run(experiment.folder) for experiment in experiments.values()))
         options = RunOptions(
@@ -76,13 +75,20 @@ def tune(
             code = _sweep(experiments, _options(assignments or (), seeds, storage_path, smoke, autoscaling), options, dry_run=dry_run)
         else:
             code = _tune(*experiments.popitem(), options, dry_run=dry_run)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Mistakes in files and on the command line, and Ctrl-C, end the program with a message and a code of their own."""
+    try:
+        yield
     except InvalidExperimentError as error:
         typer.echo(f"Error: {error}" if len(error.problems) == 1 else f"{len(error.problems)} errors:\n{error}", err=True)
-        code = INVALID
+        raise typer.Exit(INVALID) from None
     except KeyboardInterrupt:
         typer.echo("\nStopped at once. Add --resume to continue from the checkpoints there are.", err=True)
-        code = 130
-    raise typer.Exit(code)
+        raise typer.Exit(130) from None
 
 
 def _files(configs: list[Path]) -> list[Path]:
