@@ -40,18 +40,10 @@ def tune(
         typer.Option("--set", help="override one value of the file: config.sac.alpha=0.2 (repeatable)", metavar="KEY=VALUE"),
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="how many seeds (5), or which (0,3,7)")] = None,
-    smoke: Annotated[
-        bool, typer.Option("--smoke", help="try the file for a minute or two: full-size networks, few steps, one seed")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="print the complete configuration and what each trial asks for; write nothing")
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="continue an interrupted or crashed experiment from its last checkpoints")
-    ] = False,
-    auto_resume: Annotated[
-        bool, typer.Option("--auto-resume", help="--resume if there is something to continue, else start: for jobs that are queued again")
-    ] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="try the file for a minute: full-size networks, few steps, one seed")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the configuration and the trials; write nothing")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="continue what was interrupted or crashed, from its checkpoints")] = False,
+    auto_resume: Annotated[bool, typer.Option("--auto-resume", help="--resume if something is there to continue, else start")] = False,
     address: Annotated[
         str | None, typer.Option(help="the Ray cluster to use: auto, or HOST:6379 (default: RAY_ADDRESS, else this machine)")
     ] = None,
