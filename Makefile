@@ -18,7 +18,7 @@ train: $(VENV)/.installed
 	$(VENV)/bin/python scripts/tune.py tune_configs/quickstart.yaml $(ARGS)
 
 test: lint
-	$(VENV)/bin/python -m pytest -n 3
+	$(VENV)/bin/python -m pytest -n 4 --dist worksteal
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m ruff check .

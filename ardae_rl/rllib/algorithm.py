@@ -6,25 +6,38 @@ weights back to the env runners. No step back, no episode objects in the replay 
 
 import logging
 import math
-import tempfile
 import time
 from dataclasses import asdict, fields, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ray
+import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module import MultiRLModule
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN, LEARNER_RESULTS
 from ray.tune import PlacementGroupFactory
+from ray.tune.result import TRAINING_ITERATION
 
-from ardae_rl.rllib.checkpoint import PROGRESS, REPLAY_DIRECTORY, name_classes
+from ardae_rl.rllib.checkpoint import (
+    POLICY,
+    PROGRESS,
+    REPLAY_DIRECTORY,
+    checkpoint_here,
+    described,
+    read_state,
+    write_checkpoint,
+    write_for_rllib,
+    write_state,
+)
 from ardae_rl.rllib.diagnostics import watched_policy
 from ardae_rl.rllib.env_runner import SeededEnvRunner
 from ardae_rl.rllib.evaluation import evaluate_returns
@@ -35,7 +48,7 @@ from ardae_rl.rllib.sampling import Sampling
 from ardae_rl.rllib.settings import EvaluationSettings, ReplaySettings, TrainingSettings
 from ardae_rl.rllib.transitions import Environments, finite_rows, learner_by_learner, transitions_of
 from ardae_rl.run.process import prepare_training_process
-from ardae_rl.run.ray_internals import bundles_of
+from ardae_rl.run.ray_internals import bundles_of, forget_age_of_weights
 from ardae_rl.sac import SACConfig
 from ardae_rl.sac.update import METRIC_NAMES
 
@@ -282,42 +295,81 @@ class SACARDAE(Algorithm):
             **{f"learner/{name}": float(learner[name]) for name in sorted(METRIC_NAMES & learner.keys())},
         }
 
-    def save_to_path(self, path: Any = None, **kwargs: object) -> str:
-        """RLlib's checkpoint plus the replay buffer inside ``path``. Raises ValueError if ``path`` holds a replay already.
+    def save_to_path(
+        self, path: Any = None, *, state: dict[str, Any] | None = None, filesystem: Any = None, use_msgpack: bool = False
+    ) -> str:
+        """RLlib's, and the replay buffer: what ``checkpoint.py`` says, whole or not at all; a checkpoint that is there gives way.
 
-        The replay goes first: without RLlib's files, written last, nothing takes the folder for a checkpoint.
+        This process alone writes, what it has got from the learners and read back. Raises what a learner raised, or OSError, and
+        ValueError for ``use_msgpack``.
         """
-        folder = Path(path or tempfile.mkdtemp())
-        folder.mkdir(parents=True, exist_ok=True)
-        self.replay.save(folder / REPLAY_DIRECTORY)
-        saved = super().save_to_path(folder, **kwargs)
-        name_classes(folder)
-        return saved
+        if use_msgpack:
+            raise ValueError("use_msgpack must be False: a checkpoint of SACARDAE is pickled.")
+        state = state or self.get_state()
+        return write_checkpoint(path, filesystem, partial(self._fill, state=state))
 
-    def restore_from_path(self, path: Any, *args: object, **kwargs: object) -> None:
-        super().restore_from_path(path, *args, **kwargs)
-        if kwargs.get("component"):
-            return  # a part of a checkpoint, such as a module's weights, not its training state
+    def _fill(self, folder: Path, *, state: dict[str, Any]) -> None:
+        self.replay.save(folder / REPLAY_DIRECTORY)
+        super().save_to_path(folder, state={TRAINING_ITERATION: self.training_iteration})
+        write_for_rllib(folder, self._modules, state)
+        write_state(folder, state)
+
+    @cached_property
+    def _modules(self) -> MultiRLModule:
+        """Networks such as the learners have, to be written in RLlib's way."""
+        with torch.random.fork_rng(devices=[]):
+            return self.config.get_multi_rl_module_spec(spaces=self.env_runner.get_spaces(), inference_only=False).build()
+
+    def restore_from_path(self, path: Any, *, component: str | None = None, filesystem: Any = None, **kwargs: Any) -> None:
+        """RLlib's. Raises, nothing having changed, FileNotFoundError or ValueError where there is no whole checkpoint."""
+        if component:  # a part of a checkpoint, such as a module's weights, not its training state
+            super().restore_from_path(path, component=component, filesystem=filesystem, **kwargs)
+            self._hand_weights_out()
+            return
+        with checkpoint_here(path, filesystem) as folder:
+            state, replay = read_state(folder), folder / REPLAY_DIRECTORY
+            has_replay = replay.is_dir()
+            if has_replay:
+                self.replay.load(replay)
+            self.set_state(state)
         self._warmed_up = False
         self._sampling.discard()
         # Evaluation first: each seeds torch's global stream, which a local training runner goes on with.
         for group in (self.eval_env_runner_group, self.env_runner_group):
             group.foreach_env_runner(partial(SeededEnvRunner.reseed, salt=self.env_steps))
-        replay = Path(path) / REPLAY_DIRECTORY
-        if replay.is_dir():
-            self.replay.load(replay)
-        else:
+        if not has_replay:
             warmup = self.config.replay.warmup_env_steps
             self.updates_start_at = (self.env_steps + warmup, self.num_updates)
             logger.warning("the checkpoint at %s holds no replay buffer: collecting %d steps before the next update.", path, warmup)
 
-    def get_state(self, *args: object, **kwargs: object) -> dict[str, Any]:
-        return super().get_state(*args, **kwargs) | {PROGRESS: {name: getattr(self, name) for name in _PROGRESS_ATTRIBUTES}}
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        progress = {name: getattr(self, name) for name in _PROGRESS_ATTRIBUTES}
+        policy = described(self.config, self.get_module(), self.env_steps)
+        return super().get_state(*args, **kwargs) | {PROGRESS: progress, POLICY: policy}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        super().set_state(state)
-        for name, value in state[PROGRESS].items():
+        """RLlib's, and every learner, and every runner, takes the weights, older ones than its own, too. Raises what a learner raised."""
+        super().set_state({name: part for name, part in state.items() if name != COMPONENT_LEARNER_GROUP})
+        if COMPONENT_LEARNER_GROUP in state:
+            self._hand_to_learners(state[COMPONENT_LEARNER_GROUP][COMPONENT_LEARNER])
+            self._hand_weights_out()
+        for name, value in state.get(PROGRESS, {}).items():
             setattr(self, name, value)
+
+    def _hand_to_learners(self, state: dict[str, Any]) -> None:
+        shared = ray.put(state)
+        results = list(self.learner_group.foreach_learner(lambda learner: learner.set_state(ray.get(shared))))
+        for result in results:
+            if not result.ok:
+                raise result.get()
+        if len(results) < self.config.num_learners:
+            raise RuntimeError(f"{len(results)} of {self.config.num_learners} learners took over the state that was to be restored.")
+
+    def _hand_weights_out(self) -> None:
+        """The learners', to every runner, whatever it holds."""
+        for group in (self.eval_env_runner_group, self.env_runner_group):
+            group.foreach_env_runner(forget_age_of_weights)
+            group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=_MAX_SECONDS_TO_SYNC)
 
 
 def _replaced(settings: Any, values: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

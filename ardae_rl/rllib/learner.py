@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ardae_rl.rllib.module import SACARDAERLModule
 from ardae_rl.run.process import prepare_training_process
+from ardae_rl.run.ray_internals import forget_age_of_weights
 from ardae_rl.sac import SAC, ShardedNormal, Transitions, build_optimisers
 from ardae_rl.sac.update import SKIPPED
 
@@ -82,6 +83,7 @@ class SACARDAETorchLearner(TorchLearner):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """With a copy of its own: several learners are handed the same shared memory, in which their optimisers would write."""
+        forget_age_of_weights(self)
         super().set_state(copy.deepcopy(state))
         if _NOISE_STATE in state:
             device, noise = state[_NOISE_STATE]

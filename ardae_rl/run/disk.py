@@ -58,6 +58,31 @@ def write_whole(folder: Path, fill: Callable[[Path], object]) -> None:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
+def write_into(folder: Path, fill: Callable[[Path], object], *, last: str) -> None:
+    """Let ``fill`` write into a hidden folder inside ``folder``, which may be new, and move all of it there once it is on disk.
+
+    What had the same names gives way, other things stay. The file ``last`` goes first and comes last: while it is there, what belongs to it
+    is whole. If the disk or ``fill`` fails, ``folder`` holds what it held.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    partial, replaced = folder / ".partial", folder / ".replaced"
+    for left in (partial, replaced):  # by a process killed in here
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        write_whole(partial, fill)
+        replaced.mkdir()
+        (folder / last).unlink(missing_ok=True)
+        for entry in sorted(partial.iterdir(), key=lambda entry: entry.name == last):
+            target = folder / entry.name
+            if target.exists():
+                os.rename(target, replaced / entry.name)
+            os.rename(entry, target)
+        sync(folder)
+    finally:
+        for left in (partial, replaced):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Make ``content`` what is in the file ``path``. Raises OSError if the disk fails; then, as after a crash, it holds what it held."""
     aside = path.with_name(f".{path.name}.partial")
@@ -65,6 +90,7 @@ def replace_file(path: Path, content: bytes) -> None:
         aside.write_bytes(content)
         sync(aside)
         os.replace(aside, path)
+        sync(path.parent)
     except OSError:
         aside.unlink(missing_ok=True)
         raise
@@ -78,6 +104,8 @@ def append_whole(path: Path, content: bytes) -> None:
             if file.write(content) < len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
             os.fsync(file.fileno())  # a checkpoint written after it, and surely on disk, takes it for written
+            if not size:
+                sync(path.parent)  # its name, too
         except OSError:
             file.truncate(size)
             raise

@@ -104,6 +104,11 @@ def seed_next_reset(runner: Any, seeds: Sequence[int]) -> None:
     runner._seed = list(seeds)
 
 
+def forget_age_of_weights(holder: Any) -> None:
+    """Have an env runner or a learner take the next weights it is given, even if they are older than its own."""
+    holder._weights_seq_no = 0
+
+
 def begin_anew(runner: Any) -> None:
     """Have a SingleAgentEnvRunner reset every sub-environment before its next step."""
     runner._needs_initial_reset = True

@@ -47,6 +47,7 @@ def test_a_sweep_is_watched_to_its_end(tmp_path: Path) -> None:
     assert (tmp_path / "scaling" / "scaling.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_sampling_is_timed() -> None:
     measured = in_fresh_process(runners.time_sampling, 1, 4, 300, 0, 0.05)
     assert 300 <= measured.env_steps < 1000 and measured.seconds > 0 and 0 < measured.collector_cpu_s < 10 * measured.seconds

@@ -21,7 +21,7 @@ from ardae_rl.experiment.problems import InvalidExperimentError
 from ardae_rl.experiment.schema import Experiment, to_yaml
 from ardae_rl.experiment.yaml_file import read_document
 
-CHUNKS, MUTANTS_PER_CHUNK = 8, 1250
+CHUNKS, MUTANTS_PER_CHUNK = 8, 500
 STORED_ONE_IN = 4  # storing and reading takes longer than everything else
 SHIPPED = sorted((Path(__file__).parents[2] / "tune_configs").rglob("*.yaml"))
 TEXTS = [path.read_text() for path in SHIPPED]

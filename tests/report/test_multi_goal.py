@@ -1,7 +1,7 @@
 """Goal entropy of policies whose goals are known, and a figure that shows them."""
 
+import copy
 import math
-import pickle
 import shutil
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ardae_rl.report import control
 from ardae_rl.report.multi_goal import DENSITY_BINS, ENV, Rollouts, figure, first_actions, read_goals, rollouts
 from ardae_rl.report.records import read_experiment
 from ardae_rl.report.runs import read_runs
-from ardae_rl.rllib.checkpoint import read_policy
+from ardae_rl.rllib.checkpoint import POLICY, TRAINING_STATE, read_policy, read_state, write_state
 from ardae_rl.samplers import Sampler
 from tests.report.study import SAC, write_experiment
 from tests.rllib.small import small_config
@@ -146,19 +146,22 @@ def test_a_checkpoint_that_cannot_be_used_is_named_and_the_others_are_reported(t
     checkpoints = [folder / f"seed={seed}" / "checkpoint_000001" for seed in range(6)]
     for seed, checkpoint in enumerate(checkpoints):
         shutil.copytree(tmp_path / ("Pendulum-v1" if seed == 4 else ENV.replace("/", "_")), checkpoint)
-    weights, state = Path("learner_group/learner/rl_module/default_policy/module_state.pkl"), "algorithm_state.pkl"
-    whole = pickle.loads((checkpoints[0] / weights).read_bytes())
-    (checkpoints[0] / weights).write_bytes((checkpoints[0] / weights).read_bytes()[:-30])
-    (checkpoints[1] / weights).write_bytes(pickle.dumps({name: np.ones((2, 2), np.float32) for name in whole}))
-    (checkpoints[2] / state).write_bytes(pickle.dumps([1]))
-    (checkpoints[3] / weights).write_bytes(pickle.dumps({name: np.full_like(value, np.nan, np.float32) for name, value in whole.items()}))
+    state = read_state(checkpoints[0])
+    file = checkpoints[0] / TRAINING_STATE
+    file.write_bytes(file.read_bytes()[:-30])
+    for checkpoint, value in ((checkpoints[1], np.ones((2, 2), np.float32)), (checkpoints[3], np.float32(np.nan))):
+        changed = copy.deepcopy(state)
+        weights = changed["learner_group"]["learner"]["rl_module"]["default_policy"]
+        weights |= {name: value if value.ndim else np.full_like(old, value) for name, old in weights.items()}
+        write_state(checkpoint, changed)
+    write_state(checkpoints[2], {name: part for name, part in state.items() if name != POLICY})
     files, problems = control.write_report([(folder, read_experiment(folder))], tmp_path / "report")
     assert [str(problem).partition(": its policy cannot be used, ")[0] for problem in problems] == [
         str(folder / f"seed={seed}") for seed in range(5)
     ]
     for problem, cause in zip(
         problems,
-        ("cannot be read (UnpicklingError", "cannot be read (RuntimeError", "cannot be read (TypeError", "NaN or infinite", "Pendulum-v1"),
+        ("is damaged", "size mismatch", POLICY, "NaN or infinite", "Pendulum-v1"),
         strict=True,
     ):
         assert cause in str(problem) and str(problem).endswith(": left out")
