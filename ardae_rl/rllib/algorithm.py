@@ -50,10 +50,11 @@ from ardae_rl.rllib.transitions import Environments, finite_rows, learner_by_lea
 from ardae_rl.run.process import prepare_training_process
 from ardae_rl.run.ray_internals import bundles_of, forget_age_of_weights
 from ardae_rl.sac import SACConfig
-from ardae_rl.sac.update import METRIC_NAMES
+from ardae_rl.sac.update import METRIC_NAMES, SKIPPED
 
 logger = logging.getLogger(__name__)
 _MAX_UPDATES_PER_CALL = 32  # bounds the memory of one learner call, whatever the number of environments
+_MAX_SECONDS_PER_CALL = 10.0  # nothing hears of a stop meanwhile
 _MAX_SECONDS_PER_ITERATION = 20.0  # a progress report, and a chance to stop, comes at least this often
 _MAX_SECONDS_TO_SYNC = 10.0  # until the weights before these have arrived: RLlib leaves out new ones where they are still on their way
 _REPLAY_SEED = 7  # tells the replay buffer's random stream from those of the env runners
@@ -178,20 +179,25 @@ class SACARDAE(Algorithm):
         self._sampling = Sampling(self.env_runner_group, timeout_s=self.config.sample_timeout_s)
         self._environments = Environments(self.config.env, self.config.sac.max_non_finite)
         self._episode_return_mean = math.nan
+        self._update_s = math.inf  # of one update in the last call; none yet
+        self._learned: dict[str, float] = {}  # metrics of the updates since the last report, added up
+        self._updates_reported = 0
 
     def training_step(self) -> None:
-        """Sample, learn, evaluate when due, until the next report is due."""
+        """Sample, learn, evaluate when due, until the next report is due; after 20 s what is left is for the next call."""
         started = time.monotonic()
-        every = self.config.report_every_env_steps
+        every, deadline = self.config.report_every_env_steps, started + _MAX_SECONDS_PER_ITERATION
         target = (self.env_steps // every + 1) * every
-        while self.env_steps < target and time.monotonic() - started < _MAX_SECONDS_PER_ITERATION:
+        while (self.env_steps < target or self._due()) and time.monotonic() < deadline:
             before = self.env_steps
-            self._sample()
-            if self.env_steps == before:  # every env runner is down: wait for Ray to restart one
-                self.restore_env_runners(self.env_runner_group)
-                time.sleep(self.config.delay_between_env_runner_restarts_s)
-            self._learn()
-            self._evaluate_if_due(before)
+            if not self._due():
+                self._sample()
+                if self.env_steps == before:  # every env runner is down: wait for Ray to restart one
+                    self.restore_env_runners(self.env_runner_group)
+                    time.sleep(self.config.delay_between_env_runner_restarts_s)
+            self._learn(deadline)
+            if not self._due():
+                self._evaluate_if_due(self.evaluations[-1]["env_steps"] if self.evaluations else 0)
         self.seconds += time.monotonic() - started
 
     def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
@@ -228,22 +234,33 @@ class SACARDAE(Algorithm):
         )
         self._warmed_up = not uniform
 
-    def _learn(self) -> None:
-        """Catch up with ``updates_per_env_step`` updates for every step since the warm-up, then publish the policy."""
+    def _due(self) -> int:
+        """Updates to be made for the steps since the warm-up, of which there are ``updates_per_env_step`` each."""
         steps_at_start, updates_at_start = self.updates_start_at
-        ratio = self.config.replay.updates_per_env_step
-        due = math.floor((self.env_steps - steps_at_start) * ratio) - (self.num_updates - updates_at_start)
-        if due <= 0 or not len(self.replay):
+        owed = math.floor((self.env_steps - steps_at_start) * self.config.replay.updates_per_env_step)
+        return max(0, owed - (self.num_updates - updates_at_start)) if len(self.replay) else 0
+
+    def _learn(self, deadline: float) -> None:
+        """Make the updates that are due, or those until ``deadline``, then publish the policy."""
+        if not self._due():
             return
-        while due > 0:
-            count = min(due, _MAX_UPDATES_PER_CALL)
-            results = self.learner_group.update(batch=self._mini_batches(count))
-            self.metrics.aggregate(results, key=LEARNER_RESULTS)
-            self.num_updates += count
-            due -= count
+        while (due := self._due()) and time.monotonic() < deadline:
+            count = min(due, _MAX_UPDATES_PER_CALL, max(1, int(_MAX_SECONDS_PER_CALL / self._update_s)))
+            started = time.monotonic()
+            self._update(count)
+            self._update_s = (time.monotonic() - started) / count
         self.env_runner_group.sync_weights(
             from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=_MAX_SECONDS_TO_SYNC
         )
+
+    def _update(self, count: int) -> None:
+        """In one call of the learners, whose size changes no number: metrics are added up for the next report."""
+        results = self.learner_group.update(batch=self._mini_batches(count))
+        for name in METRIC_NAMES & results[0][DEFAULT_MODULE_ID].keys():
+            mean = float(np.mean([float(result[DEFAULT_MODULE_ID][name]) for result in results]))
+            self._learned[name] = mean if name == SKIPPED else self._learned.get(name, 0.0) + count * mean  # skipped: a count that runs on
+        self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        self.num_updates += count
 
     def _mini_batches(self, count: int) -> MultiAgentBatch:
         """``count`` mini-batches in one batch, laid out learner by learner: RLlib gives each learner a contiguous part."""
@@ -274,11 +291,12 @@ class SACARDAE(Algorithm):
         return results | {"progress": self._progress(results) | rates}
 
     def _progress(self, results: dict[str, Any]) -> dict[str, Any]:
-        """The numbers to watch, flat. Returns are the latest known, NaN before the first; learner metrics are the last call's."""
+        """The numbers to watch, flat. Returns are the latest known, NaN before the first; a learner's metrics are means since the last."""
         learning_steps = self.env_steps - self.updates_start_at[0]
         updates = self.num_updates - self.updates_start_at[1]
         means = [float(np.mean(record["returns"])) for record in self.evaluations]
-        learner = results.get(LEARNER_RESULTS, {}).get(DEFAULT_MODULE_ID, {})
+        made, self._updates_reported = self.num_updates - self._updates_reported, self.num_updates
+        learner, self._learned = {name: value / (1 if name == SKIPPED else made) for name, value in self._learned.items()}, {}
         self.watched = watched_policy(self.get_module().policy, self.replay, seed=self.env_steps)
         self._episode_return_mean = float(results.get(ENV_RUNNER_RESULTS, {}).get(EPISODE_RETURN_MEAN, self._episode_return_mean))
         return {
@@ -292,7 +310,7 @@ class SACARDAE(Algorithm):
             "evaluation_return_mean": means[-1] if means else math.nan,
             "evaluation_return_max": max(means, default=math.nan),
             **{name: float(values.mean()) for name, values in self.watched.items()},
-            **{f"learner/{name}": float(learner[name]) for name in sorted(METRIC_NAMES & learner.keys())},
+            **{f"learner/{name}": learner[name] for name in sorted(learner)},
         }
 
     def save_to_path(
@@ -333,6 +351,7 @@ class SACARDAE(Algorithm):
                 self.replay.load(replay)
             self.set_state(state)
         self._warmed_up = False
+        self._learned, self._updates_reported = {}, self.num_updates
         self._sampling.discard()
         # Evaluation first: each seeds torch's global stream, which a local training runner goes on with.
         for group in (self.eval_env_runner_group, self.env_runner_group):

@@ -4,6 +4,7 @@ import math
 import os
 import signal
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def test_the_policy_takes_over_right_after_the_warm_up() -> None:
     with torch.no_grad():
         module.policy.body.layers[-1].weight.zero_()
         module.policy.body.layers[-1].bias.copy_(torch.tensor([3.0, 3.0, -20.0, -20.0]))  # tanh(3), next to no noise
-    algorithm._learn = lambda: None
+    algorithm._learn = lambda deadline: None
     algorithm.train()
     taken = algorithm.replay.sample(5000)["actions"]
     algorithm.stop()
@@ -98,6 +99,53 @@ def test_same_seed_same_numbers_other_seed_other_numbers() -> None:
     first, again, other = run(3), run(3), run(4)
     assert first == again
     assert first[0] != other[0] and first[1]["learner/critic_loss"] != other[1]["learner/critic_loss"]
+
+
+def test_the_size_of_a_call_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run(3)
+    sizes: list[int] = []
+    update = SACARDAE._update
+
+    def noted(self: SACARDAE, count: int) -> None:
+        sizes.append(count)
+        update(self, count)
+
+    monkeypatch.setattr(SACARDAE, "_update", noted)
+    monkeypatch.setattr("ardae_rl.rllib.algorithm._MAX_UPDATES_PER_CALL", 3)
+    parts = run(3)
+    assert set(sizes) == {1, 3} and parts[0] == whole[0]
+    assert parts[1] == pytest.approx(whole[1], rel=1e-5)
+
+
+def test_calls_and_iterations_are_short_however_slow_an_update_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An update of .1 s, where a call may last .25 s and an iteration 1: rounds of 16 updates are made in parts, none is lost."""
+    monkeypatch.setattr("ardae_rl.rllib.algorithm._MAX_SECONDS_PER_CALL", 0.25)
+    monkeypatch.setattr("ardae_rl.rllib.algorithm._MAX_SECONDS_PER_ITERATION", 1.0)
+    config = small_config("gaussian", env=LineEnv, every_env_steps=80, episodes=1, warmup_env_steps=16, report_every_env_steps=16)
+    algorithm = config.env_runners(num_envs_per_env_runner=16).build_algo()
+    learner, calls = algorithm.learner_group._learner, list[int]()
+    quick, whole = learner.sac.update, learner.update
+
+    def slow(batch: Any) -> Any:
+        time.sleep(0.1)
+        return quick(batch)
+
+    def noted(**options: Any) -> Any:
+        calls.append(algorithm.num_updates)
+        return whole(**options)
+
+    monkeypatch.setattr(learner.sac, "update", slow)
+    monkeypatch.setattr(learner, "update", noted)
+    seconds, progress = [], []
+    while not algorithm.evaluations:
+        started = time.monotonic()
+        progress.append(algorithm.train()["progress"])
+        seconds.append(time.monotonic() - started)
+    algorithm.stop()
+    assert max(seconds) < 1 + 0.25 + 1 and max(later - one for one, later in pairwise(calls)) <= 2
+    assert any(0 < row["updates"] < row["env_steps"] - 16 for row in progress), "no iteration ended within a round"
+    evaluated = [(record["env_steps"], record["num_updates"]) for record in algorithm.evaluations]
+    assert evaluated == [(80, 64)], "an evaluation waits for the updates of its steps"
 
 
 def test_environment_seeds_never_coincide() -> None:

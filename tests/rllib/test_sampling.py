@@ -38,7 +38,7 @@ def test_runners_sample_ahead_once_the_policy_acts() -> None:
     assert steps_made(algorithm) == algorithm.env_steps == 4, "during the warm-up nothing is sampled before it is wanted"
     for _ in range(12):
         algorithm._sample()
-        algorithm._learn()
+        algorithm._learn(math.inf)
     assert steps_made(algorithm) == algorithm.env_steps + 4
     assert algorithm.num_updates == algorithm.env_steps - 40
     algorithm.stop()
