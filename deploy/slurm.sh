@@ -28,8 +28,9 @@ node=(--dashboard-agent-listen-port=0 --num-cpus="$SLURM_CPUS_PER_TASK" --num-gp
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 ip=$(srun --nodes=1 --ntasks=1 --nodelist="${nodes[0]}" hostname -I | cut -d' ' -f1)
+temporary=$(srun --nodes=1 --ntasks=1 --nodelist="${nodes[0]}" mktemp -d /tmp/ray-XXXXXX) # a name that others on the node cannot take before
 srun --nodes=1 --ntasks=1 --nodelist="${nodes[0]}" "${ray[@]}" start --head --block --node-ip-address="$ip" --port="$port" \
-  --ray-client-server-port=$((port + 10000)) --temp-dir="/tmp/ray-$SLURM_JOB_ID" --dashboard-host=127.0.0.1 --dashboard-port=$((port + 20000)) \
+  --ray-client-server-port=$((port + 10000)) --temp-dir="$temporary" --dashboard-host=127.0.0.1 --dashboard-port=$((port + 20000)) \
   "${node[@]}" &
 pids=($!)
 if ((${#nodes[@]} > 1)); then

@@ -67,6 +67,8 @@ def cluster(address: str | None) -> Iterator[str]:
         os.environ.setdefault(name, value)
     import ray
 
+    from ardae_rl.run.ray_internals import apart_from_signals
+
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # until there is a file to log to; what goes wrong is raised as well
     joined = cluster_address(address)
     if not joined:
@@ -74,7 +76,8 @@ def cluster(address: str | None) -> Iterator[str]:
     with nullcontext() if joined else _own_temporary_files():
         try:
             _knock(joined)
-            context = ray.init(address=joined or "local", configure_logging=False, log_to_driver=False)
+            with apart_from_signals():
+                context = ray.init(address=joined or "local", configure_logging=False, log_to_driver=False)
         except Exception as error:  # Ray raises many kinds, of a node that is slow to start a bare Exception
             raise InvalidExperimentError([_no_cluster(joined, error)]) from error
         try:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +18,7 @@ from ardae_rl.experiment.display import Display, Row
 from ardae_rl.experiment.events import cause_of, restarts
 from ardae_rl.experiment.options import RunOptions, handled_signals
 from ardae_rl.experiment.plan import assignment_of, concurrent_trials, param_space, total_steps, trial_assignments, trial_name
-from ardae_rl.experiment.preflight import PROVENANCE, RECORD, alone, knows_trials, set_damaged_aside
+from ardae_rl.experiment.preflight import PROVENANCE, RECORD, alone, forget_trials, knows_trials, set_damaged_aside
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.schema import Experiment, to_yaml
 from ardae_rl.experiment.summary import CURVE_FILE, TrialSummary, closing_table, read_evaluations
@@ -51,6 +52,7 @@ def _recorded(experiment: Experiment) -> Iterator[None]:
             experiment.folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(alone(experiment.folder))
             if not record.is_file() or record.read_bytes() != content:
+                forget_trials(experiment.folder)
                 replace_file(record, content)
             append_whole(experiment.folder / PROVENANCE, f"{json.dumps(provenance())}\n".encode())  # a resumed run may meet other versions
             _log_to(experiment.folder / "driver.log")
@@ -81,7 +83,7 @@ def _announce(experiment: Experiment, dashboard: str, options: RunOptions) -> No
         "Trials": f"{len(names)}, {at_once} at a time: {_listed(names)}",
         "Results": str(experiment.folder),
         "Dashboard": dashboard,
-        "TensorBoard": f"tensorboard --logdir {experiment.folder}",
+        "TensorBoard": f"tensorboard --logdir {shlex.quote(str(experiment.folder))}",
     }
     for label, text in lines.items():
         options.say(label, text)
@@ -105,7 +107,7 @@ def _train(experiment: Experiment, options: RunOptions) -> int:
             logging.getLogger("ray").exception("the run ended early")
             display.note(_ended_early(experiment, error, options.command))
             return 1
-    _close(results, experiment, options, interrupted=bool(received))
+    _close(results, experiment, options)
     return options.stopped(received[0]) if received else int(any(result.error for result in results))
 
 
@@ -170,33 +172,34 @@ def _graceful_stop() -> AbstractContextManager[list[int]]:
     return handled_signals(handle)
 
 
-def _summarise(result: Any, experiment: Experiment, assignment: Mapping[str, Any], *, interrupted: bool) -> TrialSummary:
+def _summarise(result: Any, experiment: Experiment, assignment: Mapping[str, Any]) -> TrialSummary:
+    """At the last report: what a trial recorded after it is made again."""
     metrics = result.metrics or {}
-    unfinished = interrupted and not metrics.get("done")
+    steps = metrics.get(experiment.reporting.steps, 0)
     return TrialSummary(
         assignment=assignment,
-        status="failed" if result.error else "unfinished" if unfinished else "finished",
-        steps=metrics.get(experiment.reporting.steps, 0),
+        status="failed" if result.error else "finished" if experiment.has_ended(assignment, metrics) else "unfinished",
+        steps=steps,
         seconds=metrics.get("seconds", 0.0),
-        evaluations=read_evaluations(Path(result.path), experiment.reporting),
+        evaluations=[each for each in read_evaluations(Path(result.path), experiment.reporting) if each.steps <= steps],
         folder=Path(result.path),
         failure=cause_of(str(result.error)) if result.error else None,
         restarts=restarts(experiment.folder)[Path(result.path).name],
     )
 
 
-def _close(results: Iterable[Any], experiment: Experiment, options: RunOptions, *, interrupted: bool) -> None:
+def _close(results: Iterable[Any], experiment: Experiment, options: RunOptions) -> None:
     """The closing table; a line in its place while the disk cannot read what it is made of: the run is over, whatever it shows."""
     assignments = {trial_name(assignment): assignment for assignment in trial_assignments(experiment)}
     try:
-        trials = [_summarise(result, experiment, assignments[Path(result.path).name], interrupted=interrupted) for result in results]
+        trials = [_summarise(result, experiment, assignments[Path(result.path).name]) for result in results]
     except (OSError, ValueError) as error:
         options.say("Note", f"no closing table, {experiment.folder} cannot be read: {error}")
         return
     options.console.print(closing_table(trials, experiment.reporting))
     options.say("Curves", f"{experiment.folder}/*/{CURVE_FILE}")
     options.say("Checkpoints", f"{experiment.folder}/*/checkpoint_*")
-    options.say("TensorBoard", f"tensorboard --logdir {experiment.folder}")
+    options.say("TensorBoard", f"tensorboard --logdir {shlex.quote(str(experiment.folder))}")
     for trial in trials:
         if trial.failure:
             options.say(f"{trial.name} failed", f" {trial.failure}\n  full error: {trial.folder / 'error.txt'}")

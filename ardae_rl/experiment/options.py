@@ -9,6 +9,8 @@ from rich.console import Console
 
 from ardae_rl.experiment.display import print_line
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)  # SLURM and others send SIGUSR1 before time is up
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
@@ -35,14 +37,18 @@ class RunOptions:
 
 @contextmanager
 def handled_signals(handle: Callable[[list[int]], object]) -> Iterator[list[int]]:
-    """Ctrl-C or SIGTERM calls ``handle`` with the signals received so far, which this yields."""
+    """Ctrl-C, or a signal with which systems ask a program to end, calls ``handle`` with the signals received so far, which this yields.
+
+    One that is ignored, as SIGHUP under nohup, stays so.
+    """
     received: list[int] = []
 
     def hear(signum: int, frame: object) -> None:
         received.append(signum)
         handle(received)
 
-    before = {signum: signal.signal(signum, hear) for signum in (signal.SIGINT, signal.SIGTERM)}
+    heard = [signum for signum in STOP_SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
+    before = {signum: signal.signal(signum, hear) for signum in heard}
     try:
         yield received
     finally:

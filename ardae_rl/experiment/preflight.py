@@ -20,6 +20,18 @@ from ardae_rl.experiment.validation import shown
 RECORD = "experiment.yaml"
 PROVENANCE = "provenance.jsonl"
 LOCK = ".lock"
+STEERING = {  # what may change when a run goes on: how long, how often, how many at once; and further seeds
+    "storage_path",
+    "max_failures",
+    "resources.max_concurrent_trials",
+    "checkpoint.every_env_steps",
+    "checkpoint.every_steps",
+    "checkpoint.keep",
+    "config.report_every_env_steps",
+    "config.report_every_steps",
+    "stop.env_steps",
+    "stop.evaluation_return_mean",
+}
 OUTPUT = "output.txt"  # of an experiment that runs as part of a sweep
 
 
@@ -125,9 +137,21 @@ def _check_unchanged(experiment: Experiment, folder: Path) -> None:
     check_version(stored, f"--resume: {record}")
     before = _flat(stored)
     now = _flat(yaml.safe_load(to_yaml(experiment)))
-    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key) and key != "storage_path"]
+    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key) and key not in STEERING]
+    if set(_seeds(before.get("seeds"))) <= set(experiment.seed_list):
+        changed = [key for key in changed if key != "seeds"]
     if changed:
         raise InvalidExperimentError(Problem("--resume", key, _difference(key, before, now, record)) for key in changed)
+
+
+def _seeds(stored: Any) -> list[Any]:
+    return list(range(stored)) if isinstance(stored, int) else list(stored or ())
+
+
+def forget_trials(folder: Path) -> None:
+    """Set aside what Tune knows of an experiment that goes on otherwise than it began: each trial continues from its last checkpoint."""
+    for path in (*folder.glob("experiment_state-*.json"), *folder.glob("*.pkl")):
+        os.replace(path, path.with_name(path.name + ".before"))
 
 
 def _difference(key: str, before: dict[str, Any], now: dict[str, Any], record: Path) -> str:
@@ -135,7 +159,7 @@ def _difference(key: str, before: dict[str, Any], now: dict[str, Any], record: P
         repair = "leave it out; or, if the run is older than this setting, write there what the code did that started it"
         return f"is {shown(now[key])} now and not in {record}; {repair}"
     difference = f"was {shown(before[key])} when {record.parent} was started and is {shown(now.get(key))} now"
-    return f"{difference}; put it back, for instance with --set {key}=VALUE"
+    return f"{difference}; put it back with --set {key}=VALUE, or start another experiment with --set name=NAME"
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

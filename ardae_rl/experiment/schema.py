@@ -152,6 +152,12 @@ class Experiment(Settings, ABC):
     def stop_criteria(self) -> dict[str, float]:
         """Metrics of a result, and the values from which on Tune ends a trial."""
 
+    def has_ended(self, assignment: Mapping[str, Any], metrics: Mapping[str, float]) -> bool:
+        """Whether the trial of ``assignment``, having reported ``metrics``, met a criterion to stop by."""
+        total = self.total_steps({path: assignment[path] for path in self.grid_search})
+        criteria = {self.reporting.steps: float(total), **self.stop_criteria()}
+        return any(metrics.get(name, -math.inf) >= value for name, value in criteria.items())
+
     @abstractmethod
     def trainable(self) -> Any:
         """The class that Tune trains. Imports Ray."""

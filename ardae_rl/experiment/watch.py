@@ -41,6 +41,7 @@ class Watcher(Callback):
         self._saved: dict[str, float] = {}
         self._crashes_in_place: Counter[str] = Counter()
         self._deadline = self._collected = 0.0
+        self._end_loop: Any = None
 
     def __reduce__(self) -> tuple[Callable[[], "Watcher"], tuple[()]]:
         # Tune stores its callbacks with the experiment; a restored one must talk to the process that resumed it.
@@ -51,10 +52,16 @@ class Watcher(Callback):
         self._total_steps = total_steps(experiment)
         self._events = EventLog(RunFolder(experiment.folder, experiment.folder))
         self._idle_since, self._has_told = time.monotonic(), False
+        self._end_loop = None
 
     def request_stop(self) -> None:
         """Have every running trial write a checkpoint, then end Tune's loop; trials stay resumable."""
         self.stop_requested = True
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
+        """Tune has its own use for SIGUSR1, to end its loop at once; from now on the signal asks for a graceful stop, as SIGTERM does."""
+        if self._end_loop is None:
+            self._end_loop = signal.signal(signal.SIGUSR1, signal.getsignal(signal.SIGTERM))
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object) -> None:
         self._saved.setdefault(trial.trial_id, time.monotonic())
@@ -147,8 +154,8 @@ class Watcher(Callback):
             )
         self._awaited &= running
         if not self._awaited or time.monotonic() > self._deadline:
-            # Tune ends its loop on this signal, storing the state of the experiment with the trials as unfinished.
-            signal.raise_signal(signal.SIGUSR1)
+            assert callable(self._end_loop)
+            self._end_loop(signal.SIGUSR1, None)  # Tune's handler: it stores the state of the experiment with the trials as unfinished
 
     def _row(self, trial: Trial, result: dict[str, Any]) -> Row:
         return Row(

@@ -4,11 +4,13 @@ Every trial publishes what it reports, in its own process; Ray offers it at the 
 name, of a counter with ``_total`` behind it.
 """
 
+import logging
 import math
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+logger = logging.getLogger(__name__)
 PREFIX = "ardae_rl_"
 LABELS = ("experiment", "trial", "env", "method")
 GAUGES = {
@@ -32,7 +34,9 @@ class Monitor:
     """Publishes the numbers of one trial."""
 
     def __init__(self, *, experiment: str, trial: str, env: str, method: str) -> None:
-        self._labels = dict(zip(LABELS, (experiment, trial, env, method), strict=True))
+        values = (experiment, trial, env, method)
+        self._labels = {label: value.encode("ascii", "backslashreplace").decode() for label, value in zip(LABELS, values, strict=True)}
+        self._has_failed = False
         self._counted = dict.fromkeys(COUNTERS, 0.0)
 
     def resume(self, totals: Mapping[str, float | None]) -> None:
@@ -40,17 +44,30 @@ class Monitor:
         self._counted |= {name: value for name, value in totals.items() if value is not None and not math.isnan(value)}
 
     def publish(self, values: Mapping[str, float | None]) -> None:
-        """``values`` by names of ``GAUGES`` and ``COUNTERS``, of counters totals; None and NaN mean that there is none to publish."""
-        for name, value in values.items():
-            instrument = _instruments()[name]
-            if value is None or math.isnan(value):
-                continue
-            if name in COUNTERS:
-                grown, self._counted[name] = value - self._counted[name], value
-                if grown > 0:
-                    instrument.inc(grown, tags=self._labels)
-            else:
-                instrument.set(value, tags=self._labels)
+        """``values`` by names of ``GAUGES`` and ``COUNTERS``, of counters totals; None and NaN mean that there is none to publish.
+
+        What Ray does not take is not published, with one warning. Raises KeyError for another name.
+        """
+        unknown = values.keys() - GAUGES.keys() - COUNTERS.keys()
+        if unknown:
+            raise KeyError(f"no such number: {', '.join(sorted(unknown))}")
+        try:
+            for name, value in values.items():
+                if value is not None and not math.isnan(value):
+                    self._publish_one(name, value)
+        except Exception as error:  # of Ray, OpenTelemetry, Prometheus: whatever they raise, training is worth more
+            if not self._has_failed:
+                logger.warning("numbers of this trial are not at the Prometheus endpoint: %s", error)
+            self._has_failed = True
+
+    def _publish_one(self, name: str, value: float) -> None:
+        instrument = _instruments()[name]
+        if name not in COUNTERS:
+            instrument.set(value, tags=self._labels)
+            return
+        grown, self._counted[name] = value - self._counted[name], value
+        if grown > 0:
+            instrument.inc(grown, tags=self._labels)
 
 
 @cache

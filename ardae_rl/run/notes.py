@@ -4,12 +4,15 @@ They travel through the store of names and values that every Ray cluster has, no
 """
 
 import logging
-import uuid
+import time
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from ardae_rl.run.ray_internals import put_text, take_texts
 
 _NAMESPACE = "ardae_rl_notes"
+_NUMBERS = count()  # clocks may stand still between two warnings
 
 
 def pass_warnings_on(folder: Path) -> None:
@@ -21,8 +24,9 @@ def pass_warnings_on(folder: Path) -> None:
 
 
 def collect_notes(experiment: Path) -> list[tuple[str, str]]:
-    """(name of the trial, text) of each note there is by now on the trials in this folder, each handed out once."""
-    return [(Path(key).parent.name, text) for key, text in take_texts(f"{experiment}/", namespace=_NAMESPACE)]
+    """(name of the trial, text) of each note there is by now on the trials in this folder, the earliest first, each once."""
+    notes = sorted(take_texts(f"{experiment}/", namespace=_NAMESPACE), key=lambda note: Path(note[0]).name)
+    return [(Path(key).parent.name, text) for key, text in notes]
 
 
 class _NoteHandler(logging.Handler):
@@ -31,4 +35,6 @@ class _NoteHandler(logging.Handler):
         self._folder = folder
 
     def emit(self, record: logging.LogRecord) -> None:
-        put_text(f"{self._folder}/{uuid.uuid4().hex}", record.getMessage(), namespace=_NAMESPACE)
+        """A warning must not raise while Ray's store is away: then it is in the trial's own log alone."""
+        with suppress(Exception):
+            put_text(f"{self._folder}/{time.time_ns():020}-{next(_NUMBERS):06}", record.getMessage(), namespace=_NAMESPACE)

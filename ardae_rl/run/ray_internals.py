@@ -3,12 +3,15 @@
 What needs RLlib imports it only when called: a task has no use for it.
 """
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pyarrow.fs import LocalFileSystem
 from ray import tune
+from ray._private import utils as ray_utils
 from ray.air.execution._internal import RayActorManager
 from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_initialized, _internal_kv_list, _internal_kv_put
 from ray.train._internal.session import _TrainingResult
@@ -78,6 +81,25 @@ class _ActorManager(RayActorManager):
         noted = self._tracked_actors_to_task_futures[tracked_actor_task._tracked_actor]
         noted &= self._actor_task_events.get_futures()  # those that nothing waits for any more have been read
         return super()._schedule_tracked_actor_task(tracked_actor_task, *arguments, **named)
+
+
+@contextmanager
+def apart_from_signals() -> Iterator[None]:
+    """Processes of Ray's that are started in here are in groups of their own: a signal to this process's group is not for them.
+
+    Ray calls the function in each between fork and exec, to have it end with this process.
+    """
+    ending = ray_utils.set_kill_on_parent_death_linux
+
+    def apart() -> None:
+        os.setpgid(0, 0)
+        ending()
+
+    ray_utils.set_kill_on_parent_death_linux = apart
+    try:
+        yield
+    finally:
+        ray_utils.set_kill_on_parent_death_linux = ending
 
 
 def cpus_of_this_machine() -> float:

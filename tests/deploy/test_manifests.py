@@ -199,6 +199,15 @@ def test_the_slurm_script_is_a_script_and_starts_ray_and_runs_with_options_there
     assert {"--address", "--auto-resume"} <= options(of_tune) <= tune_options()
 
 
+def test_the_image_does_not_run_as_root_and_its_user_may_write_to_the_shared_volume() -> None:
+    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
+    (user,) = re.findall(r"useradd --create-home --uid (\d+) (\w+)", "\n".join(lines))
+    assert lines[-1] == f"USER {user[1]}"
+    cluster = manifest("kuberay-rayjob.yaml")["spec"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        assert group["template"]["spec"]["securityContext"] == {"fsGroup": int(user[0])}
+
+
 EXPERIMENT = """\
 name: tiny
 run: score_error
@@ -209,6 +218,7 @@ STAND_INS = {
     "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',
     "scontrol": '[[ $1 == show ]] && echo "first second" | tr " " "\\n" || echo "$@" >> "$SLURM_SUBMIT_DIR/scontrol.txt"',
     "hostname": "echo 127.0.0.1",
+    "mktemp": '[[ $* == "-d /tmp/ray-XXXXXX" ]] && mkdir "/tmp/ray-$SLURM_JOB_ID" && echo "/tmp/ray-$SLURM_JOB_ID"',
 }
 
 

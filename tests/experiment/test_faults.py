@@ -90,6 +90,26 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_command_it_prints_continues_from_ther
     assert_nothing_lost_or_repeated(tmp_path, env_steps)
 
 
+def test_a_run_ended_by_a_signal_to_its_group_or_by_usr1_goes_on_for_longer_and_with_another_seed(launch: Launch, tmp_path: Path) -> None:
+    """What ``timeout``, systemd and batch systems send, and when."""
+    run = launch(EXPERIMENT % 100_000)
+    run.wait_until(lambda: run.reported_steps)
+    os.killpg(run.process.pid, signal.SIGTERM)
+    assert run.finish() == 128 + signal.SIGTERM, run.output
+    (saved,) = list(checkpoints(tmp_path).values())[-1:]
+    assert saved >= max(run.reported_steps) - REPORT_EVERY and "│ unfinished │" in run.output and "finished   │" not in run.output
+    longer = ["--resume", "--set", f"stop.env_steps={saved + 1200 - saved % 400}", "--set", "max_failures=1", "--seeds", "2"]
+    further = launch(EXPERIMENT % 100_000, *longer)
+    further.wait_until(lambda: any(steps > saved for steps in further.reported_steps))
+    os.kill(further.process.pid, signal.SIGUSR1)
+    assert further.finish() == 128 + signal.SIGUSR1, further.output
+    assert "│ unfinished │" in further.output and "Traceback" not in further.output
+    last = launch(EXPERIMENT % 100_000, *longer)
+    assert last.finish() == 0, last.output
+    assert_nothing_lost_or_repeated(tmp_path, saved + 1200 - saved % 400)
+    assert (tmp_path / "tiny" / "seed=1" / "evaluations.csv").read_text().count("\n") >= 3
+
+
 @pytest.mark.faults
 def test_a_killed_trial_restarts_from_its_last_checkpoint_and_the_run_goes_on(launch: Launch, tmp_path: Path) -> None:
     env_steps = 3000

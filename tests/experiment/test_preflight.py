@@ -123,13 +123,25 @@ def test_resuming_what_was_started_otherwise_names_each_difference(write: Write,
     started(before.folder)
     (before.folder / RECORD).write_text(to_yaml(before))
     check_folder(before, resume=True, source="tiny.yaml")
-    after = load_experiment(write("seeds: 3\nconfig: {sac: {alpha: auto}}"), storage_path=tmp_path)
+    after = load_experiment(write("seeds: [0, 2]\nconfig: {sac: {alpha: auto}}"), storage_path=tmp_path)
     with pytest.raises(InvalidExperimentError) as caught:
         check_folder(after, resume=True, source="tiny.yaml")
     assert [(problem.key, problem.message.partition(" when ")[0]) for problem in caught.value.problems] == [
         ("config.sac.alpha", "was 0.05"),
         ("seeds", "was 2"),
     ]
+
+
+def test_what_extends_or_steers_a_run_may_change_when_it_goes_on(write: Write, tmp_path: Path) -> None:
+    before = load_experiment(write("seeds: 2"), storage_path=tmp_path)
+    started(before.folder)
+    (before.folder / RECORD).write_text(to_yaml(before))
+    lines = (
+        "seeds: [1, 0, 7]\nmax_failures: 7\nresources: {max_concurrent_trials: 1}\nconfig: {report_every_env_steps: 50}\n"
+        "checkpoint: {every_env_steps: 500, keep: 3}"
+    )
+    after = load_experiment(write(lines), storage_path=tmp_path, assignments=["stop.env_steps=9000"])
+    check_folder(after, resume=True, source="tiny.yaml")
 
 
 def test_a_damaged_record_of_what_was_started_is_named(write: Write, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def _own_watcher() -> Iterator[None]:
     watcher.cache_clear()
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_signals_of_the_same_moment_are_one_request(signum: int) -> None:
     with launch._graceful_stop() as received:
         assert not watcher().stop_requested
@@ -36,3 +36,14 @@ def test_only_a_later_ctrl_c_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         assert watcher().stop_requested
         signal.raise_signal(signal.SIGINT)
         pytest.fail("it went on")
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    """As SIGHUP under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with launch._graceful_stop() as received:
+            signal.raise_signal(signal.SIGHUP)
+        assert not received and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -85,8 +85,8 @@ def test_records_that_the_disk_cannot_read_cost_the_closing_table_and_nothing_el
     results = [Result(metrics={"env_steps": 1000, "done": True}, checkpoint=None, error=None, path=str(folder)) for folder in folders]
     console = Console(file=io.StringIO(), width=200)
     options = RunOptions(console=console)
-    launch._close(results, experiment, options, interrupted=False)
+    launch._close(results, experiment, options)
     (line,) = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert line == f"Note:        no closing table, {experiment.folder} cannot be read: [Errno 5] Input/output error"
-    launch._close(results[:1], experiment, options, interrupted=False)
+    launch._close(results[:1], experiment, options)
     assert "finished" in console.file.getvalue()  # type: ignore[attr-defined]

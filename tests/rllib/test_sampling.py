@@ -1,6 +1,7 @@
 """Env runners in processes of their own: they sample ahead, their environments fail, they are lost."""
 
 import logging
+import math
 import os
 import time
 from pathlib import Path

@@ -99,6 +99,30 @@ def test_a_number_without_a_name_is_refused() -> None:
         monitor.publish({"bogus": 1.0})
 
 
+def test_names_beyond_ascii_are_escaped_and_a_failure_to_publish_is_one_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[dict[str, str]] = []
+    monkeypatch.setattr(_instruments()["steps"], "set", lambda value, tags: seen.append(tags))
+    Monitor(experiment="größe", trial="seed=0", env="v", method="m").publish({"steps": 1.0})
+    assert seen == [{"experiment": r"gr\xf6\xdfe", "trial": "seed=0", "env": "v", "method": "m"}]
+
+    def away(value: float, tags: dict[str, str]) -> None:
+        raise RuntimeError("no store")
+
+    monkeypatch.setattr(_instruments()["steps"], "set", away)
+    monitor = Monitor(experiment="e", trial="t", env="v", method="m")
+    for step in range(3):
+        monitor.publish({"steps": float(step)})
+    assert caplog.messages == ["numbers of this trial are not at the Prometheus endpoint: no store"]
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_ray_takes_the_labels_of_a_name_beyond_ascii() -> None:
+    Monitor(experiment="größe", trial="seed=0", env="Pendulum-v1", method="implicit").publish({"steps": 1000.0})
+    assert not Monitor(experiment="größe", trial="t", env="e", method="m")._has_failed
+
+
 @pytest.fixture(scope="module")
 def metrics_port() -> int:
     return free_ports(1)[0]
