@@ -6,6 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium.vector import AutoresetMode
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
@@ -27,6 +28,16 @@ class SeededEnvRunner(TellsOfNewEpisodes, SingleAgentEnvRunner):
         super().__init__(**kwargs)
         self.reseed(0)
         self._failures = 0
+
+    def make_env(self) -> None:
+        """RLlib's. Raises ValueError for an ``autoreset_mode`` that corrupts transitions."""
+        super().make_env()
+        mode = self.env.metadata.get("autoreset_mode") if self.env is not None else None
+        if mode not in (None, AutoresetMode.NEXT_STEP):
+            raise ValueError(
+                f"the vector environment's autoreset_mode must be NEXT_STEP, Gymnasium's default, got {mode.name}: RLlib would store the first "
+                "observation of the next episode as the last of this one. Leave autoreset_mode out of env_config['vector_kwargs']."
+            )
 
     def __repr__(self) -> str:
         """What Ray's dashboard and logs call this process."""

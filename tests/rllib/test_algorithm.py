@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
@@ -146,6 +147,13 @@ def test_calls_and_iterations_are_short_however_slow_an_update_is(monkeypatch: p
     assert any(0 < row["updates"] < row["env_steps"] - 16 for row in progress), "no iteration ended within a round"
     evaluated = [(record["env_steps"], record["num_updates"]) for record in algorithm.evaluations]
     assert evaluated == [(80, 64)], "an evaluation waits for the updates of its steps"
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
+def test_same_step_autoreset_whose_transitions_would_be_corrupt_is_refused(mode: AutoresetMode) -> None:
+    config = small_config("gaussian").environment("Pendulum-v1", env_config={"vector_kwargs": {"autoreset_mode": mode}})
+    with pytest.raises(ValueError, match=f"autoreset_mode must be NEXT_STEP, Gymnasium's default, got {mode.name}"):
+        config.build_algo()
 
 
 def test_environment_seeds_never_coincide() -> None:
