@@ -35,8 +35,8 @@ class SeededEnvRunner(TellsOfNewEpisodes, SingleAgentEnvRunner):
         mode = self.env.metadata.get("autoreset_mode") if self.env is not None else None
         if mode not in (None, AutoresetMode.NEXT_STEP):
             raise ValueError(
-                f"the vector environment's autoreset_mode must be NEXT_STEP, Gymnasium's default, got {mode.name}: RLlib would store the first "
-                "observation of the next episode as the last of this one. Leave autoreset_mode out of env_config['vector_kwargs']."
+                f"the vector environment's autoreset_mode must be NEXT_STEP, Gymnasium's default, got {mode.name}: RLlib would store an "
+                "episode's first observation as the last of the one before. Leave autoreset_mode out of env_config['vector_kwargs']."
             )
 
     def __repr__(self) -> str:

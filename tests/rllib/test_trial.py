@@ -2,18 +2,21 @@
 
 import csv
 import dataclasses
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.train._internal.storage import StorageContext
 
 from ardae_rl.nn.settings import build
-from ardae_rl.rllib.checkpoint import write_state
+from ardae_rl.rllib.checkpoint import TRAINING_STATE, read_state, write_state
 from ardae_rl.rllib.settings import EnvRunnerSettings, EvaluationSettings, LearnerSettings, ReplaySettings, TrainingSettings
 from ardae_rl.rllib.trial import SACARDAETrial
 from ardae_rl.sac import GaussianPolicyConfig, JacobianClampingConfig, SACConfig
@@ -34,8 +37,9 @@ def storage(tmp_path: Path) -> StorageContext:
     return StorageContext(storage_path=str(tmp_path), experiment_dir_name="experiment", trial_dir_name="seed=0")
 
 
-def make_trial(storage: StorageContext | None = None) -> SACARDAETrial:
-    return SACARDAETrial({"env": "Pendulum-v1", "settings": dataclasses.asdict(SETTINGS), "seed": 0}, storage=storage)
+def make_trial(storage: StorageContext | None = None, *, learners: int = 0) -> SACARDAETrial:
+    settings = dataclasses.replace(SETTINGS, learners=LearnerSettings(num_learners=learners))
+    return SACARDAETrial({"env": "Pendulum-v1", "settings": dataclasses.asdict(settings), "seed": 0}, storage=storage)
 
 
 def fill(trial: SACARDAETrial, rows: int) -> None:
@@ -136,18 +140,46 @@ def test_a_checkpoint_that_a_crash_left_half_written_is_written_again(storage: S
     restored.stop()
 
 
-def test_a_damaged_replay_buffer_sends_the_trial_back_to_the_checkpoint_before(storage: StorageContext) -> None:
-    trial = make_trial(storage)
-    for _ in range(2):
-        trial.train()
-        saved = Path(trial.save().checkpoint.path)
+@pytest.mark.parametrize("learners", [0, 1, 2])
+def test_a_damaged_checkpoint_sends_the_trial_back_to_the_one_before(learners: int, storage: StorageContext) -> None:
+    trial = make_trial(storage, learners=learners)
+    first, second = (trial.train() and Path(trial.save().checkpoint.path) for _ in range(2))
+    newer = module_weights(trial)
+    (chunk,) = (second / "replay").glob("chunk-*")
+    for path in (second / TRAINING_STATE, second / "replay" / "manifest.json", chunk):
+        whole = path.read_bytes()
+        for content in (whole[:-4], b"", None):
+            path.unlink() if content is None else path.write_bytes(content)
+            trial.restore(str(second))
+            assert (trial.env_steps, len(trial.replay), trial.num_updates) == (40, 40, 0), (path, content)
+            path.write_bytes(whole)
+    weights = read_state(first)["learner_group"]["learner"]["rl_module"]["default_policy"]
+    assert all(np.array_equal(value, weights[name]) for name, value in module_weights(trial).items())
+    trial.restore(str(second))
+    assert (trial.env_steps, len(trial.replay), trial.num_updates) == (80, 80, 40)
+    assert all(np.array_equal(value, newer[name]) for name, value in module_weights(trial).items())
     trial.stop()
-    (chunk,) = (saved / "replay").glob("chunk-*")
-    chunk.write_bytes(chunk.read_bytes()[:-4])
-    restored = make_trial(storage)
-    restored.restore(str(saved))
-    assert (restored.env_steps, len(restored.replay), restored.num_updates) == (40, 40, 0)
-    restored.stop()
+
+
+def module_weights(trial: SACARDAETrial) -> dict[str, np.ndarray]:
+    return dict(trial.learner_group.get_state()["learner"]["rl_module"]["default_policy"])
+
+
+@pytest.mark.parametrize("learners", [1, 2])
+def test_a_trial_whose_learner_dies_while_it_saves_keeps_the_checkpoint_it_has(learners: int, storage: StorageContext) -> None:
+    trial = make_trial(storage, learners=learners)
+    trial.train()
+    first = Path(trial.save().checkpoint.path)
+    pids = [result.get() for result in trial.learner_group.foreach_learner(lambda learner: os.getpid())]
+    os.kill(pids[0], signal.SIGKILL)
+    with pytest.raises((ray.exceptions.RayError, AssertionError, IndexError)):
+        trial.save()
+    trial.stop()
+    assert sorted(Path(storage.trial_fs_path).glob("*checkpoint_*")) == [first]
+    again = make_trial(storage, learners=learners)
+    again.restore(str(first))
+    assert (again.env_steps, len(again.replay)) == (40, 40)
+    again.stop()
 
 
 def test_records_are_cut_back_to_the_checkpoint_on_restore(storage: StorageContext) -> None:
