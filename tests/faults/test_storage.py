@@ -73,9 +73,13 @@ def assert_whole(folder: Path) -> None:
         assert read_policy(checkpoint).description.env_steps % CHECKPOINT_EVERY == 0
 
 
-def test_a_full_disk_is_waited_out_and_a_run_killed_meanwhile_is_resumed(launch: Launch, disk: Path, record: Record) -> None:
+@pytest.mark.parametrize("learners", [0, 1])
+def test_a_full_disk_is_waited_out_and_a_run_killed_meanwhile_is_resumed(learners: int, launch: Launch, disk: Path, record: Record) -> None:
     folder = disk / "tiny" / "seed=0"
-    arguments = (EXPERIMENT % ("Pendulum-v1", 1, ENV_STEPS), "--storage-path", str(disk))
+    several = [
+        option for name in (f"num_learners={learners}", "num_cpus_per_learner=0.5") for option in ("--set", f"config.learners.{name}")
+    ]
+    arguments = (EXPERIMENT % ("Pendulum-v1", 1, ENV_STEPS), "--storage-path", str(disk), *several)
     run = launch(*arguments)
     run.wait_until(lambda: len(checkpoints(folder)) >= 2, LIMIT_S)
     ballast = fill(disk)
@@ -89,7 +93,8 @@ def test_a_full_disk_is_waited_out_and_a_run_killed_meanwhile_is_resumed(launch:
     wait_for_report(run, LIMIT_S)
     recovery_s = time.monotonic() - freed
     assert "crashed" not in run.output and lost_steps(shown(run, 0)) == 0
-    record(f"the disk is full for {FULL_S:g} s", recovery_s=recovery_s, lost_env_steps=0, checkpoint_every=CHECKPOINT_EVERY)
+    whose = ", a learner in a process of its own" if learners else ""
+    record(f"the disk is full for {FULL_S:g} s{whose}", recovery_s=recovery_s, lost_env_steps=0, checkpoint_every=CHECKPOINT_EVERY)
 
     wait_for_checkpoint(run, folder, LIMIT_S)
     fill(disk)
@@ -108,7 +113,7 @@ def test_a_full_disk_is_waited_out_and_a_run_killed_meanwhile_is_resumed(launch:
     lost = lost_steps([*shown(run, 0), *shown(resumed, 0)])
     assert lost <= MOST_LOST
     assert_complete(folder, ENV_STEPS)
-    fault = "the disk is full and the driver is killed; --resume"
+    fault = f"the disk is full and the driver is killed{whose}; --resume"
     record(fault, recovery_s=recovery_s, lost_env_steps=lost, checkpoint_every=CHECKPOINT_EVERY)
 
 
