@@ -72,8 +72,8 @@ class ControlExperiment(Experiment):
         return f"{self.run} on {self.env}, {self.stop.env_steps:,} env steps"
 
     @property
-    def subject(self) -> dict[str, str]:
-        return {"env": self.env}
+    def subject(self) -> dict[str, Any]:
+        return {"env": self.env, "env_steps": self.stop.env_steps}
 
     @property
     def checkpoint_every(self) -> int:

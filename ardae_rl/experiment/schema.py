@@ -136,7 +136,7 @@ class Experiment(Settings, ABC):
 
     @property
     @abstractmethod
-    def subject(self) -> dict[str, str]:
+    def subject(self) -> dict[str, Any]:
         """What is trained, for a trial: its config in Tune is this, ``settings`` as plain data, and ``seed``."""
 
     @property

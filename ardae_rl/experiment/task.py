@@ -68,7 +68,7 @@ class TaskExperiment(Experiment):
         return f"{self.run}, {max(self.total_steps(point) for point in self.grid_points()):,} steps"
 
     @property
-    def subject(self) -> dict[str, str]:
+    def subject(self) -> dict[str, Any]:
         return {"run": self.run}
 
     @property

@@ -58,7 +58,7 @@ _MAX_SECONDS_PER_CALL = 10.0  # nothing hears of a stop meanwhile
 _MAX_SECONDS_PER_ITERATION = 20.0  # a progress report, and a chance to stop, comes at least this often
 _MAX_SECONDS_TO_SYNC = 10.0  # until the weights before these have arrived: RLlib leaves out new ones where they are still on their way
 _REPLAY_SEED = 7  # tells the replay buffer's random stream from those of the env runners
-_PROGRESS_ATTRIBUTES = ("env_steps", "num_updates", "evaluations", "updates_start_at", "seconds", "dropped_transitions")
+_PROGRESS_ATTRIBUTES = ("env_steps", "num_updates", "evaluations", "evaluated_at", "updates_start_at", "seconds", "dropped_transitions")
 _NEVER = 1_000_000_000  # RLlib builds evaluation env runners only if given an interval; SACARDAE evaluates on its own clock
 
 
@@ -172,6 +172,8 @@ class SACARDAE(Algorithm):
         self.env_steps = self.num_updates = 0  # sampled, done
         self.dropped_transitions = 0  # steps that never reached the replay buffer: something in them was NaN or infinite
         self.evaluations: list[dict[str, Any]] = []  # one record each
+        self.evaluated_at = -1  # env steps
+        self.end_env_steps = math.inf  # where training will end, for those who know
         self.updates_start_at = (self.config.replay.warmup_env_steps, 0)  # env steps and updates from which the ratio of them counts
         self.seconds = 0.0  # of sampling, learning and evaluating
         self.watched: dict[str, np.ndarray] = {}  # what the last report averaged over states, one value each
@@ -188,7 +190,9 @@ class SACARDAE(Algorithm):
         started = time.monotonic()
         every, deadline = self.config.report_every_env_steps, started + _MAX_SECONDS_PER_ITERATION
         target = (self.env_steps // every + 1) * every
-        while (self.env_steps < target or self._due()) and time.monotonic() < deadline:
+        if self._is_evaluation_due():
+            self._evaluate()
+        while (self.env_steps < target or self._due()) and self._has_time(deadline):
             before = self.env_steps
             if not self._due():
                 self._sample()
@@ -196,9 +200,13 @@ class SACARDAE(Algorithm):
                     self.restore_env_runners(self.env_runner_group)
                     time.sleep(self.config.delay_between_env_runner_restarts_s)
             self._learn(deadline)
-            if not self._due():
-                self._evaluate_if_due(self.evaluations[-1]["env_steps"] if self.evaluations else 0)
+            if self._is_evaluation_due():
+                self._evaluate()
         self.seconds += time.monotonic() - started
+
+    def _has_time(self, deadline: float) -> bool:
+        """At the end training does not go on later: what is left is done now."""
+        return time.monotonic() < deadline or self.env_steps >= self.end_env_steps
 
     def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
         """As RLlib's. A runner that comes back does not repeat the episodes it once began with."""
@@ -244,7 +252,7 @@ class SACARDAE(Algorithm):
         """Make the updates that are due, or those until ``deadline``, then publish the policy."""
         if not self._due():
             return
-        while (due := self._due()) and time.monotonic() < deadline:
+        while (due := self._due()) and self._has_time(deadline):
             count = min(due, _MAX_UPDATES_PER_CALL, max(1, int(_MAX_SECONDS_PER_CALL / self._update_s)))
             started = time.monotonic()
             self._update(count)
@@ -269,10 +277,15 @@ class SACARDAE(Algorithm):
         columns = {name: learner_by_learner(column, count, learners) for name, column in drawn.items()}
         return MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=count * batch_size)
 
-    def _evaluate_if_due(self, env_steps_before: int) -> None:
-        every = self.config.evaluation_protocol.every_env_steps
-        if self.env_steps // every == env_steps_before // every:
-            return
+    def _is_evaluation_due(self) -> bool:
+        """At the beginning, at each multiple of ``every_env_steps`` once its updates were made, and at the end."""
+        if self._due():
+            return False
+        last, every = self.evaluated_at, self.config.evaluation_protocol.every_env_steps
+        return last < self.env_steps and (self.env_steps // every > last // every or self.env_steps >= self.end_env_steps)
+
+    def _evaluate(self) -> None:
+        self.evaluated_at = self.env_steps
         self.eval_env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
         protocol = self.config.evaluation_protocol
         returns = evaluate_returns(self.eval_env_runner, protocol.episodes, max_episode_steps=protocol.max_episode_steps)
@@ -282,6 +295,12 @@ class SACARDAE(Algorithm):
             logger.warning("%d of %d evaluation episodes returned NaN or infinity: left out", lost, len(returns))
         if finite:
             self.evaluations.append({"env_steps": self.env_steps, "num_updates": self.num_updates, "returns": finite})
+            means = [float(np.mean(record["returns"])) for record in self.evaluations]
+            if means[-1] == max(means):
+                self.keep_best_policy()
+
+    def keep_best_policy(self) -> None:
+        """Called when an evaluation is the best so far, while its policy is in the evaluation's runner: a trial writes it down."""
 
     def step(self) -> dict[str, Any]:
         steps, updates, seconds = self.env_steps, self.num_updates, self.seconds

@@ -154,9 +154,14 @@ def read_policy(checkpoint: Path) -> TrainedPolicy:
     state = read_state(checkpoint)
     weights = learner_state(state)[COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
     try:
-        policy = TrainedPolicy(build(PolicyDescription, state[POLICY]))
-        sampler = {name.removeprefix(_SAMPLER): torch.as_tensor(value) for name, value in weights.items() if name.startswith(_SAMPLER)}
-        policy.sampler.load_state_dict(sampler)
+        return policy_of(state[POLICY], weights)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{checkpoint} holds no policy of this version of ardae_rl: {in_a_line(error)}") from error
+
+
+def policy_of(description: Mapping[str, Any], weights: Mapping[str, Any]) -> TrainedPolicy:
+    """From what :func:`described` says and the state of a module, on a learner or a runner."""
+    policy = TrainedPolicy(build(PolicyDescription, description))
+    sampler = {name.removeprefix(_SAMPLER): torch.as_tensor(value) for name, value in weights.items() if name.startswith(_SAMPLER)}
+    policy.sampler.load_state_dict(sampler)
     return policy.eval()

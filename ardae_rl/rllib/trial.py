@@ -1,5 +1,6 @@
 """``SACARDAETrial``: :class:`SACARDAE` as a recorded trial under Tune."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,16 @@ from ray.tune import PlacementGroupFactory
 
 from ardae_rl.nn.settings import build
 from ardae_rl.rllib.algorithm import SACARDAE, SACARDAEConfig
-from ardae_rl.rllib.checkpoint import REPLAY_DIRECTORY
+from ardae_rl.rllib.checkpoint import REPLAY_DIRECTORY, described, policy_of
 from ardae_rl.rllib.diagnostics import action_figure, replayed_actions
 from ardae_rl.rllib.evaluation import evaluation_row
 from ardae_rl.rllib.settings import TrainingSettings
 from ardae_rl.run.event_file import EventFile, png
 from ardae_rl.run.trial import RecordedTrial
+from ardae_rl.sac.export import save_policy
 from ardae_rl.sac.update import METRIC_NAMES
+
+BEST_POLICY = "best_policy.safetensors"  # in the trial's folder: that of the best evaluation
 
 METRICS_COLUMNS = (
     "seed",
@@ -45,7 +49,7 @@ _PUBLISHED = {  # by Monitor: its names, and those of a progress report
 
 
 class SACARDAETrial(RecordedTrial, SACARDAE):
-    """Tune's config: ``{"env": id, "settings": asdict(TrainingSettings), "seed": int}``."""
+    """Tune's config: ``{"env": id, "settings": asdict(TrainingSettings), "seed": int}``, and where known ``"env_steps"``, the last."""
 
     steps_column, metrics_columns = "env_steps", METRICS_COLUMNS
 
@@ -59,6 +63,7 @@ class SACARDAETrial(RecordedTrial, SACARDAE):
 
     def setup(self, config: SACARDAEConfig) -> None:
         super().setup(config)
+        self.end_env_steps = self.trial_config.get("env_steps", math.inf)
         self.open_records(seed=self.trial_config["seed"], env=str(config.env), method=config.sac.policy)
         self._histograms = EventFile(self.folder, "histograms")
 
@@ -90,6 +95,11 @@ class SACARDAETrial(RecordedTrial, SACARDAE):
         values = {name: progress.get(column) for name, column in _PUBLISHED.items()}
         self.monitor.publish(values | {"replay_fill": fill, "running": 1.0})  # to the last: the process ends with the trial
 
+    def keep_best_policy(self) -> None:
+        module = self.eval_env_runner.module
+        best = policy_of(described(self.config, module, self.env_steps), module.get_state())
+        self.folder.patiently(lambda: save_policy(best, self.folder.path / BEST_POLICY))
+
     def __repr__(self) -> str:
         """What Ray's dashboard and logs call this process."""
         folder = getattr(self, "folder", None)  # Ray asks even where setup failed
@@ -106,6 +116,8 @@ class SACARDAETrial(RecordedTrial, SACARDAE):
 
     def load_from(self, folder: Path) -> None:
         self.restore_from_path(folder)
+        if not self.env_steps:
+            self.evaluations, self.evaluated_at = [], -1
         self.cut_records()
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:

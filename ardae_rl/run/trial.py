@@ -53,7 +53,7 @@ class RecordedTrial(WholeCheckpoints):
     def cut_records(self) -> None:
         """Drop the rows of steps that are made again."""
         for file in (self._metrics_file, self._evaluation_file):
-            file.cut_after(self.steps_done)
+            file.cut_after(self.steps_done or -1)  # nothing that was recorded before the first step stays either: it is made again
 
     def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Tune's own, the steps TensorBoard draws over, and Ray's name for the machine: several nodes can have one address."""

@@ -6,6 +6,7 @@ Not here: where policies come from (``ardae_rl.rllib.checkpoint``) and how they 
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,9 +75,16 @@ def save_policy(policy: TrainedPolicy, path: Path) -> Path:
     described["sac"] = {name: described["sac"][name] for name in _SAMPLER_SETTINGS}
     facts = {"format": FORMAT, **described, "noise_dim": policy.noise_dim}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    path.write_bytes(save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in policy.state_dict().items()}))
+    _replace(path, save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in policy.state_dict().items()}))
+    _replace(path.with_suffix(".json"), f"{json.dumps(facts, indent=2)}\n".encode())
     return path.with_suffix(".json")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Whole or not at all."""
+    aside = path.with_name(f".{path.name}.partial")
+    aside.write_bytes(content)
+    os.replace(aside, path)
 
 
 def load_policy(path: Path) -> TrainedPolicy:

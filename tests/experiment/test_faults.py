@@ -52,7 +52,7 @@ def assert_nothing_lost_or_repeated(tmp_path: Path, env_steps: int) -> None:
     expected = [float(steps) for steps in range(REPORT_EVERY, env_steps + 1, REPORT_EVERY)]
     assert column(tmp_path, "metrics.csv", "env_steps") == expected
     assert column(tmp_path, "metrics.csv", "replay_size") == expected
-    assert column(tmp_path, "evaluations.csv", "env_steps") == expected[1::2]
+    assert column(tmp_path, "evaluations.csv", "env_steps") == [0.0, *expected[1::2]]
     assert checkpoints(tmp_path)[max(checkpoints(tmp_path))] == env_steps
 
 

@@ -78,7 +78,7 @@ def assert_complete(folder: Path, env_steps: int, *, dropped: int = 0, left_out:
     assert all(0 < later - earlier <= REPORT_EVERY + ENVS for earlier, later in pairwise([0.0, *steps])), steps
     assert env_steps <= steps[-1] < env_steps + REPORT_EVERY
     evaluated = column(folder, "evaluations.csv", "env_steps")
-    assert len(evaluated) == env_steps // EVALUATE_EVERY - left_out and evaluated == sorted(set(evaluated)), evaluated
+    assert len(evaluated) == 1 + env_steps // EVALUATE_EVERY - left_out and evaluated == sorted(set(evaluated)), evaluated
     replayed = [held + lost for held, lost in zip(*(column(folder, "metrics.csv", n) for n in ("replay_size", "dropped_transitions")))]  # noqa: B905
     assert replayed == steps and column(folder, "metrics.csv", "dropped_transitions")[-1] == dropped
 

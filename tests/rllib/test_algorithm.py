@@ -60,7 +60,7 @@ def test_the_policy_takes_over_right_after_the_warm_up() -> None:
     with torch.no_grad():
         module.policy.body.layers[-1].weight.zero_()
         module.policy.body.layers[-1].bias.copy_(torch.tensor([3.0, 3.0, -20.0, -20.0]))  # tanh(3), next to no noise
-    algorithm._learn = lambda deadline: None
+    algorithm._due = lambda: 0
     algorithm.train()
     taken = algorithm.replay.sample(5000)["actions"]
     algorithm.stop()
@@ -138,7 +138,7 @@ def test_calls_and_iterations_are_short_however_slow_an_update_is(monkeypatch: p
     monkeypatch.setattr(learner.sac, "update", slow)
     monkeypatch.setattr(learner, "update", noted)
     seconds, progress = [], []
-    while not algorithm.evaluations:
+    while len(algorithm.evaluations) < 2:
         started = time.monotonic()
         progress.append(algorithm.train()["progress"])
         seconds.append(time.monotonic() - started)
@@ -146,7 +146,7 @@ def test_calls_and_iterations_are_short_however_slow_an_update_is(monkeypatch: p
     assert max(seconds) < 1 + 0.25 + 1 and max(later - one for one, later in pairwise(calls)) <= 2
     assert any(0 < row["updates"] < row["env_steps"] - 16 for row in progress), "no iteration ended within a round"
     evaluated = [(record["env_steps"], record["num_updates"]) for record in algorithm.evaluations]
-    assert evaluated == [(80, 64)], "an evaluation waits for the updates of its steps"
+    assert evaluated == [(0, 0), (80, 64)], "an evaluation waits for the updates of its steps"
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
@@ -343,11 +343,11 @@ def test_evaluation_episodes_that_return_nan_are_left_out_and_told(caplog: pytes
     environments[0].unwrapped.nan_from = 1
     algorithm.train()
     assert "1 of 3 evaluation episodes returned NaN or infinity: left out" in caplog.messages
-    assert len(algorithm.evaluations) == 1 and len(algorithm.evaluations[0]["returns"]) == 2
+    assert [len(record["returns"]) for record in algorithm.evaluations] == [2, 2]
     for environment in environments:
         environment.unwrapped.nan_from = 1
     algorithm.train()
-    assert len(algorithm.evaluations) == 1 and algorithm.env_steps >= 80
+    assert len(algorithm.evaluations) == 2 and algorithm.env_steps >= 80
     algorithm.stop()
 
 

@@ -18,8 +18,9 @@ from ray.train._internal.storage import StorageContext
 from ardae_rl.nn.settings import build
 from ardae_rl.rllib.checkpoint import TRAINING_STATE, read_state, write_state
 from ardae_rl.rllib.settings import EnvRunnerSettings, EvaluationSettings, LearnerSettings, ReplaySettings, TrainingSettings
-from ardae_rl.rllib.trial import SACARDAETrial
+from ardae_rl.rllib.trial import BEST_POLICY, SACARDAETrial
 from ardae_rl.sac import GaussianPolicyConfig, JacobianClampingConfig, SACConfig
+from ardae_rl.sac.export import load_policy
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -189,14 +190,14 @@ def test_records_are_cut_back_to_the_checkpoint_on_restore(storage: StorageConte
     saved = Path(trial.save().checkpoint.path)
     result = trial.train()
     folder = Path(storage.trial_fs_path)
-    assert [int(row["env_steps"]) for row in rows_of(folder / "evaluations.csv")] == [40, 80, 120]
+    assert [int(row["env_steps"]) for row in rows_of(folder / "evaluations.csv")] == [0, 40, 80, 120]
     trial.restore(str(saved))
-    assert [int(row["env_steps"]) for row in rows_of(folder / "evaluations.csv")] == [40, 80]
+    assert [int(row["env_steps"]) for row in rows_of(folder / "evaluations.csv")] == [0, 40, 80]
     assert [int(row["env_steps"]) for row in rows_of(folder / "metrics.csv")] == [40, 80]
     again = trial.train()
     trial.stop()
     evaluations, metrics = rows_of(folder / "evaluations.csv"), rows_of(folder / "metrics.csv")
-    assert [int(row["env_steps"]) for row in evaluations] == [40, 80, 120] == [int(row["env_steps"]) for row in metrics]
+    assert [int(row["env_steps"]) for row in evaluations] == [0, 40, 80, 120] == [0, *(int(row["env_steps"]) for row in metrics)]
     returns = [float(value) for value in evaluations[-1]["returns"].split()]
     assert len(returns) == 2 and np.mean(returns) == pytest.approx(float(evaluations[-1]["return_mean"]), rel=1e-4)
     assert result["env_steps"] == again["env_steps"] == 120 and result["updates"] == again["updates"] == 80
@@ -208,8 +209,9 @@ def test_a_fresh_start_drops_the_rows_of_an_attempt_that_crashed_before_its_firs
         trial = make_trial(storage)
         trial.train()
         trial.stop()
-    for file in ("evaluations.csv", "metrics.csv"):
-        assert [int(row["env_steps"]) for row in rows_of(Path(storage.trial_fs_path) / file)] == [40]
+    folder = Path(storage.trial_fs_path)
+    found = [[int(row["env_steps"]) for row in rows_of(folder / file)] for file in ("evaluations.csv", "metrics.csv")]
+    assert found == [[0, 40], [40]]
 
 
 def test_a_trial_that_takes_over_reports_where_it_stands_before_it_does_more(storage: StorageContext) -> None:
@@ -235,6 +237,29 @@ def test_a_checkpoint_from_before_the_first_step_is_no_place_to_stay(storage: St
     again = make_trial(storage)
     assert again.train()["env_steps"] == 40
     again.stop()
+
+
+def test_evaluations_are_made_at_the_beginning_and_at_the_end_whatever_the_interval_and_the_best_policy_is_kept(
+    storage: StorageContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = dataclasses.replace(SETTINGS, evaluation=EvaluationSettings(every_env_steps=100, episodes=1))
+    trial = SACARDAETrial({"env": "Pendulum-v1", "settings": dataclasses.asdict(settings), "seed": 0, "env_steps": 160}, storage=storage)
+    returns, acting = iter([-300.0, -100.0, -200.0]), list[dict[str, np.ndarray]]()
+
+    def scripted(runner: Any, *arguments: Any, **options: Any) -> list[float]:
+        acting.append(dict(runner.module.get_state()))
+        return [next(returns)]
+
+    monkeypatch.setattr("ardae_rl.rllib.algorithm.evaluate_returns", scripted)
+    for _ in range(4):
+        trial.train()
+    trial.stop()
+    folder = Path(storage.trial_fs_path)
+    assert [int(row["env_steps"]) for row in rows_of(folder / "evaluations.csv")] == [0, 100, 160]
+    best = load_policy(folder / BEST_POLICY)
+    assert (best.description.env, best.description.env_steps) == ("Pendulum-v1", 100)
+    same = [all(np.array_equal(value, now[f"policy.{name}"]) for name, value in best.sampler.state_dict().items()) for now in acting]
+    assert same == [False, True, False]
 
 
 def test_a_trial_asks_for_its_runners_and_learners() -> None:
