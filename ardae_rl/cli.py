@@ -1,6 +1,7 @@
 """The command line. ``scripts/`` holds one thin file per entry."""
 
 import logging
+import math
 import os
 import shlex
 import shutil
@@ -279,7 +280,7 @@ def _evaluate(
         policy, episodes=episodes, seeds=seeds, deterministic=not stochastic, max_episode_steps=max_episode_steps, film=video
     )
     for seed, values in returns.items():
-        typer.echo(f"seed {seed}: {_mean_and_std(values)}, from {min(values):.1f} to {max(values):.1f}")
+        typer.echo(f"seed {seed}: {_mean_and_std(values)}")
     if len(returns) > 1:
         typer.echo(f"all:    {_mean_and_std([value for values in returns.values() for value in values])}")
     if video:
@@ -287,6 +288,10 @@ def _evaluate(
 
 
 def _mean_and_std(values: list[float]) -> str:
-    """Standard deviation over episodes."""
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.1f}{spread}"
+    """Standard deviation over episodes, and the range; of those with a finite return, where others have none."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return f"none of {len(values)} episodes has a finite return"
+    spread = f" ± {statistics.stdev(finite):.1f}" if len(finite) > 1 else ""
+    failed = f"; {len(values) - len(finite)} of {len(values)} have no finite return" if len(finite) < len(values) else ""
+    return f"{statistics.fmean(finite):.1f}{spread}, from {min(finite):.1f} to {max(finite):.1f}{failed}"

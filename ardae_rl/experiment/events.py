@@ -6,6 +6,7 @@ Keys: ``time`` (UTC), ``trial``, ``event`` (``crashed``: starts again; ``failed`
 import datetime
 import json
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ardae_rl.run.disk import append_whole
 from ardae_rl.run.folder import RunFolder
 
 EVENTS = "events.jsonl"
+_RAISED_FROM = r"\n(?:The above exception was the direct cause of the following|During handling of the above) exception.*:\n"
 CRASHED, FAILED, WARNING = "crashed", "failed", "warning"
 
 
@@ -73,7 +75,12 @@ def _parsed(line: str) -> dict[str, Any] | None:
 
 
 def cause_of(error: str) -> str:
-    """The line of a trial's error that names its cause: Ray puts an exception raised in the trial last, its own explanations first."""
+    """The line of a trial's error that names its cause: Ray puts an exception raised in the trial last, its own explanations first.
+
+    Where that says nothing, as RLlib's bare RuntimeError, the last before it that does, which it was raised from.
+    """
     lines = error.strip().splitlines() or ["no reason was given"]
-    raised_in_trial = "ray::" in lines[0]
-    return lines[-1] if raised_in_trial else lines[0]
+    if "ray::" not in lines[0]:
+        return lines[0]
+    raised = [part.strip().splitlines()[-1] for part in re.split(_RAISED_FROM, error) if part.strip()]
+    return next((line for line in reversed(raised) if ": " in line), lines[-1])

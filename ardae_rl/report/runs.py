@@ -82,6 +82,8 @@ def _read_trial(folder: Path, experiment: dict[str, Any]) -> pd.DataFrame:
     rows = _read_evaluations(folder / EVALUATIONS)
     every = settings["evaluation"]["every_env_steps"]
     complete = _check_finished(rows, experiment["stop"], every)
+    due = rows["env_steps"] // every * every
+    rows, due = rows[(due > 0) & ~due.duplicated()], due[(due > 0) & ~due.duplicated()]  # not the one before training, nor that of the end
     point = {path: value_at(settings, path) for path in experiment["grid_search"]}
     env, base = params["env"], method_name(settings["sac"])
     if env != experiment["env"]:
@@ -95,7 +97,7 @@ def _read_trial(folder: Path, experiment: dict[str, Any]) -> pd.DataFrame:
         "stopped_early": not complete,
         "random_return": _random_return(env, json.dumps(settings["env_config"]), settings["evaluation"]["max_episode_steps"]),
         "unlike_paper": unlike_the_paper(env, base, settings, experiment["stop"]),
-        "due_env_steps": rows["env_steps"] // every * every,
+        "due_env_steps": due,
     }
     return rows.assign(**labels)
 
@@ -129,8 +131,9 @@ def _is_sound(row: Any) -> bool:
         steps, mean = int(row.env_steps), float(row.return_mean)
     except (OverflowError, ValueError):
         return False
-    scale = float(np.abs(returns).max(initial=1.0))
-    return steps > 0 and bool(returns) and bool(abs(np.mean(returns) - mean) <= _PRECISION * scale)
+    scale = float(np.abs(returns).max(initial=1.0, where=np.isfinite(returns)))
+    known = math.isnan(mean) != bool(np.isfinite(returns).all())  # with a return that is not finite there is no mean
+    return steps >= 0 and bool(returns) and known and not abs(np.mean(returns) - mean) > _PRECISION * scale
 
 
 def _check_finished(rows: pd.DataFrame, stop: dict[str, Any], every: int) -> bool:

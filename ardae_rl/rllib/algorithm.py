@@ -17,7 +17,14 @@ import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
+from ray.rllib.core import (
+    COMPONENT_ENV_TO_MODULE_CONNECTOR,
+    COMPONENT_LEARNER,
+    COMPONENT_LEARNER_GROUP,
+    COMPONENT_MODULE_TO_ENV_CONNECTOR,
+    COMPONENT_RL_MODULE,
+    DEFAULT_MODULE_ID,
+)
 from ray.rllib.core.rl_module import MultiRLModule
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
@@ -40,7 +47,7 @@ from ardae_rl.rllib.checkpoint import (
 )
 from ardae_rl.rllib.diagnostics import watched_policy
 from ardae_rl.rllib.env_runner import SeededEnvRunner
-from ardae_rl.rllib.evaluation import evaluate_returns
+from ardae_rl.rllib.evaluation import evaluate_returns, mean_return
 from ardae_rl.rllib.learner import SACARDAETorchLearner
 from ardae_rl.rllib.module import SACARDAERLModule
 from ardae_rl.rllib.replay import ReplayBuffer
@@ -59,6 +66,7 @@ _MAX_SECONDS_PER_ITERATION = 20.0  # a progress report, and a chance to stop, co
 _MAX_SECONDS_TO_SYNC = 10.0  # until the weights before these have arrived: RLlib leaves out new ones where they are still on their way
 _REPLAY_SEED = 7  # tells the replay buffer's random stream from those of the env runners
 _PROGRESS_ATTRIBUTES = ("env_steps", "num_updates", "evaluations", "evaluated_at", "updates_start_at", "seconds", "dropped_transitions")
+_CONNECTORS = (COMPONENT_ENV_TO_MODULE_CONNECTOR, COMPONENT_MODULE_TO_ENV_CONNECTOR)
 _NEVER = 1_000_000_000  # RLlib builds evaluation env runners only if given an interval; SACARDAE evaluates on its own clock
 
 
@@ -287,17 +295,21 @@ class SACARDAE(Algorithm):
     def _evaluate(self) -> None:
         self.evaluated_at = self.env_steps
         self.eval_env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
+        if self.env_runner:  # what its filters have learned of observations
+            known = self.env_runner.get_state(not_components=[COMPONENT_RL_MODULE])
+            self.eval_env_runner.set_state({name: known[name] for name in _CONNECTORS})
         protocol = self.config.evaluation_protocol
         returns = evaluate_returns(self.eval_env_runner, protocol.episodes, max_episode_steps=protocol.max_episode_steps)
-        finite = [value for value in returns if math.isfinite(value)]
-        if len(finite) < len(returns):
-            lost = len(returns) - len(finite)
-            logger.warning("%d of %d evaluation episodes returned NaN or infinity: left out", lost, len(returns))
-        if finite:
-            self.evaluations.append({"env_steps": self.env_steps, "num_updates": self.num_updates, "returns": finite})
-            means = [float(np.mean(record["returns"])) for record in self.evaluations]
-            if means[-1] == max(means):
-                self.keep_best_policy()
+        failed = sum(not math.isfinite(value) for value in returns)
+        if failed:
+            logger.warning("%d of %d evaluation episodes have no finite return: the evaluation has no mean", failed, len(returns))
+        self.evaluations.append({"env_steps": self.env_steps, "num_updates": self.num_updates, "returns": returns})
+        if self._mean_returns()[-1] == max(filter(math.isfinite, self._mean_returns()), default=math.nan):
+            self.keep_best_policy()
+
+    def _mean_returns(self) -> list[float]:
+        """Of every evaluation; NaN where an episode failed."""
+        return [mean_return(record["returns"]) for record in self.evaluations]
 
     def keep_best_policy(self) -> None:
         """Called when an evaluation is the best so far, while its policy is in the evaluation's runner: a trial writes it down."""
@@ -313,7 +325,7 @@ class SACARDAE(Algorithm):
         """The numbers to watch, flat. Returns are the latest known, NaN before the first; a learner's metrics are means since the last."""
         learning_steps = self.env_steps - self.updates_start_at[0]
         updates = self.num_updates - self.updates_start_at[1]
-        means = [float(np.mean(record["returns"])) for record in self.evaluations]
+        means = self._mean_returns()
         made, self._updates_reported = self.num_updates - self._updates_reported, self.num_updates
         learner, self._learned = {name: value / (1 if name == SKIPPED else made) for name, value in self._learned.items()}, {}
         self.watched = watched_policy(self.get_module().policy, self.replay, seed=self.env_steps)
@@ -327,7 +339,7 @@ class SACARDAE(Algorithm):
             "dropped_transitions": self.dropped_transitions,
             "episode_return_mean": self._episode_return_mean,
             "evaluation_return_mean": means[-1] if means else math.nan,
-            "evaluation_return_max": max(means, default=math.nan),
+            "evaluation_return_max": max(filter(math.isfinite, means), default=math.nan),
             **{name: float(values.mean()) for name, values in self.watched.items()},
             **{f"learner/{name}": learner[name] for name in sorted(learner)},
         }

@@ -144,6 +144,7 @@ def described(algorithm_config: Any, module: Any, env_steps: int) -> dict[str, A
         obs_dim=module.observation_space.shape[0],
         action_low=space.low.tolist(),
         action_high=space.high.tolist(),
+        action_dtype=space.dtype.name,
         sac=algorithm_config.sac,
     )
     return asdict(description)

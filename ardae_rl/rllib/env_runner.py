@@ -62,13 +62,16 @@ class SeededEnvRunner(TellsOfNewEpisodes, SingleAgentEnvRunner):
             self._forget_past_chunks()
             return chunks, metrics
         except Exception as raised:  # whatever a simulator raises
-            error: BaseException = raised
-            while error.__cause__:  # RLlib raises one of its own, without a word, from it
-                error = error.__cause__
-            self._failures += 1
-            self.reseed(self._failures)  # the same seeds again could lead to the same failure
-            begin_anew(self)
-            return "".join(traceback.format_exception(error))
+            return "".join(traceback.format_exception(self.recover(raised)))
+
+    def recover(self, raised: BaseException) -> BaseException:
+        """Have every sub-environment begin anew, with other seeds: the same could lead to the same failure. What it was raised from."""
+        while raised.__cause__:  # RLlib raises one of its own, without a word, from it
+            raised = raised.__cause__
+        self._failures += 1
+        self.reseed(self._failures)
+        begin_anew(self)
+        return raised
 
     def _forget_past_chunks(self) -> None:
         """RLlib keeps every chunk of an episode until it ends, for the sums alone. Here a chunk is a step, and an episode may never end."""

@@ -3,8 +3,11 @@
 The episodes of a seed depend on nothing but the policy and the seed, which gives the environment and the policy's noise a stream each.
 """
 
+import logging
 import math
 import os
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
@@ -20,14 +23,14 @@ import ardae_rl.envs
 from ardae_rl.sac.export import PolicyDescription, TrainedPolicy, in_a_line
 
 if TYPE_CHECKING:
-    from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+    from ardae_rl.rllib.env_runner import SeededEnvRunner
 
+logger = logging.getLogger(__name__)
 Env = gym.Env[Any, Any]
 Act = Callable[[np.ndarray], np.ndarray]
 FILM_SUFFIXES = (".mp4", ".gif")
 GIF_MAX_FPS = 25  # players slow faster ones down
 _FALLBACK_FPS = 30
-_CHUNK_STEPS = 64  # environment steps per sub-environment between looks at which evaluation episodes are done
 _OFF_SCREEN = {"MUJOCO_GL": "egl", "SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy"}
 
 gym.register_envs(ardae_rl.envs)
@@ -79,71 +82,118 @@ def random_returns(
     return returns
 
 
-def evaluate_returns(runner: "SingleAgentEnvRunner", episodes: int, *, max_episode_steps: int) -> list[float]:
+def evaluate_returns(runner: "SeededEnvRunner", episodes: int, *, max_episode_steps: int) -> list[float]:
     """Undiscounted returns of the first episode of each of the runner's ``episodes`` sub-environments, at zero noise.
 
     Taking the first k episodes to *finish* would favour short ones. One step in every sub-environment names the k first episodes; from
     then on only theirs count. Without a time limit of the environment's, an episode counts for its first ``max_episode_steps`` steps.
+    Where a simulator fails, or somebody resets it meanwhile, those that were running are NaN, with a warning in its words.
     """
-    limit = time_limit(runner.env) or max_episode_steps
-    chunks = runner.sample(num_timesteps=episodes, explore=False, force_reset=True)
-    returns, steps = ({chunk.id_: zero for chunk in chunks} for zero in (0.0, 0))
-    running = set(returns)
-    while True:
-        for chunk in chunks:
-            if chunk.id_ in running:
-                rewards = chunk.get_rewards()[: limit - steps[chunk.id_]]
-                returns[chunk.id_] += float(np.sum(rewards))
-                steps[chunk.id_] += len(rewards)
-                if chunk.is_done or steps[chunk.id_] >= limit:
-                    running.remove(chunk.id_)
-        if not running:
-            runner.get_metrics()  # empties the runner's list of finished episodes, which would grow for ever
-            return list(returns.values())
-        chunks = runner.sample(num_timesteps=episodes * _CHUNK_STEPS, explore=False)
+    limit, news = time_limit(runner.env) or max_episode_steps, _News()
+    returns: dict[str, float] = {}
+    steps: Counter[str] = Counter()
+    running: list[str] | None = None
+    try:
+        while running is None or running:
+            chunks = {chunk.id_: chunk for chunk in runner.sample(num_timesteps=episodes, explore=False, force_reset=running is None)}
+            running = list(chunks) if running is None else running
+            if not chunks.keys() >= set(running):
+                raise RuntimeError("its environments were reset while it was running")
+            for name in running:
+                rewards = chunks[name].get_rewards()[: limit - steps[name]]
+                returns[name] = returns.get(name, 0.0) + float(np.sum(rewards))
+                steps[name] += len(rewards)
+            running = [name for name in running if not chunks[name].is_done and steps[name] < limit]
+            news.tell(episodes, len(running), steps.total())
+    except Exception as error:  # whatever a simulator raises
+        cause = runner.recover(error)
+        failed = running if running is not None else list(map(str, range(episodes)))
+        logger.warning("%d of %d evaluation episodes failed (%s: %s)", len(failed), episodes, type(cause).__name__, in_a_line(cause))
+        returns |= dict.fromkeys(failed, math.nan)
+    runner.get_metrics()  # empties the runner's list of finished episodes, which would grow for ever
+    return list(returns.values())
+
+
+class _News:
+    """Of an evaluation that takes long: after a minute, two, four, ..."""
+
+    def __init__(self) -> None:
+        self._started, self._after_s = time.monotonic(), 60.0
+
+    def tell(self, episodes: int, running: int, steps: int) -> None:
+        if time.monotonic() - self._started > self._after_s:
+            over = f"{episodes - running} of {episodes} episodes are over, {steps:,} steps made"
+            logger.warning("an evaluation has been under way for %.0f s: %s", self._after_s, over)
+            self._after_s *= 2
 
 
 def evaluation_row(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Of ``evaluations.csv``, all but the seed, from one entry of ``SACARDAE.evaluations``; ``returns`` are separated by spaces."""
-    returns = record["returns"]
-    mean = sum(returns) / len(returns)
-    variance = sum((value - mean) ** 2 for value in returns) / max(len(returns) - 1, 1)
+    """Of ``evaluations.csv``, all but the seed, from one entry of ``SACARDAE.evaluations``; ``returns`` are separated by spaces.
+
+    With a return that is not finite the mean is NaN: one of survivors would make a diverging policy look better.
+    """
+    returns, finite = record["returns"], [value for value in record["returns"] if math.isfinite(value)]
     return {
         "env_steps": record["env_steps"],
         "updates": record["num_updates"],
-        "return_mean": mean,
-        "return_std": math.sqrt(variance),
-        "return_min": min(returns),
-        "return_max": max(returns),
+        "return_mean": mean_return(returns),
+        "return_std": float(np.std(returns, ddof=min(1, len(returns) - 1))) if len(finite) == len(returns) else math.nan,
+        "return_min": min(finite, default=math.nan),
+        "return_max": max(finite, default=math.nan),
+        "failed_episodes": len(returns) - len(finite),
         "returns": " ".join(f"{value:.6g}" for value in returns),
     }
 
 
+def mean_return(returns: Sequence[float]) -> float:
+    """NaN unless all are finite."""
+    return math.fsum(returns) / len(returns) if all(map(math.isfinite, returns)) else math.nan
+
+
 def time_limit(env: Env | gym.vector.VectorEnv[Any, Any, Any]) -> int | None:
-    """After how many steps ``env``, made by its Gymnasium id, truncates episodes; None if it does not, or cannot be known to."""
+    """After how many steps ``env`` truncates episodes: the least of its TimeLimit wrappers; of a vector that shows none, what its id says.
+
+    None if it does not, or cannot be known to. The one rule for training's evaluations, ``evaluate.py`` and random actions.
+    """
     limit = env.spec.kwargs.get("max_episode_steps", env.spec.max_episode_steps) if env.spec else None
-    return limit if limit and limit > 0 else None
+    limits = [limit] if limit and limit > 0 else []
+    inner: Any = getattr(env.unwrapped, "envs", [env])[0]
+    while isinstance(inner, gym.Wrapper):
+        if isinstance(inner, gym.wrappers.TimeLimit):
+            limits.append(inner._max_episode_steps)
+        inner = inner.env
+    return min(limits, default=None)
 
 
 def _action(policy: TrainedPolicy, generator: torch.Generator | None, obs: np.ndarray) -> np.ndarray:
     """At zero noise without a generator."""
     noise = None if generator is None else torch.randn(1, policy.noise_dim, generator=generator)
-    return policy(torch.as_tensor(obs, dtype=torch.float32).unsqueeze(0), noise).squeeze(0).numpy()
+    return policy(np.asarray(obs)[None], noise).squeeze(0).numpy()
 
 
 def _returns(env: Env, act: Act, episodes: int, seed: int, limit: int, film: Path | None = None) -> list[float]:
-    """Of episodes one after the other; ``seed`` begins the first, ``film`` shows it."""
-    returns = [0.0] * episodes
+    """Of episodes one after the other; ``seed`` begins the first, ``film`` shows it. NaN where the simulator failed, which is logged."""
+    returns = []
     for episode in range(episodes):
-        obs, steps, over = env.reset(seed=None if episode else seed)[0], 0, False
-        with _film(None if episode else film, env) as shoot:
-            shoot()
-            while not over and steps < limit:
-                obs, reward, terminated, truncated, _ = env.step(act(obs))
-                returns[episode] += float(reward)
-                steps, over = steps + 1, terminated or truncated
-                shoot()
+        try:
+            returns.append(_return(env, act, None if episode else seed, limit, None if episode else film))
+        except RenderingError:
+            raise
+        except Exception as error:  # whatever a simulator raises
+            logger.warning("episode %d failed (%s: %s)", episode, type(error).__name__, in_a_line(error))
+            returns.append(math.nan)
     return returns
+
+
+def _return(env: Env, act: Act, seed: int | None, limit: int, film: Path | None) -> float:
+    obs, total, steps, over = env.reset(seed=seed)[0], 0.0, 0, False
+    with _film(film, env) as shoot:
+        shoot()
+        while not over and steps < limit:
+            obs, reward, terminated, truncated, _ = env.step(act(obs))
+            total, steps, over = total + float(reward), steps + 1, terminated or truncated
+            shoot()
+    return total
 
 
 def choose_renderer() -> None:
@@ -186,7 +236,9 @@ def _drawable(policy: TrainedPolicy) -> Env:
     try:
         env = gym.make(name, render_mode="rgb_array", **policy.description.env_config)
         env.reset(seed=0)
-        env.render()
+        picture = np.asarray(env.render())
+        if picture.dtype != np.uint8 or picture.ndim != 3:
+            raise TypeError(f"render() gave {picture.dtype} of shape {picture.shape}, no picture: uint8 of shape (height, width, 3)")
     except gym.error.UnregisteredEnv as error:
         raise ValueError(_cannot_be_made(policy.description, error)) from error
     except Exception as error:  # missing libraries, drivers and render modes each fail in their own way

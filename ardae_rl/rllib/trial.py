@@ -85,7 +85,8 @@ class SACARDAETrial(RecordedTrial, SACARDAE):
     def _show_evaluations(self, new: list[dict[str, Any]]) -> None:
         self.record_evaluations([evaluation_row(record) for record in new])
         for record in new:
-            self._histograms.add(record["env_steps"], histograms={"evaluation_returns": np.asarray(record["returns"])})
+            returns = np.asarray(record["returns"])
+            self._histograms.add(record["env_steps"], histograms={"evaluation_returns": returns[np.isfinite(returns)]})
         if new and len(self.replay):
             actions = replayed_actions(self.get_module().policy, self.replay, seed=self.env_steps)
             self._histograms.add(self.env_steps, histograms=self.watched, pictures={"actions": png(action_figure(actions))})

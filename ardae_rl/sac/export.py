@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ardae_rl.nn.settings import Rule, Settings, build, misfits, setting
 from ardae_rl.sac.config import SACConfig, build_policy
 
-FORMAT = "ardae-rl policy 1"
+FORMAT = "ardae-rl policy 2"
 _SAMPLER_SETTINGS = ("policy", "implicit", "gaussian", "flow")  # of SACConfig, what decides the network
 _AGAIN = "Export the policy again: scripts/evaluate.py CHECKPOINT --export POLICY.safetensors"
 
@@ -38,6 +38,7 @@ class PolicyDescription(Settings):
     obs_dim: int = setting(at_least=1)
     action_low: list[float]
     action_high: list[float]
+    action_dtype: Literal["float32", "float64"] = "float32"
     sac: SACConfig
 
     def rules(self) -> Iterator[Rule]:
@@ -49,7 +50,9 @@ class PolicyDescription(Settings):
 class TrainedPolicy(nn.Module):
     """Actions in the environment's units.
 
-    Call: obs (B, O), noise (B, E) standard normal, or None for zero noise -> (B, D), within the bounds. ``noise_dim`` is E.
+    Call: obs (B, O), noise (B, E) standard normal, or None for zero noise -> (B, D), within the bounds, of the environment's type of
+    actions. ``noise_dim`` is E. Tensors, arrays or lists of any real type will do; without B in obs there is none in noise and actions.
+    Raises ValueError for other shapes.
     """
 
     low: Tensor
@@ -60,13 +63,36 @@ class TrainedPolicy(nn.Module):
         self.description = description
         self.sampler = build_policy(description.obs_dim, len(description.action_low), description.sac)
         self.noise_dim = self.sampler.noise_dim
-        self.register_buffer("low", torch.tensor(description.action_low), persistent=False)
-        self.register_buffer("high", torch.tensor(description.action_high), persistent=False)
+        dtype = getattr(torch, description.action_dtype)
+        self.register_buffer("low", torch.tensor(description.action_low, dtype=dtype), persistent=False)
+        self.register_buffer("high", torch.tensor(description.action_high, dtype=dtype), persistent=False)
 
     @torch.no_grad()
-    def forward(self, obs: Tensor, noise: Tensor | None = None) -> Tensor:
-        x = self.sampler.centre(obs) if noise is None else self.sampler.draw(obs, noise.unsqueeze(1)).squeeze(1)
-        return self.low + (x.tanh() + 1) / 2 * (self.high - self.low)
+    def forward(self, obs: Any, noise: Any = None) -> Tensor:
+        obs = self._given("obs", obs, self.description.obs_dim)
+        batch = obs.reshape(-1, self.description.obs_dim)
+        if not len(batch):
+            return self.low.new_empty(0, len(self.low))
+        if noise is None:
+            x = self.sampler.centre(batch)
+        else:
+            noise = self._given("noise", noise, self.noise_dim)
+            if noise.shape[:-1] != obs.shape[:-1]:
+                raise ValueError(
+                    f"noise must be of shape {(*obs.shape[:-1], self.noise_dim)} for these observations, got {tuple(noise.shape)}."
+                )
+            x = self.sampler.draw(batch, noise.reshape(-1, 1, self.noise_dim)).squeeze(1)
+        actions = self.low + (x.tanh().to(self.low.dtype) + 1) / 2 * (self.high - self.low)
+        return actions.clamp(self.low, self.high).reshape(*obs.shape[:-1], len(self.low))  # rounding may lead a little outside
+
+    def _given(self, name: str, values: Any, width: int) -> Tensor:
+        tensor = torch.as_tensor(values)
+        if tensor.ndim not in (1, 2) or tensor.shape[-1] != width or tensor.is_complex():
+            raise ValueError(
+                f"{name} must hold real numbers of shape (B, {width}) or ({width},), got {tensor.dtype} of {tuple(tensor.shape)}."
+            )
+        parameter = next(self.sampler.parameters())
+        return tensor.to(parameter.device, parameter.dtype)
 
 
 def save_policy(policy: TrainedPolicy, path: Path) -> Path:
@@ -116,7 +142,7 @@ def _without_memory(description: PolicyDescription) -> TrainedPolicy:
         return TrainedPolicy(description)
 
 
-def in_a_line(error: Exception) -> str:
+def in_a_line(error: BaseException) -> str:
     """What it says, on one line of at most 300 characters, without the last full stop."""
     return " ".join(str(error).split())[:300].rstrip(".")
 

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
+from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from ardae_rl.rllib.algorithm import SACARDAE
 from ardae_rl.rllib.diagnostics import watched_policy
 from ardae_rl.rllib.env_runner import ENVIRONMENT, SeededEnvRunner
-from ardae_rl.rllib.evaluation import evaluate_returns, time_limit
+from ardae_rl.rllib.evaluation import evaluate_returns, evaluation_row, time_limit
 from ardae_rl.rllib.transitions import transitions_of
 from ardae_rl.sac import NonFiniteError
 from ardae_rl.sac.diagnostics import WATCHED_STATES, watch_policy
@@ -336,19 +337,76 @@ def test_a_burst_of_nan_never_reaches_the_replay_buffer_and_a_flood_stops_the_ru
     algorithm.stop()
 
 
-def test_evaluation_episodes_that_return_nan_are_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_evaluation_with_an_episode_that_returns_nan_has_no_mean(caplog: pytest.LogCaptureFixture) -> None:
     config = small_config("gaussian", env=LineEnv, every_env_steps=40, episodes=3).environment(LineEnv, env_config={"nan_from": 1000})
     algorithm = config.build_algo()
     environments = algorithm.eval_env_runner.env.unwrapped.envs
+    sound = algorithm.train()["progress"]
     environments[0].unwrapped.nan_from = 1
-    algorithm.train()
-    assert "1 of 3 evaluation episodes returned NaN or infinity: left out" in caplog.messages
-    assert [len(record["returns"]) for record in algorithm.evaluations] == [2, 2]
-    for environment in environments:
-        environment.unwrapped.nan_from = 1
-    algorithm.train()
-    assert len(algorithm.evaluations) == 2 and algorithm.env_steps >= 80
+    progress = algorithm.train()["progress"]
+    assert caplog.messages == ["1 of 3 evaluation episodes have no finite return: the evaluation has no mean"]
+    assert math.isnan(progress["evaluation_return_mean"]) and progress["evaluation_return_max"] == sound["evaluation_return_max"]
+    row = evaluation_row(algorithm.evaluations[-1])
     algorithm.stop()
+    survivors = [float(value) for value in row["returns"].split() if value != "nan"]
+    assert len(survivors) == 2 == len(row["returns"].split()) - row["failed_episodes"]
+    assert math.isnan(row["return_mean"]) and math.isnan(row["return_std"])
+    assert (row["return_min"], row["return_max"]) == pytest.approx((min(survivors), max(survivors)), rel=1e-5)
+
+
+def test_a_simulator_that_fails_in_an_evaluation_costs_its_episodes_and_not_the_run(caplog: pytest.LogCaptureFixture) -> None:
+    config = small_config("gaussian", env=LineEnv, every_env_steps=40, episodes=2)
+    algorithm = config.build_algo()
+    inner = algorithm.eval_env_runner.env.unwrapped.envs[0].unwrapped
+    algorithm.train()
+    starts = set(algorithm.eval_env_runner._seed or ())
+    inner.fails = range(inner.steps_taken + 3, inner.steps_taken + 4)
+    for _ in range(2):
+        algorithm.train()
+    failed = [evaluation_row(record)["failed_episodes"] for record in algorithm.evaluations]
+    again = set(algorithm.eval_env_runner._seed or ())
+    algorithm.stop()
+    assert failed == [0, 0, 2, 0]
+    assert any(text.startswith("2 of 2 evaluation episodes failed (ArithmeticError: unstable at step") for text in caplog.messages)
+    assert again != starts, "the same seeds could lead to the same failure"
+
+
+def test_an_evaluation_whose_environments_are_reset_underneath_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm = small_config("gaussian", env="Pendulum-v1", episodes=2).build_algo()
+    runner, calls = algorithm.eval_env_runner, iter(range(10))
+    whole = runner.sample
+
+    def reset_at_the_third(**options: Any) -> Any:
+        return whole(**(options | {"force_reset": options.get("force_reset") or next(calls) == 2}))
+
+    monkeypatch.setattr(runner, "sample", reset_at_the_third)
+    assert np.isnan(evaluate_returns(runner, 2, max_episode_steps=1000)).all()
+    algorithm.stop()
+
+
+def test_an_evaluation_makes_the_steps_that_count_and_no_more() -> None:
+    algorithm = small_config("gaussian", env=LineEnv, episodes=2).build_algo()
+    environments = [env.unwrapped for env in algorithm.eval_env_runner.env.unwrapped.envs]
+    evaluate_returns(algorithm.eval_env_runner, 2, max_episode_steps=1000)
+    before = [env.steps_taken for env in environments]
+    evaluate_returns(algorithm.eval_env_runner, 2, max_episode_steps=1000)
+    assert [env.steps_taken - steps for env, steps in zip(environments, before, strict=True)] == [7, 7]
+    algorithm.stop()
+
+
+@pytest.mark.parametrize("runners", [0, 1])
+def test_an_evaluation_uses_the_filters_that_training_has_filled(runners: int) -> None:
+    config = small_config("gaussian", env="Pendulum-v1", every_env_steps=40)
+    config = config.env_runners(num_env_runners=runners, env_to_module_connector=lambda *_, **__: MeanStdFilter())
+    algorithm = config.build_algo()
+    for _ in range(2):
+        algorithm.train()
+    seen = []
+    for runner in (algorithm.env_runner, algorithm.eval_env_runner):
+        (state,) = [part for name, part in runner.get_state()["env_to_module_connector"].items() if "MeanStd" in name]
+        seen.append(next(iter(state[None]["running_stats"]))["num_pushes"])
+    algorithm.stop()
+    assert min(seen) >= 80, "not from its own episodes alone"
 
 
 def chunk(environment: int, rewards: list[float]) -> SingleAgentEpisode:

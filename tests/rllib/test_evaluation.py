@@ -18,7 +18,7 @@ import typer
 from typer.testing import CliRunner
 
 from ardae_rl import cli
-from ardae_rl.rllib.evaluation import RenderingError, evaluate, random_returns
+from ardae_rl.rllib.evaluation import RenderingError, evaluate, mean_return, random_returns, time_limit
 from ardae_rl.sac import GaussianPolicyConfig, ImplicitPolicyConfig, SACConfig
 from ardae_rl.sac.export import PolicyDescription, TrainedPolicy, save_policy
 
@@ -111,6 +111,46 @@ def test_without_a_time_limit_an_episode_ends_after_the_steps_allowed() -> None:
     assert evaluate(constant(length=0, max_episode_steps=3), episodes=1)[0] == [pytest.approx(3 * CENTRE_ACTION)]
 
 
+def test_one_rule_for_the_length_of_an_episode_wherever_its_limit_is_set() -> None:
+    """By the id, by a wrapper inside the entry point, by both; in one environment or a vector."""
+    gym.register("ardae_rl_tests/Inner-v0", lambda: gym.wrappers.TimeLimit(PaysForAction(length=0), 7))
+    gym.register("ardae_rl_tests/Both-v0", lambda: gym.wrappers.TimeLimit(PaysForAction(length=0), 7), max_episode_steps=5)
+    for env, limit in (("ardae_rl_tests/Inner-v0", 7), ("ardae_rl_tests/Both-v0", 5)):
+        assert time_limit(gym.make(env)) == limit
+        assert time_limit(gym.make_vec(env, 2, vectorization_mode="sync")) == limit
+        assert len(random_returns(env, {}, episodes=2, max_episode_steps=3)) == 2
+    assert time_limit(gym.make_vec("ardae_rl_tests/PaysForAction-v0", 2, vectorization_mode="sync")) is None
+
+
+def test_episodes_without_a_finite_return_are_counted_and_never_averaged_away(caplog: pytest.LogCaptureFixture) -> None:
+    assert cli._mean_and_std([1.0, math.nan, 3.0]) == "2.0 ± 1.4, from 1.0 to 3.0; 1 of 3 have no finite return"
+    assert cli._mean_and_std([math.inf]) == "none of 1 episodes has a finite return"
+    assert math.isnan(mean_return([1.0, math.inf])) and mean_return([1.0, 2.0]) == 1.5
+
+    class Fails(PaysForAction):
+        def step(self, action: np.ndarray) -> Any:
+            raise ArithmeticError("unstable")
+
+    gym.register("ardae_rl_tests/Fails-v0", lambda **options: Fails(**options))
+    policy = policy_of(SACConfig(policy="gaussian"), "ardae_rl_tests/Fails-v0")
+    assert np.isnan(evaluate(policy, episodes=2)[0]).all()
+    assert caplog.messages == [f"episode {number} failed (ArithmeticError: unstable)" for number in range(2)]
+
+
+@pytest.mark.parametrize("picture", [None, np.full((32, 32, 3), 0.5), np.zeros((32, 32), np.uint8)])
+@pytest.mark.parametrize("name", ["x.mp4", "x.gif"])
+def test_what_is_no_picture_is_said_before_the_first_episode(tmp_path: Path, name: str, picture: Any) -> None:
+    class Blind(PaysForAction):
+        def render(self) -> Any:
+            return picture
+
+    gym.register("ardae_rl_tests/Blind-v0", lambda **options: Blind(**options))
+    policy = policy_of(SACConfig(policy="gaussian"), "ardae_rl_tests/Blind-v0")
+    with pytest.raises(RenderingError, match=r"cannot be drawn here: TypeError: render\(\) gave .*, no picture: uint8 of shape"):
+        evaluate(policy, episodes=1, film=tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(("name", "steps"), [("film.mp4", [0, 1, 2, 3, 4, 5]), ("film.gif", [0, 2, 4])])
 def test_a_film_shows_the_first_episode_from_reset_to_end(tmp_path: Path, name: str, steps: list[int]) -> None:
     evaluate(constant(), episodes=2, seeds=[0, 1], film=tmp_path / "films" / name)
@@ -196,7 +236,7 @@ def described_as(**changes: Any) -> Callable[[Path], object]:
         ),
         (lambda path: path.with_suffix(".json").write_text('{"format":'), "p.json is not JSON: Expecting value: line 1"),
         (lambda path: path.with_suffix(".json").write_bytes(b"\xff\x80"), "p.json is not JSON: 'utf-8' codec"),
-        (lambda path: path.with_suffix(".json").write_text("[1]"), "format must be 'ardae-rl policy 1' in p.json, got [1]"),
+        (lambda path: path.with_suffix(".json").write_text("[1]"), "format must be 'ardae-rl policy 2' in p.json, got [1]"),
         (described_as(env=None), "p.json: env is missing; it must be a text"),
         (described_as(obs_dim="2"), "p.json: obs_dim must be a whole number, got '2'"),
         (described_as(obs_dim=3), "p.safetensors is not what p.json describes: sampler.body.layers.0.weight should be (4, 3), got (4, 2)"),

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 
@@ -40,6 +42,56 @@ def policy_of(kind: str) -> TrainedPolicy:
         for parameter in policy.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))  # far from how it starts
     return policy.eval()
+
+
+@KINDS
+def test_what_is_given_may_be_of_any_real_type_with_a_batch_or_without(kind: str) -> None:
+    policy = policy_of(kind)
+    obs, noise = torch.randn(5, 3), torch.randn(5, policy.noise_dim)
+    expected = policy(obs, noise)
+    for cast in (torch.Tensor.double, torch.Tensor.numpy, torch.Tensor.tolist):
+        assert torch.equal(policy(cast(obs), cast(noise)), expected)
+    torch.testing.assert_close(policy(obs[0], noise[0]), expected[0])
+    assert policy(torch.zeros(0, 3)).shape == (0, 2) and policy([1, 2, 3]).shape == (2,)
+
+
+@KINDS
+def test_shapes_that_do_not_fit_are_refused_in_one_line(kind: str) -> None:
+    policy, obs = policy_of(kind), torch.zeros(5, 3)
+    width = policy.noise_dim
+    for noise in (torch.zeros(5, width + 1), torch.zeros(5, 1), torch.zeros(1, 5, width), torch.zeros(5)):
+        with pytest.raises(
+            ValueError, match=rf"noise must hold real numbers of shape \(B, {width}\) or \({width},\), got torch.float32 of "
+        ):
+            policy(obs, noise)
+    for noise in (torch.zeros(4, width), torch.zeros(width)):
+        with pytest.raises(ValueError, match=rf"noise must be of shape \(5, {width}\) for these observations, got "):
+            policy(obs, noise)
+    for wrong in (torch.zeros(5, 4), torch.zeros(()), torch.zeros(5, 3, dtype=torch.complex64)):
+        with pytest.raises(ValueError, match=r"obs must hold real numbers of shape \(B, 3\) or \(3,\), got "):
+            policy(wrong)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 0.7), (-1.0, 0.1), (-3.0, 0.4), (0.0, 0.1)])
+def test_saturated_actions_lie_in_the_box_and_are_of_its_type(low: float, high: float, dtype: Any) -> None:
+    box = gym.spaces.Box(low, high, (1,), getattr(np, dtype))
+    description = PolicyDescription(
+        env="x",
+        env_config={},
+        env_steps=0,
+        obs_dim=3,
+        action_low=box.low.tolist(),
+        action_high=box.high.tolist(),
+        action_dtype=dtype,
+        sac=CONFIGS["gaussian"],
+    )
+    policy = TrainedPolicy(description)
+    for end in (-100.0, 100.0):
+        with torch.no_grad():
+            [*policy.sampler.parameters()][-1][0] = end
+        action = policy(torch.zeros(3)).numpy()
+        assert action.dtype == box.dtype and box.low <= action <= box.high and box.contains(action)
 
 
 @KINDS
@@ -133,7 +185,7 @@ def test_files_that_are_missing_or_of_another_format_are_refused(tmp_path: Path)
         load_policy(path)
     described: dict[str, Any] = json.loads(save_policy(policy_of("gaussian"), path).read_text())
     path.with_suffix(".json").write_text(json.dumps({**described, "format": "another"}))
-    with pytest.raises(ValueError, match="format must be 'ardae-rl policy 1'"):
+    with pytest.raises(ValueError, match="format must be 'ardae-rl policy 2'"):
         load_policy(path)
 
 
