@@ -113,8 +113,8 @@ def test_without_a_time_limit_an_episode_ends_after_the_steps_allowed() -> None:
 
 def test_one_rule_for_the_length_of_an_episode_wherever_its_limit_is_set() -> None:
     """By the id, by a wrapper inside the entry point, by both; in one environment or a vector."""
-    gym.register("ardae_rl_tests/Inner-v0", lambda: gym.wrappers.TimeLimit(PaysForAction(length=0), 7))
-    gym.register("ardae_rl_tests/Both-v0", lambda: gym.wrappers.TimeLimit(PaysForAction(length=0), 7), max_episode_steps=5)
+    gym.register("ardae_rl_tests/Inner-v0", lambda **_: gym.wrappers.TimeLimit(PaysForAction(length=0), 7))
+    gym.register("ardae_rl_tests/Both-v0", lambda **_: gym.wrappers.TimeLimit(PaysForAction(length=0), 7), max_episode_steps=5)
     for env, limit in (("ardae_rl_tests/Inner-v0", 7), ("ardae_rl_tests/Both-v0", 5)):
         assert time_limit(gym.make(env)) == limit
         assert time_limit(gym.make_vec(env, 2, vectorization_mode="sync")) == limit
