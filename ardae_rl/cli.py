@@ -51,7 +51,7 @@ def tune(
     autoscaling: Annotated[
         bool, typer.Option("--autoscaling", help="the cluster starts machines on demand: wait for them where a trial has no room now")
     ] = False,
-    storage_path: Annotated[Path | None, typer.Option(help="where results go; on a cluster a folder every node mounts")] = None,
+    storage_path: Annotated[str | None, typer.Option(help="where results go; on a cluster a folder every node mounts")] = None,
 ) -> None:
     """Train the experiment described by CONFIG.yaml on Ray; several of them side by side, as one sweep."""
     if smoke and (resume or auto_resume):
@@ -67,7 +67,9 @@ def tune(
         if len(experiments) > 1:
             code = _sweep(experiments, _options(assignments or (), seeds, storage_path, smoke, autoscaling), options, dry_run=dry_run)
         else:
-            code = _tune(*experiments.popitem(), options, dry_run=dry_run)
+            config, experiment = experiments.popitem()
+            source = shlex.join([str(config), *(f"--set={assignment}" for assignment in assignments or ())])
+            code = _tune(source, experiment, options, dry_run=dry_run)
     raise typer.Exit(code)
 
 
@@ -93,7 +95,7 @@ def _files(configs: list[Path]) -> list[Path]:
 
 
 def _loaded(
-    files: list[Path], assignments: Sequence[str], seeds: str | None, storage_path: Path | None, smoke: bool
+    files: list[Path], assignments: Sequence[str], seeds: str | None, storage_path: str | None, smoke: bool
 ) -> dict[Path, Experiment]:
     """The experiment in each file. Raises InvalidExperimentError with the mistakes of all of them."""
     experiments: dict[Path, Experiment] = {}
@@ -108,11 +110,11 @@ def _loaded(
     return experiments
 
 
-def _options(assignments: Sequence[str], seeds: str | None, storage_path: Path | None, smoke: bool, autoscaling: bool) -> list[str]:
+def _options(assignments: Sequence[str], seeds: str | None, storage_path: str | None, smoke: bool, autoscaling: bool) -> list[str]:
     """What the driver of each experiment of a sweep is told on its command line."""
     options = [option for assignment in assignments for option in ("--set", assignment)]
     options += ["--seeds", seeds] if seeds is not None else []
-    options += ["--storage-path", str(storage_path)] if storage_path is not None else []
+    options += ["--storage-path", storage_path] if storage_path is not None else []
     options += ["--smoke"] if smoke else []
     return options + (["--autoscaling"] if autoscaling else [])
 
@@ -120,11 +122,10 @@ def _options(assignments: Sequence[str], seeds: str | None, storage_path: Path |
 def _sweep(experiments: dict[Path, Experiment], arguments: list[str], options: RunOptions, *, dry_run: bool) -> int:
     from ardae_rl.experiment import sweep
 
-    sweep.check(experiments, resume=options.resume)
+    here = cluster_to_join(options.address) is None
+    sweep.check(experiments, resume=options.resume, here=here, dry_run=dry_run)
     if dry_run:
-        for experiment in experiments.values():
-            _print_plan(experiment, options.address)
-        return 0
+        return max(_print_plan(experiment, options.address) for experiment in experiments.values())
     drivers = []
     for config, experiment in experiments.items():
         again = ["--resume"] if options.resume and has_run(experiment.folder) else []
@@ -135,18 +136,18 @@ def _sweep(experiments: dict[Path, Experiment], arguments: list[str], options: R
     return code
 
 
-def _tune(config: Path, experiment: Experiment, options: RunOptions, *, dry_run: bool) -> int:
-    experiment.check(str(config))
-    check_folder(experiment, resume=options.resume, source=str(config))
+def _tune(source: str, experiment: Experiment, options: RunOptions, *, dry_run: bool) -> int:
+    experiment.check(source, here=cluster_to_join(options.address) is None)
+    check_folder(experiment, resume=options.resume, source=source, dry_run=dry_run)
     if dry_run:
-        _print_plan(experiment, options.address)
-        return 0
+        return _print_plan(experiment, options.address)
     from ardae_rl.experiment.launch import run
 
     return run(experiment, options)
 
 
-def _print_plan(experiment: Experiment, address: str | None) -> None:
+def _print_plan(experiment: Experiment, address: str | None) -> int:
+    """What would be run; the exit code: whether it can."""
     from ardae_rl.experiment.cluster import cluster, cluster_address, cluster_nodes, footprints, local_nodes, obstacle
     from ardae_rl.experiment.plan import concurrent_trials, trial_assignments, trial_name
 
@@ -164,7 +165,8 @@ def _print_plan(experiment: Experiment, address: str | None) -> None:
     typer.echo(f"{trials}, {at_once} at a time on {cpus:g} CPU, {gpus:g} GPU of {machines}")
     reason = obstacle(experiment, nodes)
     if reason:
-        typer.echo(f"A trial can never start there: {reason}")
+        typer.echo(f"Error: a trial can never start there: {reason}", err=True)
+    return INVALID if reason else 0
 
 
 def _resume_command() -> str:

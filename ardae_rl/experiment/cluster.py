@@ -67,7 +67,7 @@ def cluster(address: str | None) -> Iterator[str]:
         os.environ.setdefault(name, value)
     import ray
 
-    from ardae_rl.run.ray_internals import apart_from_signals
+    from ardae_rl.run.ray_internals import apart_from_signals, cpus_of_this_machine
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # until there is a file to log to; what goes wrong is raised as well
     joined = cluster_address(address)
@@ -77,7 +77,8 @@ def cluster(address: str | None) -> Iterator[str]:
         try:
             _knock(joined)
             with apart_from_signals():
-                context = ray.init(address=joined or "local", configure_logging=False, log_to_driver=False)
+                own = {} if joined else {"num_cpus": cpus_of_this_machine()}
+                context = ray.init(address=joined or "local", configure_logging=False, log_to_driver=False, **own)
         except Exception as error:  # Ray raises many kinds, of a node that is slow to start a bare Exception
             raise InvalidExperimentError([_no_cluster(joined, error)]) from error
         try:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.schema import CheckpointSettings, Experiment, Reporting
 from ardae_rl.nn.settings import Rule, Settings, setting
 from ardae_rl.rllib.settings import TrainingSettings
@@ -108,7 +109,12 @@ class ControlExperiment(Experiment):
             checkpoint=dataclasses.replace(self.checkpoint, every_env_steps=env_steps),
         )
 
-    def check(self, source: str) -> None:
+    def check(self, source: str, *, here: bool = True) -> None:
         from ardae_rl.experiment.environment import check_environment
 
-        check_environment(self.env, map(self.settings, self.grid_points()), source)
+        each = list(map(self.settings, self.grid_points()))
+        check_environment(self.env, each, source, here=here)
+        longest = max(settings.replay.warmup_env_steps for settings in each)
+        if longest >= self.stop.env_steps:
+            message = f"must be below stop.env_steps = {self.stop.env_steps:,}, got {longest:,}: nothing would be learned"
+            raise InvalidExperimentError([Problem(source, "config.replay.warmup_env_steps", message)])

@@ -32,7 +32,23 @@ def parse(document: Document) -> tuple[Experiment | None, list[Problem]]:
     return (None if problems else experiment), problems
 
 
+def _of_another_tool(data: dict[str, Any]) -> str | None:
+    """What a file is that is meant for one; None if it is not known for such."""
+    sections = [value for value in data.values() if isinstance(value, dict)]
+    if "run" in data or "name" in data:
+        return None
+    if any("n_timesteps" in section for section in sections):
+        return "hyperparameters of rl-zoo3, by environment"
+    return "an experiment of RLlib's" if any({"env", "run"} <= section.keys() for section in sections) else None
+
+
 def _parse(document: Document) -> tuple[Experiment | None, list[Problem]]:
+    tool = _of_another_tool(document.data)
+    if tool:
+        return None, [Problem(document.source, "", f"is {tool}; docs/configuration.md says what a file here looks like")]
+    if document.data.get("run") == "SAC":
+        hint = f"plain SAC is run: {CONTROL_RUN} with config.sac.policy: gaussian"
+        return None, [Problem(document.place("run"), "run", f"must be one of {', '.join(KINDS)}, got SAC; {hint}")]
     run = document.data.get("run", CONTROL_RUN)
     near = get_close_matches(str(run), KINDS, n=1, cutoff=0.6)
     experiment, problems = validate(KINDS[near[0]] if near else ControlExperiment, document)
@@ -63,13 +79,11 @@ def _overlaps(experiment: Experiment) -> list[str]:
 
 def _shared_names(experiment: Experiment) -> list[str]:
     """Trials that would write to the same folder."""
-    seen: dict[str, dict[str, Any]] = {}
-    problems = []
+    trials: dict[str, list[dict[str, Any]]] = {}
     for assignment in trial_assignments(experiment):
-        first = seen.setdefault(trial_name(assignment), assignment)
-        if first is not assignment:
-            problems.append(f"{shown(first)} and {shown(assignment)} would share the folder {trial_name(assignment)!r}; leave one out")
-    return problems[:1]
+        trials.setdefault(trial_name(assignment), []).append(assignment)
+    name, several = next(((name, several) for name, several in trials.items() if len(several) > 1), ("", []))
+    return [f"{', '.join(map(shown, several))} would share the folder {name!r}; leave all but one out"] if several else []
 
 
 def _axis_problems(experiment: Experiment, path: str, values: list[Any], document: Document) -> list[Problem]:

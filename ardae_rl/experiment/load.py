@@ -17,7 +17,7 @@ from ardae_rl.experiment.yaml_file import Document, parse_value, read_document
 
 
 def load_experiment(
-    path: Path, *, assignments: Sequence[str] = (), seeds: str | None = None, storage_path: Path | None = None, smoke: bool = False
+    path: Path, *, assignments: Sequence[str] = (), seeds: str | None = None, storage_path: Path | str | None = None, smoke: bool = False
 ) -> Experiment:
     """The experiment in ``path`` with ``assignments`` ("dotted.key=value") applied in order, then ``seeds`` and ``storage_path``.
 
@@ -78,8 +78,9 @@ def _assign(document: Document, assignment: str) -> list[Problem]:
 def _override(document: Document, key: str, text: str, place: str) -> list[Problem]:
     try:
         value = parse_value(text)
-    except yaml.YAMLError:
-        return [Problem(place, key, f"{text!r} is not a YAML value; quote it if it is meant as text")]
+    except yaml.YAMLError as error:
+        reason = f": {error.problem}" if isinstance(error, yaml.constructor.ConstructorError) else "; quote it if it is meant as text"
+        return [Problem(place, key, f"{text!r} is not a YAML value{reason}")]
     _write(document, key, value, place)
     return []
 

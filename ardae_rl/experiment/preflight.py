@@ -35,13 +35,16 @@ STEERING = {  # what may change when a run goes on: how long, how often, how man
 OUTPUT = "output.txt"  # of an experiment that runs as part of a sweep
 
 
-def check_folder(experiment: Experiment, *, resume: bool, source: str) -> None:
-    """Raise InvalidExperimentError where results cannot be written, or something would be overwritten or resumed by mistake."""
+def check_folder(experiment: Experiment, *, resume: bool, source: str, dry_run: bool = False) -> None:
+    """Raise InvalidExperimentError where results cannot be written, or something would be overwritten or resumed by mistake.
+
+    ``dry_run``: without asking whether another driver runs it, which leaves a trace.
+    """
     folder = experiment.folder
     obstacle = _write_obstacle(folder)
     if obstacle:
         raise InvalidExperimentError([Problem(source, "storage_path", obstacle)])
-    if os.access(folder / LOCK, os.R_OK | os.W_OK):
+    if not dry_run and os.access(folder / LOCK, os.R_OK | os.W_OK):
         with alone(folder):
             pass
     started = has_run(folder)

@@ -7,6 +7,7 @@ and says how it is trained, counted and judged; nothing else in this room asks w
 import copy
 import dataclasses
 import math
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ from ardae_rl.nn.settings import Rule, Settings, setting
 from ardae_rl.tasks.registry import TASKS
 
 MAX_SEEDS = 1000
+MAX_SEED = 2**32 - 2  # Gymnasium takes 32 bits, and RLlib adds one
 MAX_TRIALS = 10_000
 MAX_NAME_BYTES = 100
 MAX_FILE_NAME_BYTES = 255  # of every file system in use
@@ -93,8 +95,8 @@ class Experiment(Settings, ABC):
     resources: ResourceSettings = setting(text="How many trials run side by side", factory=ResourceSettings)
     storage_path: str = setting(
         "./runs",
-        "Directory for results, `~` allowed; a relative one starts from where the command is given. On a cluster every node must mount it; "
-        "URLs (`s3://…`) are refused",
+        "Directory for results, `~` and `$VARIABLES` allowed; a relative one starts from where the command is given. On a cluster every "
+        "node must mount it; URLs (`s3://…`) are refused",
     )
     grid_search: dict[str, list[Any]] = setting(
         text="Dotted paths relative to `config`, each with a list of values, such as `sac.alpha: [0.05, 0.2]`. Every combination runs with "
@@ -120,7 +122,9 @@ class Experiment(Settings, ABC):
         yield fits, "name", f"no longer than {MAX_NAME_BYTES} bytes"
         yield 0 < count <= MAX_SEEDS, "seeds", f"between 1 and {MAX_SEEDS} of them"
         yield isinstance(self.seeds, int) or len(set(self.seeds)) == count, "seeds", "all different"
+        yield isinstance(self.seeds, int) or max(self.seeds, default=0) <= MAX_SEED, "seeds", f"at most {MAX_SEED:,} each"
         yield "://" not in self.storage_path, "storage_path", "a directory (on a cluster: one that every node mounts)"
+        yield "$" not in os.path.expandvars(self.storage_path), "storage_path", "a directory whose variables are set"
         yield _can_be_folder(self.storage_path), "storage_path", "the path of a directory there is or can be"
         yield trials <= MAX_TRIALS, "grid_search", f"at most {MAX_TRIALS:,} trials, counting every seed", trials
 
@@ -166,8 +170,11 @@ class Experiment(Settings, ABC):
     def smoke(self) -> "Experiment":
         """The first grid point with full-size networks and few steps, so few that it takes a minute or two."""
 
-    def check(self, source: str) -> None:
-        """Find out what else is known to fail before anything starts. Raises InvalidExperimentError; ``source`` is the file to name."""
+    def check(self, source: str, *, here: bool = True) -> None:
+        """Find out what else is known to fail before anything starts. Raises InvalidExperimentError; ``source`` is the file to name.
+
+        ``here``: whether it will run on this machine.
+        """
         return
 
     @property
@@ -176,7 +183,7 @@ class Experiment(Settings, ABC):
 
     @property
     def storage_folder(self) -> Path:
-        return Path(self.storage_path).expanduser().resolve()
+        return Path(os.path.expandvars(self.storage_path)).expanduser().resolve()
 
     @property
     def folder(self) -> Path:

@@ -111,7 +111,7 @@ class Driver:
             self.process.send_signal(signum)
 
 
-def check(experiments: Mapping[Path, Experiment], *, resume: bool) -> None:
+def check(experiments: Mapping[Path, Experiment], *, resume: bool, here: bool = True, dry_run: bool = False) -> None:
     """Find out what is known to fail in any of the files before anything starts. Raises InvalidExperimentError with every mistake."""
     problems: list[Problem] = []
     places: dict[Path, Path] = {}
@@ -120,8 +120,8 @@ def check(experiments: Mapping[Path, Experiment], *, resume: bool) -> None:
         if first != source:
             problems.append(Problem(str(source), "name", f"{experiment.name!r} is the name in {first}, too; they would share a folder"))
         try:
-            experiment.check(str(source))
-            check_folder(experiment, resume=resume and has_run(experiment.folder), source=str(source))
+            experiment.check(str(source), here=here)
+            check_folder(experiment, resume=resume and has_run(experiment.folder), source=str(source), dry_run=dry_run)
         except InvalidExperimentError as error:
             problems += error.problems
     if problems:

@@ -92,7 +92,7 @@ class TaskExperiment(Experiment):
 
         return tune.with_resources(TaskTrial, {"CPU": self.resources.cpus_per_trial, "GPU": self.resources.gpus_per_trial})
 
-    def check(self, source: str) -> None:
+    def check(self, source: str, *, here: bool = True) -> None:
         """Ask the settings of every grid point that have something to check, such as data on disk."""
         for point in self.grid_points():
             settings = self.settings(point)

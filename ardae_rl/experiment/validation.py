@@ -3,12 +3,13 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING
+from difflib import get_close_matches
 from typing import Any, get_args, get_origin
 
 import yaml
 
 from ardae_rl.experiment.problems import Problem, nearest
-from ardae_rl.experiment.yaml_file import Document
+from ardae_rl.experiment.yaml_file import BASE, Document
 from ardae_rl.nn.settings import Misfit, build, described, hints_of, misfits, section_of
 
 MAX_SHOWN = 200  # characters of a value in a message
@@ -76,7 +77,8 @@ def _unknown_key(hint: Any, name: str, root: type) -> str:
     elsewhere = [path for path in _all_paths(root) if path.rpartition(".")[2] == name]
     if elsewhere:
         return f"unknown key here; did you mean {' or '.join(map(repr, elsewhere))}?"
-    return f"unknown key; {nearest(name, [item.name for item in dataclasses.fields(section)])}"
+    names = [item.name for item in dataclasses.fields(section)] + ([BASE] if section is root else [])
+    return f"unknown key; {nearest(name, names)}"
 
 
 def _all_paths(cls: type, prefix: str = "") -> Iterator[str]:
@@ -87,11 +89,15 @@ def _all_paths(cls: type, prefix: str = "") -> Iterator[str]:
 
 
 def _repair(hint: Any, value: object) -> str:
-    """For a text in the place of a choice or of a number."""
+    """For a text in the place of a choice, a number or a truth value."""
+    if not isinstance(value, str):
+        return ""
+    kinds = described(hint)
+    if ("number" in kinds and _looks_numeric(value)) or ("true or false" in kinds and value.lower() in ("true", "false")):
+        return " (write it without quotes)"
     choices = [choice for part in (hint, *get_args(hint)) for choice in get_args(part) if isinstance(choice, str)]
-    if isinstance(value, str) and choices:
-        return f"; {nearest(value, choices)}"
-    return " (write it without quotes)" if isinstance(value, str) and _looks_numeric(value) and "number" in described(hint) else ""
+    close = get_close_matches(value, choices, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _looks_numeric(text: str) -> bool:

@@ -20,6 +20,7 @@ import yaml
 
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 
+BASE = "base"  # the key that names the file to start from
 MAX_DEPTH = 20
 MAX_VALUES = 10_000
 
@@ -83,6 +84,13 @@ class _Loader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(problem="a whole number does not fit into 64 bits", problem_mark=node.start_mark)
         return value
 
+    def construct_real(self, node: yaml.ScalarNode) -> float:
+        text = str(self.construct_scalar(node))
+        value = float(self.construct_yaml_float(node))
+        if value == 0 and re.search(r"[1-9]", re.split("[eE]", text)[0]):
+            raise yaml.constructor.ConstructorError(problem=f"{text} is too small a number to be told from 0", problem_mark=node.start_mark)
+        return value
+
 
 def _children(node: yaml.Node, name: str) -> Iterator[tuple[yaml.Node, str, yaml.Mark]]:
     """What ``node`` holds, with its dotted path and where it was written."""
@@ -109,6 +117,7 @@ _Loader.add_implicit_resolver(
 )
 _Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"<<\Z"), ["<"])
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_integer)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_real)
 
 
 @dataclass(frozen=True)
@@ -148,9 +157,9 @@ def _read(path: Path, asked_at: str, key: str, derived: tuple[Path, ...]) -> Doc
         where = f"{path} " if key else ""
         raise InvalidExperimentError([Problem(asked_at, key, f"{where}cannot be read: {_reason(error)}")]) from error
     document = _parse(text, str(path))
-    if "base" not in document.data:
+    if BASE not in document.data:
         return document
-    base, place = document.data.pop("base"), document.places.pop("base")
+    base, place = document.data.pop(BASE), document.places.pop(BASE)
     if not isinstance(base, str) or not base.isprintable():
         raise InvalidExperimentError([Problem(place, "base", f"must name a YAML file beside this one, got {base!r}")])
     chain = (*derived, path)

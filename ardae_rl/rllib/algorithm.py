@@ -108,14 +108,15 @@ class SACARDAEConfig(AlgorithmConfig):
     ) -> "SACARDAEConfig":
         """Set whole settings objects, or single fields of :class:`SACConfig`, ``ReplaySettings`` and ``EvaluationSettings`` by name.
 
-        Raises TypeError for a name that none of them has.
+        Raises TypeError for a name that none of them has, ValueError for a value that is not what its setting must be.
         """
         self.sac, values = _replaced(sac or self.sac, values)
         self.replay, values = _replaced(replay or self.replay, values)
         self.evaluation_protocol, values = _replaced(evaluation or self.evaluation_protocol, values)
         if values:
             raise TypeError(f"SACARDAEConfig.training() has no setting named {', '.join(map(repr, values))}.")
-        self.report_every_env_steps = report_every_env_steps or self.report_every_env_steps
+        if report_every_env_steps is not None:
+            self.report_every_env_steps = TrainingSettings(report_every_env_steps=report_every_env_steps).report_every_env_steps
         return self
 
     @classmethod

@@ -12,6 +12,7 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
+from ardae_rl.rllib.spaces import unfit
 from ardae_rl.sac import LearnerNetworks, SACConfig, build_policy
 
 
@@ -26,6 +27,8 @@ class SACARDAERLModule(TorchRLModule, InferenceOnlyAPI):
 
     def setup(self) -> None:
         sac: SACConfig = self.model_config["sac"]
+        for key, message in unfit(self.observation_space, self.action_space, sac):
+            raise ValueError(f"the environment {message}." if key == "env" else f"{key} {message}.")
         obs_dim, action_dim = self.observation_space.shape[0], self.action_space.shape[0]
         self.policy = build_policy(obs_dim, action_dim, sac)
         if not self.inference_only:

@@ -41,7 +41,7 @@ class EnvRunnerSettings(Settings):
         "Copies of the environment in each of them. All make one step with the same policy before the updates for these steps",
         at_least=1,
     )
-    num_cpus_per_env_runner: float = setting(1.0, "CPUs that each of them reserves", at_least=0)
+    num_cpus_per_env_runner: float = setting(1.0, "CPUs that each of them reserves; a fraction shares one", above=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class LearnerSettings(Settings):
         0.0, "GPUs of each (without one, of the trial's process); a fraction shares one. With more than one learner 0 or 1", at_least=0
     )
     num_cpus_per_learner: float = setting(
-        1.0, "CPUs of each, likewise. With 0 learners this is how many torch threads a trial has", at_least=0
+        1.0, "CPUs of each, likewise. With 0 learners this is how many torch threads a trial has", above=0
     )
 
     def rules(self) -> Iterator[Rule]:

@@ -103,10 +103,10 @@ def apart_from_signals() -> Iterator[None]:
 
 
 def cpus_of_this_machine() -> float:
-    """As Ray counts them: a container may have less than the machine."""
+    """Those that this process may use: a container, or a batch system, may leave it less than the machine has."""
     from ray._private.utils import get_num_cpus
 
-    return float(get_num_cpus(override_docker_cpu_warning=True))
+    return float(min(get_num_cpus(override_docker_cpu_warning=True), len(os.sched_getaffinity(0))))
 
 
 def bundles_of(config: Any) -> list[dict[str, float]]:

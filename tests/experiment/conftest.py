@@ -11,7 +11,7 @@ BASE = """\
 name: tiny
 run: SAC-AR-DAE
 env: Pendulum-v1
-stop: {env_steps: 1000}
+stop: {env_steps: 20000}
 """
 
 Write = Callable[..., Path]

@@ -82,7 +82,9 @@ def test_a_dry_run_counts_on_the_cluster_it_would_join(write: Write, address: st
     assert yaml.safe_load(text)["resources"]["cpus_per_trial"] == 0.5
     assert plan.splitlines() == [f"seed={seed}: 0.5 CPU" for seed in range(3)] + ["3 trials, 3 at a time on 2 CPU, 0 GPU of 3 machines"]
     done = tune(path, "--address", address, "--dry-run", "--set", "resources.cpus_per_trial=2")
-    assert done.stdout.splitlines()[-1].startswith("A trial can never start there: one of its processes needs 2 CPU")
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith(
+        "Error: a trial can never start there: one of its processes needs 2 CPU"
+    )
 
 
 def test_a_cluster_that_grows_is_waited_for_if_one_says_so(launch: Launch, address: str) -> None:

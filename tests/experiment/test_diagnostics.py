@@ -57,10 +57,12 @@ def test_every_diagnostic_of_an_implicit_policy_is_recorded_and_in_tensorboard(l
     for name in ("policy/action_std", "policy/jacobian_singular_value_min"):
         shown = {event.step: event.histogram_value for event in spread.Histograms(name)}
         assert {steps: (each.num, each.sum / each.num) for steps, each in shown.items()} == {
-            row["env_steps"]: (64, pytest.approx(row[name], rel=1e-5)) for row in rows[1::2]
+            row["env_steps"]: (64, pytest.approx(row[name], rel=1e-5)) for row in (rows[0], *rows[1::2])
         }, name
-    assert [event.histogram_value.num for event in spread.Histograms("evaluation_returns")] == [2, 2]
-    assert [picture.step for picture in spread.Images("actions")] == [80, 160]
+    assert [event.histogram_value.num for event in spread.Histograms("evaluation_returns")] == [2, 2, 2]
+    assert [picture.step for picture in spread.Images("actions")] == [40, 80, 160], (
+        "the first evaluation, before training, is shown with the first report"
+    )
 
 
 def run_folder(tmp_path: Path) -> Path:

@@ -53,6 +53,19 @@ def test_numbers_arrive_with_their_declared_type(write: Write) -> None:
         ("seeds: -2", "5: seeds: must be 0 or greater, got -2"),
         ("seeds: 1e9", "5: seeds: must be between 1 and 1000 of them, got 1000000000"),
         ("seeds: [1, 1]", "5: seeds: must be all different, got [1, 1]"),
+        ("seeds: [4294967295]", "5: seeds: must be at most 4,294,967,294 each, got [4294967295]"),
+        ('storage_path: "$NOT_SET_ANYWHERE/x"', "5: storage_path: must be a directory whose variables are set, got '$NOT_SET_ANYWHERE/x'"),
+        ("bases: x.yaml", "5: bases: unknown key; did you mean 'base'?"),
+        ("config: {sac: {alpha: '0.2'}}", "5: config.sac.alpha: must be 'auto' or a number, got the text '0.2' (write it without quotes)"),
+        (
+            "config: {sac: {target_calibration: 'true'}}",
+            "5: config.sac.target_calibration: must be true or false, got the text 'true' (write it without quotes)",
+        ),
+        ("config: {learners: {num_cpus_per_learner: 0}}", "5: config.learners.num_cpus_per_learner: must be greater than 0, got 0"),
+        (
+            "config: {env_runners: {num_cpus_per_env_runner: 0}}",
+            "5: config.env_runners.num_cpus_per_env_runner: must be greater than 0, got 0",
+        ),
         ("seeds: [1, -1]", "5: seeds: must be 0 or greater, got [1, -1]"),
         ("seeds: [1, two]", "5: seeds.1: must be a whole number, got the text 'two'"),
         ("seeds: true", "5: seeds: must be a whole number or a list of whole numbers, got true"),
@@ -62,8 +75,8 @@ def test_numbers_arrive_with_their_declared_type(write: Write) -> None:
         ('"se\\e[2Jed": 1', "5: se\\x1b[2Jed: unknown key; did you mean 'seeds'?"),
         (
             "grid_search: {env_config.a: [b/c, b_c]}",
-            "5: grid_search: {env_config.a: b/c, seed: 0} and {env_config.a: b_c, seed: 0} "
-            "would share the folder 'a=b_c_seed=0'; leave one out",
+            "5: grid_search: {env_config.a: b/c, seed: 0}, {env_config.a: b_c, seed: 0} "
+            "would share the folder 'a=b_c_seed=0'; leave all but one out",
         ),
         (
             "grid_search: {sac.jacobian_clamping: [null], sac.jacobian_clamping.xi: [0.1]}",
@@ -179,6 +192,31 @@ def test_the_command_line_wins_over_the_file_and_the_last_option_over_the_first(
     assert load_experiment(path, seeds="2").seed_list == [0, 1]
 
 
+def test_what_is_meant_for_other_tools_or_by_other_words_is_recognised(write: Write) -> None:
+    zoo = write("Pendulum-v1:\n  n_timesteps: 1e5\n  policy: MlpPolicy\n", base="")
+    assert mistakes(zoo) == [
+        f"{zoo}: is hyperparameters of rl-zoo3, by environment; docs/configuration.md says what a file here looks like"
+    ]
+    rllib = write("pendulum-sac:\n  env: Pendulum-v1\n  run: SAC\n", base="")
+    assert mistakes(rllib) == [f"{rllib}: is an experiment of RLlib's; {page}"]
+    path = write()
+    plain = "plain SAC is run: SAC-AR-DAE with config.sac.policy: gaussian"
+    kinds = "SAC-AR-DAE, energy, maxent, score_error, vae"
+    assert mistakes(path, "run=SAC") == [f"--set run=SAC: run: must be one of {kinds}, got SAC; {plain}"]
+    small = "'1e-400' is not a YAML value: 1e-400 is too small a number to be told from 0"
+    assert mistakes(path, "config.sac.tau=1e-400") == [f"--set config.sac.tau=1e-400: config.sac.tau: {small}"]
+    large = "'99999999999999999999' is not a YAML value: a whole number does not fit into 64 bits"
+    assert mistakes(path, "seeds=99999999999999999999") == [f"--set seeds=99999999999999999999: seeds: {large}"]
+    assert load_experiment(path, assignments=["config.sac.alpha=0.0"]).config.sac.alpha == 0
+
+
+def test_variables_in_the_storage_path_are_expanded(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_FOLDER", str(tmp_path))
+    assert load_experiment(write(), storage_path="$SOME_FOLDER/runs").folder == tmp_path.resolve() / "runs" / "tiny"
+    with pytest.raises(InvalidExperimentError, match=r"storage_path: must be a directory .*, got 's3://bucket/x'"):
+        load_experiment(write(), storage_path="s3://bucket/x")
+
+
 def test_a_mistake_in_an_option_is_placed_there(write: Write) -> None:
     path = write()
     assert mistakes(path, "config.sac.alfa=1") == ["--set config.sac.alfa=1: config.sac.alfa: unknown key; did you mean 'alpha'?"]
@@ -189,7 +227,7 @@ def test_a_mistake_in_an_option_is_placed_there(write: Write) -> None:
         "--set config.sac.alpha=[1: config.sac.alpha: '[1' is not a YAML value; quote it if it is meant as text"
     ]
     assert mistakes(path, "config.env_config={1: 2}") == [
-        "--set config.env_config={1: 2}: config.env_config: '{1: 2}' is not a YAML value; quote it if it is meant as text"
+        "--set config.env_config={1: 2}: config.env_config: '{1: 2}' is not a YAML value: the key 1 is no text; quote it"
     ]
     assert mistakes(path, seeds="x") == ["--seeds x: seeds: must be a whole number or a list of whole numbers, got the text 'x'"]
 

@@ -39,10 +39,13 @@ def started(folder: Path) -> None:
         (["env=Qwertyuiop"], r"env: Environment `Qwertyuiop` doesn't exist.*gymnasium\.pprint_registry"),
         (["env=CartPole-v1"], r"env: CartPole-v1 acts in Discrete\(2\); SAC needs continuous actions"),
         (["env=Blackjack-v1"], r"env: Blackjack-v1 observes Tuple\(.*expected a vector"),
-        (["config.env_config.grravity=1"], r"env: 'Pendulum-v1' with env_config \{grravity: 1\} cannot be created: TypeError: .*grravity"),
+        (
+            ["config.env_config.grravity=1"],
+            r"env: 'Pendulum-v1' with env_config \{grravity: 1\} cannot be created, reset and stepped: TypeError: .*grravity",
+        ),
         (
             ["env=HalfCheetah-v5", "config.sac.implicit.noise_dim=5"],
-            r"config\.sac\.implicit\.noise_dim: must be at least the 6 action dimensions of HalfCheetah-v5, got 5",
+            r"config\.sac\.implicit\.noise_dim: must be at least the 6 action dimensions, got 5: fewer .* \(HalfCheetah-v5\)",
         ),
     ],
 )
@@ -70,6 +73,76 @@ def test_unbounded_and_integer_actions_are_refused(write: Write, actions: gym.Sp
             load_experiment(write(), assignments=["env=Unbounded-v0"]).check("tiny.yaml")
     finally:
         del gym.registry["Unbounded-v0"]
+
+
+class Faulty(gym.Env[Any, Any]):
+    """Returns what it is told to from reset and step."""
+
+    def __init__(self, observations: int = 2, actions: int = 1, **answers: Any) -> None:
+        self.observation_space = gym.spaces.Box(-1, 1, (observations,), np.float32)
+        self.action_space = gym.spaces.Box(-1, 1, (actions,), np.float32)
+        self.answers = {"observation": np.zeros(observations, np.float32), "reward": 0.0, "old": False, "reset": None} | answers
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        return tuple(self.answers["reset"] or ()) or (self.answers["observation"], {})
+
+    def step(self, action: np.ndarray) -> Any:
+        answer = (self.answers["observation"], self.answers["reward"], False)
+        return (*answer, {}) if self.answers["old"] else (*answer, False, {})
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ({"observations": 0}, r"Faulty-v0 observes Box\(\[\], \[\], \(0,\), float32\); expected a vector"),
+        ({"actions": 0}, r"Faulty-v0 acts in Box\(.*\); SAC needs continuous actions"),
+        ({"old": True}, r"step\(\) must return \(observation, reward, terminated, truncated, info\), got 4 values"),
+        ({"reset": (1, 2, 3)}, r"reset\(\) must return \(observation, info\), got 3 values"),
+        (
+            {"observation": [0.0, 0.0, 0.0]},
+            r"observation of reset\(\) must be of shape \(2,\), .*, got \[0.0, 0.0, 0.0\]",
+        ),
+        ({"reward": [0.0]}, r"the reward of step\(\) must be a number, got \[0.0\]"),
+        ({"reward": None}, r"the reward of step\(\) must be a number, got None"),
+        ({"render_mode": "human"}, r"env_config\.render_mode: must not be human"),
+        ({}, None),
+    ],
+)
+def test_an_environment_is_reset_and_stepped_before_anything_starts(write: Write, answers: dict[str, Any], message: str | None) -> None:
+    gym.register("Faulty-v0", lambda **options: Faulty(**options))
+    try:
+        experiment = load_experiment(
+            write(), assignments=["env=Faulty-v0", "config.sac.policy=gaussian", f"config.env_config={json.dumps(answers)}"]
+        )
+        if message is None:
+            return experiment.check("tiny.yaml")
+        with pytest.raises(InvalidExperimentError, match=message) as caught:
+            experiment.check("tiny.yaml")
+        assert len(caught.value.problems) == 1
+    finally:
+        del gym.registry["Faulty-v0"]
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (
+            ["config.replay.warmup_env_steps=20000"],
+            r"warmup_env_steps: must be below stop\.env_steps = 20,000, got 20,000: nothing",
+        ),
+        (["config.replay.capacity=1e15"], r"replay\.capacity: is more than there is memory for, got 1,000,000,000,000,000: full it takes"),
+        (["config.sac.alpha=auto", "config.sac.target_entropy=0.7"], r"target_entropy: must be below 1 ln 2 = 0\.693, got 0\.7"),
+        (["env=MyEnv-v0"], r"One that Gymnasium does not import itself stands behind its module: module:MyEnv-v0"),
+    ],
+)
+def test_what_cannot_mean_anything_is_refused(write: Write, assignments: list[str], message: str) -> None:
+    experiment = load_experiment(write(), assignments=assignments)
+    with pytest.raises(InvalidExperimentError, match=message):
+        experiment.check("tiny.yaml")
+
+
+def test_a_replay_buffer_may_be_larger_than_this_machine_where_it_runs_elsewhere(write: Write) -> None:
+    load_experiment(write(), assignments=["config.replay.capacity=1e15"]).check("tiny.yaml", here=False)
 
 
 def test_every_grid_point_is_checked_and_a_gaussian_needs_no_noise(write: Write) -> None:
