@@ -198,7 +198,7 @@ def test_what_is_meant_for_other_tools_or_by_other_words_is_recognised(write: Wr
         f"{zoo}: is hyperparameters of rl-zoo3, by environment; docs/configuration.md says what a file here looks like"
     ]
     rllib = write("pendulum-sac:\n  env: Pendulum-v1\n  run: SAC\n", base="")
-    assert mistakes(rllib) == [f"{rllib}: is an experiment of RLlib's; {page}"]
+    assert mistakes(rllib) == [f"{rllib}: is an experiment of RLlib's; docs/configuration.md says what a file here looks like"]
     path = write()
     plain = "plain SAC is run: SAC-AR-DAE with config.sac.policy: gaussian"
     kinds = "SAC-AR-DAE, energy, maxent, score_error, vae"
