@@ -7,10 +7,14 @@ import shlex
 import shutil
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +25,7 @@ from ardae_rl.experiment.options import RunOptions
 from ardae_rl.experiment.preflight import check_folder, has_run
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.schema import Experiment, to_yaml
+from ardae_rl.experiment.yaml_file import Document
 
 if TYPE_CHECKING:
     from ardae_rl.sac.export import TrainedPolicy
@@ -56,10 +61,13 @@ def tune(
     """Train the experiment described by CONFIG.yaml on Ray; several of them side by side, as one sweep."""
     if smoke and (resume or auto_resume):
         raise typer.BadParameter("a smoke run always starts anew; leave out --smoke to resume the experiment itself", param_hint="--resume")
-    with _exit_codes():
+    documents: dict[str, Document] = {}
+    with _exit_codes(documents):
+        _check_folders()
         if cluster_to_join(address) is None:
             keep_to_this_machine()
-        experiments = _loaded(_files(configs), assignments or (), seeds, storage_path, smoke)
+        given: dict[str, Any] = {"assignments": assignments or (), "seeds": seeds, "storage_path": storage_path, "smoke": smoke}
+        experiments = _loaded(_files(configs), partial(load_experiment, **given, documents=documents))
         resume = resume or (auto_resume and any(has_run(experiment.folder) for experiment in experiments.values()))
         options = RunOptions(
             resume=resume, address=address, may_grow=autoscaling, command=_resume_command(), console=console_of(sys.stdout)
@@ -67,23 +75,38 @@ def tune(
         if len(experiments) > 1:
             code = _sweep(experiments, _options(assignments or (), seeds, storage_path, smoke, autoscaling), options, dry_run=dry_run)
         else:
-            config, experiment = experiments.popitem()
-            source = shlex.join([str(config), *(f"--set={assignment}" for assignment in assignments or ())])
-            code = _tune(source, experiment, options, dry_run=dry_run)
+            code = _tune(*experiments.popitem(), options, dry_run=dry_run)
     raise typer.Exit(code)
 
 
 @contextmanager
-def _exit_codes() -> Iterator[None]:
-    """Mistakes in files and on the command line, and Ctrl-C, end the program with a message and a code of their own."""
+def _exit_codes(documents: Mapping[str, Document] = MappingProxyType({})) -> Iterator[None]:
+    """Mistakes in files and on the command line, and Ctrl-C, end the program with a message and a code of their own.
+
+    One that was found in one of ``documents`` as a whole is said to be where its key was written.
+    """
     try:
         yield
     except InvalidExperimentError as error:
-        typer.echo(f"Error: {error}" if len(error.problems) == 1 else f"{len(error.problems)} errors:\n{error}", err=True)
+        lines = [
+            str(replace(problem, where=documents[problem.where].place(problem.key)) if problem.where in documents else problem)
+            for problem in error.problems
+        ]
+        typer.echo("\n".join(["Error: " + lines[0]] if len(lines) == 1 else [f"{len(lines)} errors:", *lines]), err=True)
         raise typer.Exit(INVALID) from None
     except KeyboardInterrupt:
         typer.echo("\nStopped at once. Add --resume to continue from the checkpoints there are.", err=True)
         raise typer.Exit(130) from None
+
+
+def _check_folders() -> None:
+    """Of home and temporary files, which libraries take for granted when they are imported."""
+    try:
+        Path.home(), tempfile.gettempdir()
+    except (RuntimeError, OSError) as error:
+        reason = str(getattr(error, "strerror", None) or error).rstrip(".")
+        problem = Problem("HOME, TMPDIR", "", f"{reason}; set both to folders that this user can write to")
+        raise InvalidExperimentError([problem]) from None
 
 
 def _files(configs: list[Path]) -> list[Path]:
@@ -94,15 +117,13 @@ def _files(configs: list[Path]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def _loaded(
-    files: list[Path], assignments: Sequence[str], seeds: str | None, storage_path: str | None, smoke: bool
-) -> dict[Path, Experiment]:
+def _loaded(files: list[Path], load: Callable[[Path], Experiment]) -> dict[Path, Experiment]:
     """The experiment in each file. Raises InvalidExperimentError with the mistakes of all of them."""
     experiments: dict[Path, Experiment] = {}
     problems: list[Problem] = []
     for file in files:
         try:
-            experiments[file] = load_experiment(file, assignments=assignments, seeds=seeds, storage_path=storage_path, smoke=smoke)
+            experiments[file] = load(file)
         except InvalidExperimentError as error:
             problems += error.problems
     if problems:
@@ -136,9 +157,9 @@ def _sweep(experiments: dict[Path, Experiment], arguments: list[str], options: R
     return code
 
 
-def _tune(source: str, experiment: Experiment, options: RunOptions, *, dry_run: bool) -> int:
-    experiment.check(source, here=cluster_to_join(options.address) is None)
-    check_folder(experiment, resume=options.resume, source=source, dry_run=dry_run)
+def _tune(config: Path, experiment: Experiment, options: RunOptions, *, dry_run: bool) -> int:
+    experiment.check(str(config), here=cluster_to_join(options.address) is None)
+    check_folder(experiment, resume=options.resume, source=str(config), dry_run=dry_run)
     if dry_run:
         return _print_plan(experiment, options.address)
     from ardae_rl.experiment.launch import run
@@ -228,6 +249,8 @@ def evaluate(
     _check_suffix(video, FILM_SUFFIXES, "--video")
     _check_suffix(export, (".safetensors",), "--export")
     chosen = _seed_list(seeds)
+    with _exit_codes():
+        _check_folders()
     choose_renderer()
     try:
         policy = _trained_policy(checkpoint)

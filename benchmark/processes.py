@@ -8,6 +8,8 @@ from typing import Any
 
 import psutil
 
+TUNE = str(Path(__file__).parents[1] / "scripts" / "tune.py")  # wherever this is called from
+
 
 def role_of(process: psutil.Process, roles: Mapping[str, str]) -> str | None:
     """The role of the first name that its command line has in it."""

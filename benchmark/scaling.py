@@ -22,7 +22,7 @@ import psutil
 from matplotlib.figure import Figure
 
 from ardae_rl.experiment.cluster import keep_to_this_machine
-from benchmark.processes import own_memory_mb, role_of, write_table
+from benchmark.processes import TUNE, own_memory_mb, role_of, write_table
 
 NODES = 4
 LOOK_PERIOD_S = 1.0
@@ -87,7 +87,7 @@ def _sweep(folder: Path, trials: int, reports: int) -> Sweep:
     config.write_text(EXPERIMENT.format(trials=trials, steps=reports * STEPS_PER_REPORT, every=STEPS_PER_REPORT))
     with _cluster(trials) as address, (folder / "output.txt").open("w") as output:
         started = time.monotonic()
-        command = [sys.executable, "scripts/tune.py", str(config), "--address", address, "--storage-path", str(folder)]
+        command = [sys.executable, TUNE, str(config), "--address", address, "--storage-path", str(folder)]
         driver = psutil.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
             cpu, memory, alive = _watch(driver)

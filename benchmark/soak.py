@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 from matplotlib.figure import Figure
 
-from benchmark.processes import own_memory_mb, role_of, write_table
+from benchmark.processes import TUNE, own_memory_mb, role_of, write_table
 
 LOOK_PERIOD_S = 5.0
 WARM_UP_SHARE = 0.25  # of the time: imports, the first calls, the replay buffer's first pages
@@ -114,7 +114,7 @@ def run(folder: Path, *, minutes: float) -> Soak:
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "soak.yaml"
     config.write_text(EXPERIMENT)
-    command = [sys.executable, "scripts/tune.py", str(config), "--storage-path", str(folder)]
+    command = [sys.executable, TUNE, str(config), "--storage-path", str(folder)]
     files = _temporary_files()
     with (folder / "output.txt").open("w") as output:
         driver = psutil.Popen(command, stdout=output, stderr=output, start_new_session=True)

@@ -39,7 +39,8 @@ JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Also write rows and provenance to this file.", dir_okay=False, callback=_writable)
 ]
 Repeats = Annotated[int, typer.Option(min=1, help="How often each contender has its turn; the median counts.")]
-CORES = os.cpu_count() or 1
+CONFIGS = Path(__file__).parents[1] / "tune_configs"
+CORES = len(os.sched_getaffinity(0))
 
 
 @app.command()
@@ -93,7 +94,9 @@ def vae(json: JsonFile = None, repeats: Repeats = 3) -> None:
 @app.command()
 def settings(
     json: JsonFile = None,
-    configs: Annotated[Path, typer.Option(help="The folder of the study's files.", file_okay=False, exists=True)] = Path("tune_configs"),
+    configs: Annotated[
+        Path, typer.Option(help="The folder of the study's files.", file_okay=False, exists=True, show_default="tune_configs")
+    ] = CONFIGS,
     device: Annotated[str, typer.Option(help="cpu, or cuda on a machine with a GPU.")] = "cpu",
     updates: Annotated[int, typer.Option(min=1, help="Updates to time, after three that are not.")] = 5,
     compiled: Annotated[bool, typer.Option("--compile", help="Run the score's loss through torch.compile.")] = False,

@@ -1,7 +1,6 @@
 """Whether SAC can act in an environment, found out before anything starts: it is made, reset and stepped as a trial would."""
 
 import math
-import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -9,13 +8,13 @@ from difflib import get_close_matches
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 
 import ardae_rl.envs
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.validation import shown
 from ardae_rl.rllib.settings import TrainingSettings
-from ardae_rl.rllib.spaces import unfit
+from ardae_rl.rllib.spaces import CheckedEnv, EnvironmentFaultError, unfit
+from ardae_rl.run.ray_internals import memory_of_this_machine
 from ardae_rl.sac.config import SACConfig
 
 STEPS = 3
@@ -50,46 +49,28 @@ def _spaces(env: str, kwargs: dict[str, object], source: str) -> tuple[Any, Any]
             warnings.simplefilter("ignore")
             made = gym.make(env, disable_env_checker=True, **kwargs)  # type: ignore[arg-type]
             with closing(made):
-                fault = next(_faults(made), None)
+                _try(made, env)
     except gym.error.UnregisteredEnv as error:
         return Problem(source, "env", f"{_first_line(error)} {_nearest_envs(env)}")
+    except EnvironmentFaultError as error:
+        return Problem(source, "env", str(error))
     except Exception as error:  # an environment may fail in any way: whatever it says goes to the user
         words = f"{type(error).__name__}: {_first_line(error)}"
         return Problem(source, "env", f"{env!r} with env_config {shown(kwargs)} cannot be created, reset and stepped: {words}")
-    return Problem(source, "env", f"{env}: {fault}") if fault else (made.observation_space, made.action_space)
+    return made.observation_space, made.action_space
 
 
-def _faults(env: Any) -> Iterator[str]:
-    """What is wrong with what a reset and a few steps of it return; only of spaces that SAC can act in."""
+def _try(env: gym.Env[Any, Any], name: str) -> None:
+    """A reset and a few steps, of spaces that SAC can act in. Raises what the environment does, or EnvironmentFaultError."""
     if any(unfit(env.observation_space, env.action_space, TrainingSettings().sac)):
         return
-    answer = env.reset(seed=0)
-    if not (isinstance(answer, tuple) and len(answer) == 2):
-        yield f"reset() must return (observation, info), got {_kind(answer)}: Gymnasium's API since 0.26"
-        return
-    yield from _unlike_space("reset()", answer[0], env.observation_space)
+    checked = CheckedEnv(env, name)
+    checked.reset(seed=0)
     env.action_space.seed(0)
     for _ in range(STEPS):
-        answer = env.step(env.action_space.sample())
-        if not (isinstance(answer, tuple) and len(answer) == 5):
-            yield f"step() must return (observation, reward, terminated, truncated, info), got {_kind(answer)}: Gymnasium's API since 0.26"
-            return
-        yield from _unlike_space("step()", answer[0], env.observation_space)
-        if np.shape(answer[1]) or not isinstance(answer[1], (int, float, np.number, np.bool_)):
-            yield f"the reward of step() must be a number, got {_kind(answer[1])}"
-        if answer[2] or answer[3]:
-            env.reset()
-
-
-def _unlike_space(where: str, observation: Any, space: Any) -> Iterator[str]:
-    if np.shape(observation) != space.shape:
-        yield f"the observation of {where} must be of shape {space.shape}, as observation_space says, got {_kind(observation)}"
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, tuple):
-        return f"{len(value)} values"
-    return f"{type(value).__name__} of shape {value.shape}" if isinstance(value, np.ndarray) else repr(value)[:80]
+        _, _, terminated, truncated, _ = checked.step(env.action_space.sample())
+        if terminated or truncated:
+            checked.reset()
 
 
 def _nearest_envs(env: str) -> str:
@@ -105,7 +86,7 @@ def _problems(observations: Any, actions: Any, sac: SACConfig, env: str, source:
 
 def _beyond_memory(observations: Any, actions: Any, capacity: int, source: str) -> Iterator[Problem]:
     size = 4 * capacity * (2 * math.prod(observations.shape or ()) + math.prod(actions.shape or ()) + 2)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = memory_of_this_machine()
     if size > memory:
         amounts = f"full it takes {size / 2**30:,.1f} GiB, and this machine has {memory / 2**30:,.1f}"
         yield Problem(source, "config.replay.capacity", f"is more than there is memory for, got {capacity:,}: {amounts}")

@@ -17,13 +17,22 @@ from ardae_rl.experiment.yaml_file import Document, parse_value, read_document
 
 
 def load_experiment(
-    path: Path, *, assignments: Sequence[str] = (), seeds: str | None = None, storage_path: Path | str | None = None, smoke: bool = False
+    path: Path,
+    *,
+    assignments: Sequence[str] = (),
+    seeds: str | None = None,
+    storage_path: Path | str | None = None,
+    smoke: bool = False,
+    documents: dict[str, Document] | None = None,
 ) -> Experiment:
     """The experiment in ``path`` with ``assignments`` ("dotted.key=value") applied in order, then ``seeds`` and ``storage_path``.
 
     ``seeds`` is a count ("5") or a list ("0,3,7"). Raises InvalidExperimentError with every mistake found in the file and the options.
+    What was read is put into ``documents``, by its path.
     """
     document = read_document(path)
+    if documents is not None:
+        documents[str(path)] = document
     if KEY not in document.data and _is_record(path):
         check_version(document.data, str(path))
     problems = [problem for assignment in assignments for problem in _assign(document, assignment)]

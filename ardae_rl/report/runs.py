@@ -65,7 +65,12 @@ def _read_experiment(folder: Path, experiment: dict[str, Any]) -> tuple[list[pd.
     folders = sorted({path.parent for name in (EVALUATIONS, PARAMS) for path in folder.glob(f"*/{name}")})
     for trial in folders:
         try:
-            trials.append(_read_trial(trial, experiment))
+            rows = _read_trial(trial, experiment)
+            lost = rows["return_mean"].isna()
+            trials += [] if lost.all() else [rows[~lost]]
+            if lost.any():
+                what = f"{lost.sum()} of {len(rows)} evaluations have no mean, as not all returns are finite: left out"
+                problems.append(Problem(str(trial), "", what))
         except (OSError, KeyError, TypeError, ValueError) as error:
             what = f"has no {error} in {PARAMS}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
             problems.append(Problem(str(trial), "", f"{what}: left out"))

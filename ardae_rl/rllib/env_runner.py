@@ -11,6 +11,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 import ardae_rl.envs
+from ardae_rl.rllib.spaces import CheckedEnv
 from ardae_rl.run.ray_internals import TellsOfNewEpisodes, begin_anew, chunks_for_metrics, seed_next_reset
 
 gym.register_envs(ardae_rl.envs)  # in every process that steps environments
@@ -30,8 +31,10 @@ class SeededEnvRunner(TellsOfNewEpisodes, SingleAgentEnvRunner):
         self._failures = 0
 
     def make_env(self) -> None:
-        """RLlib's. Raises ValueError for an ``autoreset_mode`` that corrupts transitions."""
+        """RLlib's. Each environment is checked as it goes. Raises ValueError for an ``autoreset_mode`` that corrupts transitions."""
         super().make_env()
+        if self.env is not None and isinstance(self.env.unwrapped, gym.vector.SyncVectorEnv):
+            self.env.unwrapped.envs = [CheckedEnv(env, str(self.config.env)) for env in self.env.unwrapped.envs]
         mode = self.env.metadata.get("autoreset_mode") if self.env is not None else None
         if mode not in (None, AutoresetMode.NEXT_STEP):
             raise ValueError(

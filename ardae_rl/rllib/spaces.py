@@ -1,13 +1,47 @@
-"""Whether SAC can act in an environment of these spaces with these settings: judged before a run, and where one is built in Python."""
+"""What SAC asks of an environment: of its spaces, beside the settings, and of what it returns."""
 
 import math
 from collections.abc import Iterator
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box
 
 from ardae_rl.sac.config import SACConfig
+
+
+class EnvironmentFaultError(ValueError):
+    """An environment returned what Gymnasium's functions, or its own spaces, do not allow."""
+
+
+class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
+    """Raises :class:`EnvironmentFaultError`, which names the environment and the quantity, where ``env`` returns what nothing can use."""
+
+    def __init__(self, env: gym.Env[Any, Any], name: str) -> None:
+        super().__init__(env)
+        self.name = name
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        return self._checked(self.env.reset(**kwargs), "reset()", "observation, info")
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        returned = self._checked(self.env.step(action), "step()", "observation, reward, terminated, truncated, info")
+        if not isinstance(returned[1], float) and (np.ndim(returned[1]) or np.asarray(returned[1]).dtype.kind not in "biuf"):
+            raise self._fault("the reward of step()", "a number", repr(returned[1]))
+        return returned
+
+    def _checked(self, returned: Any, method: str, names: str) -> Any:
+        if not isinstance(returned, tuple) or len(returned) != names.count(",") + 1:
+            got = f"{len(returned)} values" if isinstance(returned, tuple) else f"one {type(returned).__name__}"
+            raise self._fault(f"what {method} returns", f"({names}), as Gymnasium has it and Gym had not", got)
+        space = self.env.observation_space
+        if isinstance(space, Box) and np.shape(returned[0]) != space.shape:
+            raise self._fault(f"the observation of {method}", f"of its space's shape {space.shape}", f"shape {np.shape(returned[0])}")
+        return returned
+
+    def _fault(self, what: str, must: str, got: str) -> EnvironmentFaultError:
+        return EnvironmentFaultError(f"{self.name}: {what} must be {must}, got {got:.100}")
 
 
 def unfit(observations: Any, actions: Any, sac: SACConfig) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pyarrow.fs import LocalFileSystem
 from ray import tune
+from ray._common.utils import get_system_memory
 from ray._private import utils as ray_utils
 from ray.air.execution._internal import RayActorManager
 from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_initialized, _internal_kv_list, _internal_kv_put
@@ -107,6 +108,11 @@ def cpus_of_this_machine() -> float:
     from ray._private.utils import get_num_cpus
 
     return float(min(get_num_cpus(override_docker_cpu_warning=True), len(os.sched_getaffinity(0))))
+
+
+def memory_of_this_machine() -> int:
+    """Bytes, as Ray counts them: a container may have less than the machine."""
+    return int(get_system_memory())
 
 
 def bundles_of(config: Any) -> list[dict[str, float]]:

@@ -84,7 +84,8 @@ class Faulty(gym.Env[Any, Any]):
         self.answers = {"observation": np.zeros(observations, np.float32), "reward": 0.0, "old": False, "reset": None} | answers
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        return tuple(self.answers["reset"] or ()) or (self.answers["observation"], {})
+        reset: Any = self.answers["reset"]
+        return tuple(reset) if reset else (self.answers["observation"], {})
 
     def step(self, action: np.ndarray) -> Any:
         answer = (self.answers["observation"], self.answers["reward"], False)
@@ -96,11 +97,11 @@ class Faulty(gym.Env[Any, Any]):
     [
         ({"observations": 0}, r"Faulty-v0 observes Box\(\[\], \[\], \(0,\), float32\); expected a vector"),
         ({"actions": 0}, r"Faulty-v0 acts in Box\(.*\); SAC needs continuous actions"),
-        ({"old": True}, r"step\(\) must return \(observation, reward, terminated, truncated, info\), got 4 values"),
-        ({"reset": (1, 2, 3)}, r"reset\(\) must return \(observation, info\), got 3 values"),
+        ({"old": True}, r"what step\(\) returns must be \(observation, reward, terminated, truncated, info\), .*, got 4 values"),
+        ({"reset": (1, 2, 3)}, r"what reset\(\) returns must be \(observation, info\), .*, got 3 values"),
         (
             {"observation": [0.0, 0.0, 0.0]},
-            r"observation of reset\(\) must be of shape \(2,\), .*, got \[0.0, 0.0, 0.0\]",
+            r"the observation of reset\(\) must be of its space's shape \(2,\), got shape \(3,\)",
         ),
         ({"reward": [0.0]}, r"the reward of step\(\) must be a number, got \[0.0\]"),
         ({"reward": None}, r"the reward of step\(\) must be a number, got None"),

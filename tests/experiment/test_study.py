@@ -172,7 +172,7 @@ def test_every_file_dry_runs_and_shows_the_whole(
     monkeypatch.setattr("ardae_rl.tasks.vae.config._read", lambda static, folder: None)
     path = CONFIGS / name
     experiment = load_experiment(path, storage_path=tmp_path)
-    assert _tune(str(path), experiment, RunOptions(console=console_of(sys.stdout)), dry_run=True) == 0
+    assert _tune(path, experiment, RunOptions(console=console_of(sys.stdout)), dry_run=True) == 0
     shown, trials = capsys.readouterr().out.split("\n\n", 1)
     complete = yaml.safe_load(shown)
     assert complete.keys() == {"schema"} | {field.name for field in dataclasses.fields(experiment)}

@@ -1,6 +1,7 @@
 """What is read from the folders of a study, and what is said of those that are missing, unfinished or damaged."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from ardae_rl.experiment.problems import InvalidExperimentError
+from ardae_rl.report.common_steps import at_common_steps
 from ardae_rl.report.records import read_experiment
 from ardae_rl.report.runs import read_runs
 from ardae_rl.sac import SACConfig
@@ -114,6 +116,40 @@ def test_a_run_that_ended_early_because_it_reached_its_goal_is_finished(tmp_path
     (folder / "experiment.yaml").write_text(yaml.safe_dump({**record, "stop": stop}))
     rows, problems = read(folder)
     assert set(rows["seed"]) == {0} and len(problems) == 1
+
+
+def test_an_evaluation_without_a_mean_is_left_out_for_all_runs_of_its_environment(tmp_path: Path) -> None:
+    """The mean of what is left of a run, or of an evaluation, would show a better policy."""
+    folders = [
+        write_experiment(tmp_path, "a", "Hopper-v5", SAC, {0: [1.0, math.nan, 4.0, 3.0], 1: [math.nan] * 4}),
+        write_experiment(tmp_path, "b", "Hopper-v5", PLUS, {0: RISING}),
+    ]
+    rows, problems = read(*folders)
+    marked, uneven = at_common_steps(rows)
+    assert rows.groupby("method")["return_mean"].apply(list).to_dict() == {"SAC": [1.0, 4.0, 3.0], "SAC-AR-DAE plus": RISING}
+    assert marked[marked["compared"]].groupby("method")["env_steps"].apply(list).tolist() == [[1000, 3000, 4000]] * 2 and len(uneven) == 1
+    assert problems == [
+        f"{folders[0] / f'seed={seed}'}: {lost} of 4 evaluations have no mean, as not all returns are finite: left out"
+        for seed, lost in ((0, 1), (1, 4))
+    ]
+
+
+def test_a_mean_of_survivors_is_no_mean(tmp_path: Path) -> None:
+    folder = write_experiment(tmp_path, "a", "Hopper-v5", SAC, {0: RISING, 1: RISING})
+    path = folder / "seed=1" / "evaluations.csv"
+    path.write_text(path.read_text().replace("0.5 2 3.5", "nan 2 2"))
+    rows, problems = read(folder)
+    assert (
+        set(rows["seed"]) == {0} and "line 3 of evaluations.csv is damaged: its return_mean is not the mean of its returns" in problems[0]
+    )
+
+
+def test_records_of_before_episodes_were_counted_are_read(tmp_path: Path) -> None:
+    folder = write_experiment(tmp_path, "a", "Hopper-v5", SAC, {0: RISING})
+    path = folder / "seed=0" / "evaluations.csv"
+    pd.read_csv(path).drop(columns=["failed_episodes"]).to_csv(path, index=False)
+    rows, problems = read(folder)
+    assert rows["return_mean"].tolist() == RISING and not problems
 
 
 def test_a_seed_counts_once(tmp_path: Path) -> None:
