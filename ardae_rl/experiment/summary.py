@@ -1,6 +1,5 @@
 """The closing table: last and best evaluation of every seed, and their mean over seeds with a 95% interval."""
 
-import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from scipy import stats
 
 from ardae_rl.experiment.plan import trial_name
 from ardae_rl.experiment.schema import Reporting
+from ardae_rl.run.records import read_rows
 
 CURVE_FILE = "evaluations.csv"
 
@@ -59,12 +59,12 @@ class TrialSummary:
 
 
 def read_evaluations(folder: Path, reporting: Reporting) -> list[Evaluation]:
-    """What a trial recorded so far in its ``evaluations.csv``, oldest first; empty if it never evaluated."""
+    """What a trial recorded so far in its ``evaluations.csv``, oldest first, without rows that are damaged; empty if it never evaluated."""
     path = folder / CURVE_FILE
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [Evaluation(int(row[reporting.steps]), float(row[reporting.evaluation])) for row in csv.DictReader(file)]
+    rows, _ = read_rows(path, steps=reporting.steps)
+    return [Evaluation(int(row[reporting.steps]), float(row[reporting.evaluation])) for row in rows]
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:

@@ -57,15 +57,8 @@ def populations(experiment: Experiment) -> list[Population]:
     groups: dict[str, list[list[Evaluation]]] = {}
     for assignment in trial_assignments(experiment):
         point = trial_name({path: value for path, value in assignment.items() if path != "seed"})
-        groups.setdefault(point, []).append(_evaluations(experiment, trial_name(assignment)))
+        groups.setdefault(point, []).append(read_evaluations(experiment.folder / trial_name(assignment), experiment.reporting))
     return [_population(f"{experiment.name} {point}".strip(), curves) for point, curves in groups.items()]
-
-
-def _evaluations(experiment: Experiment, trial: str) -> list[Evaluation]:
-    try:
-        return read_evaluations(experiment.folder / trial, experiment.reporting)
-    except (TypeError, ValueError):  # a row is being written: the next look will see it whole
-        return []
 
 
 def _population(name: str, curves: Sequence[Sequence[Evaluation]]) -> Population:

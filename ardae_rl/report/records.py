@@ -14,6 +14,7 @@ from ardae_rl.experiment.preflight import RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.record import KEY, check_version
 from ardae_rl.experiment.schema import is_folder_name
+from ardae_rl.run.records import read_rows
 
 EVALUATIONS, PARAMS = "evaluations.csv", "params.json"
 DAMAGE = (KeyError, OSError, TypeError, ValueError)  # of pandas and json as well
@@ -96,10 +97,18 @@ def _in_order(rows: pd.DataFrame, grid: dict[str, list[Any]], then: list[str]) -
 
 def _trial(folder: Path, grid: dict[str, list[Any]]) -> pd.DataFrame:
     """Raises KeyError, TypeError or ValueError where the files of a trial say less than they should, or other."""
-    evaluations = pd.read_csv(folder / EVALUATIONS).astype({"seed": int, "steps": int, "seconds": float})
     params = json.loads((folder / PARAMS).read_text(encoding="utf-8"))
+    check_rows(folder / EVALUATIONS, steps="steps", seed=params["seed"])
+    evaluations = pd.read_csv(folder / EVALUATIONS).astype({"seed": int, "steps": int, "seconds": float})
     labels = {path: _value(params["settings"], path, values) for path, values in grid.items()}
     return pd.concat([pd.DataFrame([labels] * len(evaluations), dtype=object).infer_objects(), evaluations], axis=1)
+
+
+def check_rows(path: Path, *, steps: str, seed: int) -> None:
+    """Raises ValueError for a record of which anything is damaged."""
+    _, damage = read_rows(path, steps=steps, seed=seed)
+    if damage:
+        raise ValueError(f"{damage[0]} of {path.name}" + (f", and {len(damage) - 1} more" if damage[1:] else ""))
 
 
 def _value(settings: dict[str, Any], path: str, values: list[Any]) -> Any:

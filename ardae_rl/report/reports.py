@@ -53,6 +53,9 @@ def _noting(problems: list[Problem], where: str) -> Iterator[None]:
         problems += error.problems
     except OSError as error:
         problems.append(Problem(where, "", str(error)))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # a file that says less than it should, or other
+        what = f"there is no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+        problems.append(Problem(where, "", f"its records are incomplete or damaged, {what}: left out"))
 
 
 def write_task_report(experiment: dict[str, Any], folder: Path, output: Path) -> tuple[list[Path], list[Problem]]:

@@ -20,7 +20,7 @@ from ardae_rl.experiment.plan import trial_name
 from ardae_rl.experiment.preflight import RECORD
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.report.paper import unlike_the_paper
-from ardae_rl.report.records import EVALUATIONS, PARAMS, value_at
+from ardae_rl.report.records import EVALUATIONS, PARAMS, check_rows, value_at
 from ardae_rl.rllib.evaluation import random_returns
 from ardae_rl.sac.names import METHODS, method_name
 
@@ -84,7 +84,7 @@ def _read_experiment(folder: Path, experiment: dict[str, Any]) -> tuple[list[pd.
 def _read_trial(folder: Path, experiment: dict[str, Any]) -> pd.DataFrame:
     params = json.loads((folder / PARAMS).read_text(encoding="utf-8"))
     settings = params["settings"]
-    rows = _read_evaluations(folder / EVALUATIONS)
+    rows = _read_evaluations(folder / EVALUATIONS, params["seed"])
     every = settings["evaluation"]["every_env_steps"]
     complete = _check_finished(rows, experiment["stop"], every)
     due = rows["env_steps"] // every * every
@@ -116,10 +116,11 @@ def _random_return(env: str, env_config: str, max_episode_steps: int) -> float:
         return math.nan
 
 
-def _read_evaluations(path: Path) -> pd.DataFrame:
+def _read_evaluations(path: Path, seed: int) -> pd.DataFrame:
     """The records of one trial. Raises ValueError for a file that says less, or other, than was measured."""
     if not path.is_file():
         raise ValueError(f"no {EVALUATIONS} yet")
+    check_rows(path, steps="env_steps", seed=seed)
     rows = pd.read_csv(path)
     absent = [name for name in _COLUMNS if name not in rows]
     if absent:

@@ -70,7 +70,7 @@ def test_a_row_that_is_being_written_is_left_for_the_next_look(tmp_path: Path) -
     evaluate(study.folder / "seed=0", 1.0, 2.0)
     half = evaluate(study.folder / "seed=1", 3.0, 4.0)
     half.write_text(half.read_text()[: half.read_text().rindex(",4.0,0.0") - 3])
-    assert populations(study)[0].values == (2.0,)
+    assert (populations(study)[0].steps, populations(study)[0].values) == (1000, (1.0, 3.0))
 
 
 def drivers(tmp_path: Path, *names: str) -> list[Driver]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ardae_rl.run.folder import RunFolder
-from ardae_rl.run.records import RecordFile
+from ardae_rl.run.records import RecordFile, read_rows
 
 AWAY_S = 0.3
 
@@ -119,3 +119,34 @@ def test_cutting_drops_what_is_no_row(path: Path) -> None:
     path.write_text("steps,loss\n1,0.5\nsteps,loss\n2,0.25\n\0\0,\n3,0.125\n")
     RecordFile(*place(path), steps="steps").cut_after(2)
     assert path.read_text().splitlines() == ["steps,loss", "1,0.5", "2,0.25"]
+
+
+@pytest.mark.parametrize(
+    ("last", "what"),
+    [
+        ("0,200,0.5,1", "has no end"),
+        ("0,200,0.5,1\n", "has 4 of 5 fields"),
+        ("0,200,0.5,1.625,0.9\n0,200,0.5,1.625,0.9\n", "is of 200 steps, as far as the row before it or less"),
+        ("0,50,0.5,1.625,0.9\n", "is of 50 steps, as far as the row before it or less"),
+        ("7,200,0.5,1.625,0.9\n", "is of seed 7, not 0"),
+        ("0,200,0.5,1" + "\0" * 9 + ",0.9\n", "has no number as score_error"),
+        ("0,,0.5,1.0,0.9\n", "has no number as steps"),
+        ("0,2_00,0.5,1.0,0.9\n", "has no number as steps"),
+    ],
+)
+def test_what_is_damaged_is_named_and_left_out(path: Path, last: str, what: str) -> None:
+    path.write_text("seed,steps,seconds,score_error,returns\n0,100,0.2,nan,1 2 nan\n" + last)
+    rows, damage = read_rows(path, steps="steps", seed=0)
+    number = 2 + last.count("\n") if last.endswith("\n") else 3
+    assert damage == [f"line {number} {what}"] and rows[0]["score_error"] == "nan" and rows[0]["returns"] == "1 2 nan"
+    assert [int(row["steps"]) for row in rows] == ([100, 200] if last.startswith("0,200,0.5,1.625") else [100])
+
+
+def test_damage_is_told_when_a_record_is_cut(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path.write_text("seed,steps,loss\n0,1,0.5\n0,2,0.25\n0,2,0.25\n0,3,0.1")
+    RecordFile(*place(path), steps="steps").cut_after(3)
+    assert path.read_text().splitlines() == ["seed,steps,loss", "0,1,0.5", "0,2,0.25"]
+    assert caplog.messages == [
+        f"line 4 is of 2 steps, as far as the row before it or less of {path.name}: left out",
+        f"line 5 has no end of {path.name}: left out",
+    ]
