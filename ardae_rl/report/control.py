@@ -211,6 +211,8 @@ def _score_sections(runs: pd.DataFrame, compared: pd.DataFrame) -> list[Section]
 def _too_few(compared: pd.DataFrame) -> str:
     """A warning where a bootstrap has too few runs to resample for its interval to hold the truth as often as it says."""
     fewest = int(compared.loc[compared["env"] != ALL, "seeds"].min())
+    if fewest == 1:
+        return " A method with a single run has no interval."
     return f" With only {fewest} runs of a method, its 95% intervals are too narrow." if fewest < ENOUGH_RUNS else ""
 
 

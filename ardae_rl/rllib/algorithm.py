@@ -201,7 +201,7 @@ class SACARDAE(Algorithm):
         target = (self.env_steps // every + 1) * every
         if self._is_evaluation_due():
             self._evaluate()
-        while (self.env_steps < target or self._due()) and self._has_time(deadline):
+        while (self.env_steps < target and time.monotonic() < deadline) or (self._due() and self._has_time(deadline)):
             before = self.env_steps
             if not self._due():
                 self._sample()

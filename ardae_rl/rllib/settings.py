@@ -49,10 +49,7 @@ class EvaluationSettings(Settings):
     """Evaluation episodes, with the policy's noise set to 0."""
 
     every_env_steps: int = setting(
-        10_000,
-        "An evaluation, one row of `evaluations.csv`, at the beginning, whenever the environment steps pass a multiple of this, and at the "
-        "end",
-        at_least=1,
+        10_000, "A row of `evaluations.csv` at the beginning, at each multiple of so many environment steps, and at the end", at_least=1
     )
     episodes: int = setting(10, "Episodes of each, side by side in as many copies of the environment", at_least=1)
     max_episode_steps: int = setting(1000, "Steps of an episode that count, in an environment without a time limit of its own", at_least=1)

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from ardae_rl import cli
 from ardae_rl.experiment.events import CRASHED, EVENTS, WARNING, EventLog
+from ardae_rl.report import control
 from ardae_rl.report.control import improvements, returns, runs_of, scales, write_report
 from ardae_rl.report.curves import learning_curves, performance_profiles
 from ardae_rl.report.paper import MAXIMUM, METHODS, NORMALISED, PUBLISHED, published
@@ -286,3 +287,11 @@ def test_a_disk_that_does_not_take_the_report_is_named(study: list[Path], tmp_pa
     (tmp_path / "file").touch()
     done = report(*study, "--output", tmp_path / "file")
     assert done.exit_code == 2 and "Error: hopper_sac, hopper, ant_sac: [Errno 17] File exists" in done.output
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"), [(1, " A method with a single run has no interval."), (2, " With only 2 runs of a method, its 95%"), (10, "")]
+)
+def test_how_far_intervals_can_be_trusted_is_said(seeds: int, words: str) -> None:
+    said = control._too_few(pd.DataFrame({"env": ["Hopper-v5"], "seeds": [seeds]}))
+    assert said.startswith(words) and bool(said) == bool(words)
