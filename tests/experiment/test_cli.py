@@ -1,15 +1,18 @@
 """``scripts/tune.py`` as a user runs it: exit codes, where messages go, that mistakes write nothing and print no traceback."""
 
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
-from ardae_rl.experiment.preflight import RECORD
+from ardae_rl.experiment.preflight import LOCK, RECORD
+from benchmark.processes import TUNE
 from tests.experiment.test_preflight import started
 
 Write = Callable[..., Path]
@@ -67,6 +70,45 @@ def test_more_than_this_machine_has_is_refused_before_anything_is_written(write:
     message = refused(write(), "--storage-path", results, *many)
     assert message.startswith("Error: resources: a trial can never start: one of its processes needs 1000 CPU on one machine")
     assert not results.exists()
+
+
+def test_a_dry_run_of_what_cannot_start_says_so_and_touches_nothing(write: Write, tmp_path: Path) -> None:
+    path, lock = write(), tmp_path / "tiny" / LOCK
+    started(tmp_path / "tiny")
+    lock.write_text("process 1 on somewhere")
+    many = ["--set", "config.env_runners.num_env_runners=1000", "--set", "name=other"]
+    done = tune(path, "--dry-run", "--storage-path", tmp_path, *many)
+    assert done.returncode == 2 and done.stderr.startswith("Error: a trial can never start there: it needs 1001 CPU in all")
+    assert not (tmp_path / "other").exists()
+    assert "there is an experiment in" in refused(path, "--dry-run", "--storage-path", tmp_path)
+    assert lock.read_text() == "process 1 on somewhere"
+
+
+def test_without_a_home_or_temporary_folder_there_is_one_line(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user whom this machine does not know, as containers have them."""
+    (tmp_path / "sitecustomize.py").write_text("import pwd\ndef unknown(uid): raise KeyError(uid)\npwd.getpwuid = unknown\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.delenv("HOME")
+    (line,) = refused(write(), "--dry-run").splitlines()
+    assert line == "Error: HOME, TMPDIR: Could not determine home directory; set both to folders that this user can write to"
+    no_files = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (0, 0))
+    command, home = [sys.executable, "scripts/tune.py", str(write()), "--dry-run"], {"HOME": "/", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | home, preexec_fn=no_files, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "Error: HOME, TMPDIR: No usable temporary directory found" in done.stderr
+
+
+def test_a_soak_starts_from_any_folder(tmp_path: Path) -> None:
+    assert Path(TUNE).is_absolute() and Path(TUNE).is_file()
+    done = subprocess.run([sys.executable, TUNE, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux")
+def test_a_run_has_the_cores_that_its_process_may_use(write: Write, tmp_path: Path) -> None:
+    command = ["taskset", "-c", str(min(os.sched_getaffinity(0))), sys.executable, "scripts/tune.py", str(write()), "--dry-run"]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+    assert " on 1 CPU, " in done.stdout.splitlines()[-1], done.stderr
 
 
 def test_a_folder_too_deep_for_rays_sockets_is_refused(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,14 @@
 import dataclasses
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import pytest
 
 from ardae_rl.rllib import SACARDAEConfig
+from ardae_rl.rllib.sampling import EnvRunnerError
 from ardae_rl.sac import ImplicitPolicyConfig
-from tests.rllib.small import small_config
+from tests.rllib.small import LineEnv, small_config
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -47,3 +50,37 @@ def test_spaces_are_judged_from_python(env: str, options: dict[str, Any], messag
 def test_an_entropy_within_reach_is_taken() -> None:
     config = dataclasses.replace(small_config("gaussian").sac, alpha="auto", target_entropy=0.69)
     small_config("gaussian").training(sac=config).build_algo().stop()
+
+
+class Growing(LineEnv):
+    """Its observations gain a number at its step 60."""
+
+    def _obs(self) -> np.ndarray:
+        return np.append(super()._obs(), np.zeros(int(self.steps_taken >= 60)))
+
+
+class Unrewarding(LineEnv):
+    """Its reward is None from its step 60 on."""
+
+    def step(self, action: np.ndarray) -> Any:
+        obs, reward, *rest = super().step(action)
+        return obs, None if self.steps_taken >= 60 else reward, *rest
+
+
+gym.register("Growing-v0", Growing)  # type: ignore[arg-type]
+gym.register("Unrewarding-v0", Unrewarding)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        ("Growing-v0", r"Growing-v0: the observation of .* must be of its space's shape \(2,\), got shape \(3,\)"),
+        ("Unrewarding-v0", r"Unrewarding-v0: the reward of step\(\) must be a number, got None"),
+    ],
+)
+def test_what_an_environment_returns_wrong_while_it_trains_is_named(env: str, message: str) -> None:
+    algorithm = small_config("gaussian", env=env, warmup_env_steps=10_000).build_algo()
+    with pytest.raises(EnvRunnerError, match=message):
+        for _ in range(20):
+            algorithm.train()
+    algorithm.stop()
