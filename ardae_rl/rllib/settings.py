@@ -104,5 +104,5 @@ class TrainingSettings(Settings):
     def rules(self) -> Iterator[Rule]:
         shared = self.learners.num_learners <= 1 or self.replay.batch_size % self.learners.num_learners == 0
         yield shared, "replay.batch_size", f"divisible by learners.num_learners = {self.learners.num_learners}"
-        unseen = self.env_config.get("render_mode") != "human"
-        yield unseen, "env_config", "without render_mode human, a window for every copy (scripts/evaluate.py --video films a policy)"
+        mode = self.env_config.get("render_mode")
+        yield mode != "human", "env_config.render_mode", "another than human, which opens a window for every copy of the environment", mode

@@ -61,6 +61,11 @@ def test_numbers_arrive_with_their_declared_type(write: Write) -> None:
             "config: {sac: {target_calibration: 'true'}}",
             "5: config.sac.target_calibration: must be true or false, got the text 'true' (write it without quotes)",
         ),
+        (
+            "config: {env_config: {render_mode: human}}",
+            "5: config.env_config.render_mode: must be another than human, "
+            "which opens a window for every copy of the environment, got 'human'",
+        ),
         ("config: {learners: {num_cpus_per_learner: 0}}", "5: config.learners.num_cpus_per_learner: must be greater than 0, got 0"),
         (
             "config: {env_runners: {num_cpus_per_env_runner: 0}}",

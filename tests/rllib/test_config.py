@@ -46,7 +46,7 @@ def test_settings_are_checked_beside_each_other_when_the_algorithm_is_built() ->
     config = small_config("gaussian").training(batch_size=15).learners(num_learners=2)
     with pytest.raises(ValueError, match=r"replay\.batch_size must be divisible by learners\.num_learners = 2, got 15"):
         config.validate()
-    with pytest.raises(ValueError, match="env_config must be without render_mode human"):
+    with pytest.raises(ValueError, match=r"env_config\.render_mode must be another than human, .*, got 'human'"):
         small_config().environment(env_config={"render_mode": "human"}).validate()
     with pytest.raises(ValueError, match="num_cpus_per_env_runner must be greater than 0, got 0"):
         small_config().env_runners(num_env_runners=1, num_cpus_per_env_runner=0).validate()
@@ -68,7 +68,7 @@ def test_settings_are_checked_beside_each_other_when_the_algorithm_is_built() ->
         (
             "Pendulum-v1",
             {"capacity": 10**15},
-            r"^replay\.capacity is more than there is memory for, got 1,000,000,000,000,000: full it takes 33,527,612\.7 GiB",
+            r"^replay\.capacity is more than there is memory for, got 1,0.*: full it takes 33,527,612\.7 GiB",
         ),
     ],
 )
