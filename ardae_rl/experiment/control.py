@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.schema import CheckpointSettings, Experiment, Reporting
 from ardae_rl.nn.settings import Rule, Settings, setting
-from ardae_rl.rllib.settings import TrainingSettings
+from ardae_rl.rllib.settings import MAX_SEED, TrainingSettings
 
 SMOKE_WARMUP_ENV_STEPS = 300
 SMOKE_UPDATES = 8
@@ -63,6 +63,7 @@ class ControlExperiment(Experiment):
     def rules(self) -> Iterator[Rule]:
         yield from super().rules()
         yield self.env != "", "env", "the id of a Gymnasium environment, such as 'Pendulum-v1'"
+        yield isinstance(self.seeds, int) or max(self.seeds, default=0) <= MAX_SEED, "seeds", f"at most {MAX_SEED:,} each with SAC"
 
     @property
     def reporting(self) -> Reporting:

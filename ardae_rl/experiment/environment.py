@@ -1,9 +1,10 @@
 """Whether SAC can act in an environment, found out before anything starts: it is made, reset and stepped as a trial would."""
 
-import math
+import io
+import time
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from difflib import get_close_matches
 from typing import Any
 
@@ -13,11 +14,11 @@ import ardae_rl.envs
 from ardae_rl.experiment.problems import InvalidExperimentError, Problem
 from ardae_rl.experiment.validation import shown
 from ardae_rl.rllib.settings import TrainingSettings
-from ardae_rl.rllib.spaces import CheckedEnv, EnvironmentFaultError, unfit
-from ardae_rl.run.ray_internals import memory_of_this_machine
+from ardae_rl.rllib.spaces import CheckedEnv, EnvironmentFaultError, beyond_memory, unfit
 from ardae_rl.sac.config import SACConfig
 
-STEPS = 3
+TRIED_STEPS, TRIED_S = 400, 1.0  # whichever comes first
+ATTEMPTS = 3  # a simulator may fail now and then
 
 gym.register_envs(ardae_rl.envs)
 
@@ -36,16 +37,15 @@ def check_environment(env: str, each: Iterable[TrainingSettings], source: str, *
             continue
         problems |= dict.fromkeys(_problems(*found, settings.sac, env, source))
         if here:
-            problems |= dict.fromkeys(_beyond_memory(*found, settings.replay.capacity, source))
+            excess = beyond_memory(*found, settings.replay.capacity)
+            problems |= {Problem(source, "config.replay.capacity", excess): None} if excess else {}
     if problems:
         raise InvalidExperimentError(problems)
 
 
 def _spaces(env: str, kwargs: dict[str, object], source: str) -> tuple[Any, Any] | Problem:
-    if kwargs.get("render_mode") == "human":
-        return Problem(source, "config.env_config.render_mode", "must not be human: every copy of the environment would open a window")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # environments print
             warnings.simplefilter("ignore")
             made = gym.make(env, disable_env_checker=True, **kwargs)  # type: ignore[arg-type]
             with closing(made):
@@ -61,16 +61,38 @@ def _spaces(env: str, kwargs: dict[str, object], source: str) -> tuple[Any, Any]
 
 
 def _try(env: gym.Env[Any, Any], name: str) -> None:
-    """A reset and a few steps, of spaces that SAC can act in. Raises what the environment does, or EnvironmentFaultError."""
+    """Resets and steps, of spaces that SAC can act in. Raises EnvironmentFaultError, or what the environment does in every first step.
+
+    A failure later on may be one in a thousand, which a trial survives.
+    """
     if any(unfit(env.observation_space, env.action_space, TrainingSettings().sac)):
         return
-    checked = CheckedEnv(env, name)
-    checked.reset(seed=0)
+    end = time.monotonic() + TRIED_S
+    for attempt in range(ATTEMPTS):
+        made = 0
+        try:
+            for made, _ in enumerate(_steps(CheckedEnv(env, name)), 1):
+                if made >= TRIED_STEPS or time.monotonic() > end:
+                    return
+        except EnvironmentFaultError:
+            raise
+        except Exception:
+            if made:
+                return
+            if attempt == ATTEMPTS - 1:
+                raise
+
+
+def _steps(env: CheckedEnv) -> Iterator[None]:
+    """Random ones, from one episode to the next."""
     env.action_space.seed(0)
-    for _ in range(STEPS):
-        _, _, terminated, truncated, _ = checked.step(env.action_space.sample())
-        if terminated or truncated:
-            checked.reset()
+    over = True
+    while True:
+        if over:
+            env.reset(seed=0)
+        _, _, *ends, _ = env.step(env.action_space.sample())
+        over = any(ends)
+        yield
 
 
 def _nearest_envs(env: str) -> str:
@@ -82,14 +104,6 @@ def _nearest_envs(env: str) -> str:
 def _problems(observations: Any, actions: Any, sac: SACConfig, env: str, source: str) -> Iterator[Problem]:
     for key, message in unfit(observations, actions, sac):
         yield Problem(source, "env", f"{env} {message}") if key == "env" else Problem(source, f"config.sac.{key}", f"{message} ({env})")
-
-
-def _beyond_memory(observations: Any, actions: Any, capacity: int, source: str) -> Iterator[Problem]:
-    size = 4 * capacity * (2 * math.prod(observations.shape or ()) + math.prod(actions.shape or ()) + 2)
-    memory = memory_of_this_machine()
-    if size > memory:
-        amounts = f"full it takes {size / 2**30:,.1f} GiB, and this machine has {memory / 2**30:,.1f}"
-        yield Problem(source, "config.replay.capacity", f"is more than there is memory for, got {capacity:,}: {amounts}")
 
 
 def _first_line(error: Exception) -> str:

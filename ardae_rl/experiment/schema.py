@@ -25,7 +25,6 @@ from ardae_rl.nn.settings import Rule, Settings, setting
 from ardae_rl.tasks.registry import TASKS
 
 MAX_SEEDS = 1000
-MAX_SEED = 2**32 - 2  # Gymnasium takes 32 bits, and RLlib adds one
 MAX_TRIALS = 10_000
 MAX_NAME_BYTES = 100
 MAX_FILE_NAME_BYTES = 255  # of every file system in use
@@ -122,7 +121,6 @@ class Experiment(Settings, ABC):
         yield fits, "name", f"no longer than {MAX_NAME_BYTES} bytes"
         yield 0 < count <= MAX_SEEDS, "seeds", f"between 1 and {MAX_SEEDS} of them"
         yield isinstance(self.seeds, int) or len(set(self.seeds)) == count, "seeds", "all different"
-        yield isinstance(self.seeds, int) or max(self.seeds, default=0) <= MAX_SEED, "seeds", f"at most {MAX_SEED:,} each"
         yield "://" not in self.storage_path, "storage_path", "a directory (on a cluster: one that every node mounts)"
         yield "$" not in os.path.expandvars(self.storage_path), "storage_path", "a directory whose variables are set"
         yield _can_be_folder(self.storage_path), "storage_path", "the path of a directory there is or can be"

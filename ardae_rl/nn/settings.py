@@ -145,9 +145,11 @@ def _build_section(section: type, data: dict[str, Any]) -> Any:
 
 
 def _as_declared(kind: Any, value: Any) -> Any:
-    """1e6, in YAML a float, as the integer that it is where an integer was asked for; 1 as the float."""
+    """1e6, in YAML a float, as the integer that it is where one was asked for; 1 as the float; plain data as the section they stand for."""
     if _is_number(value) and not isinstance(value, bool):
         return int(value) if int in alternatives(kind) else float(value) if float in alternatives(kind) else value
+    if isinstance(value, dict):
+        return build(kind, value)
     return [_as_declared(get_args(kind)[0], item) for item in value] if get_origin(kind) is list else value
 
 

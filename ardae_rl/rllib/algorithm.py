@@ -52,7 +52,8 @@ from ardae_rl.rllib.learner import SACARDAETorchLearner
 from ardae_rl.rllib.module import SACARDAERLModule
 from ardae_rl.rllib.replay import ReplayBuffer
 from ardae_rl.rllib.sampling import Sampling
-from ardae_rl.rllib.settings import EvaluationSettings, ReplaySettings, TrainingSettings
+from ardae_rl.rllib.settings import MAX_SEED, EnvRunnerSettings, EvaluationSettings, ReplaySettings, TrainingSettings
+from ardae_rl.rllib.spaces import beyond_memory
 from ardae_rl.rllib.transitions import Environments, finite_rows, learner_by_learner, transitions_of
 from ardae_rl.run.process import prepare_training_process
 from ardae_rl.run.ray_internals import bundles_of, forget_age_of_weights
@@ -110,14 +111,20 @@ class SACARDAEConfig(AlgorithmConfig):
 
         Raises TypeError for a name that none of them has, ValueError for a value that is not what its setting must be.
         """
-        self.sac, values = _replaced(sac or self.sac, values)
-        self.replay, values = _replaced(replay or self.replay, values)
-        self.evaluation_protocol, values = _replaced(evaluation or self.evaluation_protocol, values)
+        given = {"sac": sac, "replay": replay, "evaluation": evaluation, "report_every_env_steps": report_every_env_steps}
+        whole = self._settings(**{name: value for name, value in given.items() if value is not None})
+        self.sac, values = _replaced(whole.sac, values)
+        self.replay, values = _replaced(whole.replay, values)
+        self.evaluation_protocol, values = _replaced(whole.evaluation, values)
         if values:
             raise TypeError(f"SACARDAEConfig.training() has no setting named {', '.join(map(repr, values))}.")
-        if report_every_env_steps is not None:
-            self.report_every_env_steps = TrainingSettings(report_every_env_steps=report_every_env_steps).report_every_env_steps
+        self.report_every_env_steps = whole.report_every_env_steps
         return self
+
+    def _settings(self, **values: Any) -> TrainingSettings:
+        """Those of this config that a YAML file has, too. Raises ValueError where they are not what they must be."""
+        own = {"replay": self.replay, "evaluation": self.evaluation_protocol, "report_every_env_steps": self.report_every_env_steps}
+        return TrainingSettings(**{"sac": self.sac, **own, **values})
 
     @classmethod
     def from_settings(cls, env: str, settings: TrainingSettings, *, seed: int | None = None) -> "SACARDAEConfig":
@@ -135,11 +142,13 @@ class SACARDAEConfig(AlgorithmConfig):
         )
 
     def validate(self) -> None:
-        """Raises ValueError where settings contradict each other."""
-        learners = max(self.num_learners, 1)
-        if self.replay.batch_size % learners:
-            raise ValueError(f"batch_size must be divisible by num_learners = {learners}, got {self.replay.batch_size}.")
-        self.train_batch_size_per_learner = self.replay.batch_size // learners
+        """Raises ValueError where settings are not what they must be, alone or beside each other."""
+        runners = {each.name: getattr(self, each.name) for each in fields(EnvRunnerSettings)}
+        learners = {"num_learners": self.num_learners}
+        self._settings(env_runners=runners, learners=learners, env_config=dict(self.env_config))
+        if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"seed must be in [0, {MAX_SEED}], got {self.seed}")
+        self.train_batch_size_per_learner = self.replay.batch_size // max(self.num_learners, 1)
         self.evaluation(
             evaluation_interval=_NEVER,
             evaluation_num_env_runners=0,
@@ -170,8 +179,13 @@ class SACARDAE(Algorithm):
 
     def setup(self, config: SACARDAEConfig) -> None:
         prepare_training_process()
+        if config.num_env_runners:  # RLlib only logs the error of one that cannot be made in a process of its own
+            alone = config.copy(copy_frozen=False).env_runners(num_env_runners=0, num_envs_per_env_runner=1)
+            SeededEnvRunner(config=alone, worker_index=0).stop()
         super().setup(config)
         spaces = self.env_runner.get_spaces()[DEFAULT_MODULE_ID]
+        if excess := beyond_memory(spaces[0], spaces[1], self.config.replay.capacity):
+            raise ValueError(f"replay.capacity {excess}")
         self.replay = ReplayBuffer(
             capacity=self.config.replay.capacity,
             obs_dim=spaces[0].shape[0],

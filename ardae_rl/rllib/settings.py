@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from ardae_rl.nn.settings import Rule, Settings, setting
 from ardae_rl.sac.config import SACConfig
 
+MAX_SEED = 4_000_000_000  # numpy takes 32 bits, and RLlib adds a million for evaluation, and the index of the runner
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReplaySettings(Settings):
@@ -99,3 +101,5 @@ class TrainingSettings(Settings):
     def rules(self) -> Iterator[Rule]:
         shared = self.learners.num_learners <= 1 or self.replay.batch_size % self.learners.num_learners == 0
         yield shared, "replay.batch_size", f"divisible by learners.num_learners = {self.learners.num_learners}"
+        mode = self.env_config.get("render_mode")
+        yield mode != "human", "env_config.render_mode", "another than human, which opens a window for every copy of the environment", mode

@@ -66,3 +66,13 @@ def _unfit_settings(dim: int, sac: SACConfig) -> Iterator[tuple[str, str]]:
     if sac.alpha == "auto" and asked is not None and asked >= most:
         reason = f"no distribution of {dim} actions in (-1, 1) has more, and alpha would grow without end"
         yield "target_entropy", f"must be below {dim} ln 2 = {most:.3g}, got {asked:g}: {reason}"
+
+
+def beyond_memory(observations: Any, actions: Any, capacity: int) -> str | None:
+    """What is wrong with the capacity of a replay buffer that this machine has no memory for."""
+    from ardae_rl.run.ray_internals import memory_of_this_machine
+
+    size = 4 * capacity * (2 * math.prod(observations.shape or ()) + math.prod(actions.shape or ()) + 2)
+    memory = memory_of_this_machine()
+    amounts = f"full it takes {size / 2**30:,.1f} GiB, and this machine has {memory / 2**30:,.1f}"
+    return f"is more than there is memory for, got {capacity:,}: {amounts}" if size > memory else None

@@ -53,13 +53,18 @@ def test_numbers_arrive_with_their_declared_type(write: Write) -> None:
         ("seeds: -2", "5: seeds: must be 0 or greater, got -2"),
         ("seeds: 1e9", "5: seeds: must be between 1 and 1000 of them, got 1000000000"),
         ("seeds: [1, 1]", "5: seeds: must be all different, got [1, 1]"),
-        ("seeds: [4294967295]", "5: seeds: must be at most 4,294,967,294 each, got [4294967295]"),
+        ("seeds: [4294967295]", "5: seeds: must be at most 4,000,000,000 each with SAC, got [4294967295]"),
         ('storage_path: "$NOT_SET_ANYWHERE/x"', "5: storage_path: must be a directory whose variables are set, got '$NOT_SET_ANYWHERE/x'"),
         ("bases: x.yaml", "5: bases: unknown key; did you mean 'base'?"),
         ("config: {sac: {alpha: '0.2'}}", "5: config.sac.alpha: must be 'auto' or a number, got the text '0.2' (write it without quotes)"),
         (
             "config: {sac: {target_calibration: 'true'}}",
             "5: config.sac.target_calibration: must be true or false, got the text 'true' (write it without quotes)",
+        ),
+        (
+            "config: {env_config: {render_mode: human}}",
+            "5: config.env_config.render_mode: must be another than human, "
+            "which opens a window for every copy of the environment, got 'human'",
         ),
         ("config: {learners: {num_cpus_per_learner: 0}}", "5: config.learners.num_cpus_per_learner: must be greater than 0, got 0"),
         (

@@ -105,7 +105,6 @@ class Faulty(gym.Env[Any, Any]):
         ),
         ({"reward": [0.0]}, r"the reward of step\(\) must be a number, got \[0.0\]"),
         ({"reward": None}, r"the reward of step\(\) must be a number, got None"),
-        ({"render_mode": "human"}, r"env_config\.render_mode: must not be human"),
         ({}, None),
     ],
 )
@@ -275,3 +274,45 @@ def test_records_of_tune_that_are_half_written_are_set_aside_and_checkpoints_are
     assert not has_run(tmp_path)
     (tmp_path / "seed=0" / "checkpoint_000000").mkdir(parents=True)
     assert has_run(tmp_path)
+
+
+class Unsteady(gym.Env[Any, Any]):
+    """Prints, fails at random, and shows a number more from step ``grows`` on."""
+
+    observation_space, action_space = gym.spaces.Box(-1, 1, (2,), np.float32), gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    def __init__(self, *, grows: int = 10**9, fails: float = 0.0) -> None:
+        self.grows, self.fails, self.steps = grows, fails, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.zeros(2 + (self.steps >= self.grows), np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        print("a step")
+        self.steps += 1
+        if np.random.default_rng(self.steps).random() < self.fails:
+            raise ArithmeticError("the simulator broke down")
+        return np.zeros(2 + (self.steps >= self.grows), np.float32), 0.0, False, self.steps % 9 == 0, {}
+
+
+gym.register("Unsteady-v0", Unsteady)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("env_config", "message"),
+    [
+        ("{grows: 300}", r"the observation of step\(\) must be of its space's shape \(2,\), got shape \(3,\)$"),
+        ("{fails: 1.0}", "broke down$"),
+    ],
+)
+def test_what_shows_after_some_steps_or_in_every_first_one_is_refused(write: Write, env_config: str, message: str) -> None:
+    experiment = load_experiment(write(), assignments=["env=Unsteady-v0", f"config.env_config={env_config}"])
+    with pytest.raises(InvalidExperimentError, match=message):
+        experiment.check("tiny.yaml")
+
+
+@pytest.mark.parametrize("env_config", ["{}", "{fails: 0.2}", "{grows: 2000}"])
+def test_a_failure_that_a_trial_may_survive_passes_in_silence(write: Write, env_config: str, capfd: pytest.CaptureFixture[str]) -> None:
+    load_experiment(write(), assignments=["env=Unsteady-v0", f"config.env_config={env_config}"]).check("tiny.yaml")
+    assert capfd.readouterr() == ("", "")
