@@ -237,7 +237,9 @@ def evaluate(
     episodes: Annotated[int, typer.Option(min=0, help="how many for each seed; 0 to export only")] = 10,
     seeds: Annotated[str, typer.Option(help="how many seeds (5), or which (0,3,7)")] = "1",
     stochastic: Annotated[bool, typer.Option("--stochastic", help="draw the policy's noise instead of setting it to 0")] = False,
-    max_episode_steps: Annotated[int, typer.Option(min=1, help="of an episode in an environment without a time limit of its own")] = 1000,
+    max_episode_steps: Annotated[
+        int | None, typer.Option(min=1, help="of an episode without a time limit of the environment's (default: as in training)")
+    ] = None,
     video: Annotated[Path | None, typer.Option(help="record the first episode", metavar="FILE.mp4|FILE.gif")] = None,
     export: Annotated[
         Path | None, typer.Option(help="write the policy's weights, and a description beside them", metavar="POLICY.safetensors")
@@ -293,7 +295,7 @@ def _trained_policy(path: Path) -> "TrainedPolicy":
 
 
 def _evaluate(
-    policy: "TrainedPolicy", episodes: int, seeds: list[int], stochastic: bool, max_episode_steps: int, video: Path | None
+    policy: "TrainedPolicy", episodes: int, seeds: list[int], stochastic: bool, max_episode_steps: int | None, video: Path | None
 ) -> None:
     from ardae_rl.rllib.evaluation import evaluate
 

@@ -145,6 +145,7 @@ def described(algorithm_config: Any, module: Any, env_steps: int) -> dict[str, A
         action_low=space.low.tolist(),
         action_high=space.high.tolist(),
         action_dtype=space.dtype.name,
+        max_episode_steps=algorithm_config.evaluation_protocol.max_episode_steps,
         sac=algorithm_config.sac,
     )
     return asdict(description)

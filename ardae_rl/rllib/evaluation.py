@@ -46,18 +46,18 @@ def evaluate(
     episodes: int = 10,
     seeds: Sequence[int] = (0,),
     deterministic: bool = True,
-    max_episode_steps: int = 1000,
+    max_episode_steps: int | None = None,
     film: Path | None = None,
 ) -> dict[int, list[float]]:
     """Undiscounted returns of ``episodes`` episodes for each seed, at zero noise or, not ``deterministic``, with noise.
 
-    An episode in an environment without a time limit of its own ends after ``max_episode_steps`` steps: give the trial's
-    ``evaluation.max_episode_steps`` for returns like those it recorded. ``film`` names an MP4 or GIF file for the first episode of the
+    An episode in an environment without a time limit of its own ends after ``max_episode_steps`` steps (None: those of the evaluations
+    during training). ``film`` names an MP4 or GIF file for the first episode of the
     first seed. Raises ValueError where the environment cannot be made or is another, RenderingError where it cannot be drawn.
     """
     env = _drawable(policy) if film else _made(policy)
     _check_shapes(policy.description, env)
-    limit = time_limit(env) or max_episode_steps
+    limit = time_limit(env) or max_episode_steps or policy.description.max_episode_steps
     returns: dict[int, list[float]] = {}
     for seed in seeds:
         env_seed, noise_seed = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))

@@ -29,7 +29,8 @@ _AGAIN = "Export the policy again: scripts/evaluate.py CHECKPOINT --export POLIC
 class PolicyDescription(Settings):
     """What the weights belong to: the environment (a Gymnasium id and its keyword arguments), how long it was trained there, its shapes.
 
-    ``action_low`` and ``action_high`` bound the environment's actions; of ``sac`` only what decides the policy's network is kept.
+    ``action_low`` and ``action_high`` bound the environment's actions; ``max_episode_steps`` of an evaluation count where the environment
+    has no time limit of its own; of ``sac`` only what decides the policy's network is kept.
     """
 
     env: str
@@ -39,6 +40,7 @@ class PolicyDescription(Settings):
     action_low: list[float]
     action_high: list[float]
     action_dtype: Literal["float32", "float64"] = "float32"
+    max_episode_steps: int = setting(1000, at_least=1)
     sac: SACConfig
 
     def rules(self) -> Iterator[Rule]:

@@ -25,7 +25,7 @@ from ardae_rl.rllib.checkpoint import FORMAT, MODULES, TRAINING_STATE, read_poli
 from ardae_rl.rllib.env_runner import SeededEnvRunner
 from ardae_rl.rllib.learner import SACARDAETorchLearner
 from ardae_rl.rllib.module import SACARDAERLModule
-from ardae_rl.rllib.settings import LearnerSettings, TrainingSettings
+from ardae_rl.rllib.settings import EvaluationSettings, LearnerSettings, TrainingSettings
 from ardae_rl.rllib.trial import SACARDAETrial
 from ardae_rl.sac import GaussianPolicyConfig, SACConfig
 from ardae_rl.sac.export import load_policy, save_policy
@@ -61,14 +61,17 @@ def test_checkpoint_and_export_act_as_the_algorithm(kind: str, tmp_path: Path) -
 
 def test_a_trials_checkpoint_names_its_environment_and_settings(tmp_path: Path) -> None:
     settings = TrainingSettings(
-        sac=SACConfig(policy="gaussian", gaussian=GaussianPolicyConfig(width=16)), env_config={"max_episode_steps": 7}
+        sac=SACConfig(policy="gaussian", gaussian=GaussianPolicyConfig(width=16)),
+        env_config={"max_episode_steps": 7},
+        evaluation=EvaluationSettings(max_episode_steps=17),
     )
     trial = SACARDAETrial({"env": "Pendulum-v1", "settings": dataclasses.asdict(settings), "seed": 0})
     trial.save_to_path(tmp_path / "seed=0" / "checkpoint_000000")
     trial.stop()
     described = read_policy(tmp_path / "seed=0" / "checkpoint_000000").description
     assert (described.env, described.env_config, described.env_steps) == ("Pendulum-v1", {"max_episode_steps": 7}, 0)
-    assert (described.obs_dim, described.action_low, described.action_high) == (3, [-2.0], [2.0])
+    assert (described.obs_dim, described.action_low, described.action_high, described.action_dtype) == (3, [-2.0], [2.0], "float32")
+    assert described.max_episode_steps == 17
     with pytest.raises(FileNotFoundError, match=r"is not a checkpoint; give one of those in it: .*checkpoint_000000$"):
         read_policy(tmp_path)
 

@@ -1,5 +1,6 @@
 """Evaluation and films of an environment whose returns are known: what it pays for an action is the action."""
 
+import dataclasses
 import json
 import math
 import os
@@ -109,6 +110,9 @@ def test_random_actions_fill_the_box_and_depend_on_the_seed_alone() -> None:
 def test_without_a_time_limit_an_episode_ends_after_the_steps_allowed() -> None:
     assert evaluate(constant(length=0), episodes=1, max_episode_steps=12)[0] == [pytest.approx(12 * CENTRE_ACTION)]
     assert evaluate(constant(length=0, max_episode_steps=3), episodes=1)[0] == [pytest.approx(3 * CENTRE_ACTION)]
+    policy = constant(length=0)
+    policy.description = dataclasses.replace(policy.description, max_episode_steps=4)
+    assert evaluate(policy, episodes=1)[0] == [pytest.approx(4 * CENTRE_ACTION)], "as long as in the evaluations during training"
 
 
 def test_one_rule_for_the_length_of_an_episode_wherever_its_limit_is_set() -> None:
