@@ -39,7 +39,7 @@ class RunOptions:
 def handled_signals(handle: Callable[[list[int]], object]) -> Iterator[list[int]]:
     """Ctrl-C, or a signal with which systems ask a program to end, calls ``handle`` with the signals received so far, which this yields.
 
-    One that is ignored, as SIGHUP under nohup, stays so.
+    Under nohup SIGHUP stays ignored; SIGINT does not, which shells have what they start in the background ignore.
     """
     received: list[int] = []
 
@@ -47,7 +47,7 @@ def handled_signals(handle: Callable[[list[int]], object]) -> Iterator[list[int]
         received.append(signum)
         handle(received)
 
-    heard = [signum for signum in STOP_SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
+    heard = [signum for signum in STOP_SIGNALS if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN]
     before = {signum: signal.signal(signum, hear) for signum in heard}
     try:
         yield received

@@ -38,8 +38,18 @@ def test_only_a_later_ctrl_c_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         pytest.fail("it went on")
 
 
-def test_a_signal_that_is_ignored_stays_ignored() -> None:
-    """As SIGHUP under nohup."""
+def test_a_run_in_the_background_of_a_script_hears_ctrl_c() -> None:
+    """Shells start it with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with launch._graceful_stop() as received:
+            signal.raise_signal(signal.SIGINT)
+        assert received == [signal.SIGINT] and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_under_nohup_a_terminal_that_goes_away_stops_nothing() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with launch._graceful_stop() as received:
