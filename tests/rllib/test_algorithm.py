@@ -32,7 +32,9 @@ def module_of(algorithm: SACARDAE) -> Any:
     return algorithm.learner_group._learner.module[DEFAULT_MODULE_ID]
 
 
-@pytest.mark.parametrize(("runners", "envs", "ratio"), [(0, 1, 1.0), (0, 4, 0.3), (1, 4, 2.0), (3, 1, 1.0)])
+@pytest.mark.parametrize(
+    ("runners", "envs", "ratio"), [(0, 1, 1.0), (0, 4, 0.3), (1, 4, 2.0), pytest.param(3, 1, 1.0, marks=pytest.mark.slow)]
+)
 def test_measured_update_ratio_is_the_configured_one(runners: int, envs: int, ratio: float) -> None:
     config = small_config("gaussian", updates_per_env_step=ratio).env_runners(num_env_runners=runners, num_envs_per_env_runner=envs)
     algorithm = config.build_algo()

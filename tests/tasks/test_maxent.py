@@ -50,7 +50,10 @@ def test_a_gaussian_in_the_plane_is_found(method: str) -> None:
     assert abs(after["entropy_gap"]) < 0.15 and after["c1"] < 0.15 and after["c2"] < 0.3
 
 
-@pytest.mark.parametrize("problem", ["laplace", "uniform", "exponential"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("problem", ["laplace", pytest.param("uniform", marks=SLOW), pytest.param("exponential", marks=SLOW)])
 def test_other_closed_forms_are_found(problem: str) -> None:
     """Nearer than the Gaussian of the same E|x| is to Laplace's law, at 0.116 of its standard deviation; a dead score finds nothing."""
     chosen = MaxEntSettings(problem=problem, steps=700, lr=2e-3, **LINE)  # type: ignore[arg-type]
