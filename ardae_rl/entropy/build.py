@@ -15,17 +15,19 @@ _OF_SAMPLERS: dict[str, Any] = {"density": lambda sampler: DensityEntropy(), "au
 
 
 def build_entropy(
-    name: EntropyName | None, sampler: Sampler, context_dim: int, settings: FitSettings, *, origin: Origin = "centre"
+    name: EntropyName | None, sampler: Sampler, context_dim: int, settings: FitSettings, *, origin: Origin | None = None
 ) -> EntropySource:
     """The source of this name for a sampler; None: its density where it has one, else AR-DAE. Raises ValueError if it is not for such one.
 
-    ``settings``: those of an estimator and its fits, and where they have them, ``importance_samples`` and ``proposal_std``.
+    ``settings``: those of an estimator and its fits, and where they have them, the options of :class:`.ScoreEntropy`.
     """
     name = name or default_entropy(sampler.has_density)
     if name in _OF_SAMPLERS:
         source: EntropySource = _OF_SAMPLERS[name](sampler)
         return source
-    options = {each: getattr(settings, each) for each in ("importance_samples", "proposal_std") if hasattr(settings, each)}
+    options = {
+        each: getattr(settings, each) for each in ("share_contexts", "importance_samples", "proposal_std") if hasattr(settings, each)
+    }
     estimator = build_estimator(name, sampler.dim, context_dim, settings)
     return ScoreEntropy(estimator, samples_per_context=settings.samples_per_context, origin=origin, **options)
 

@@ -4,15 +4,15 @@ Reference: [Lim2020] arXiv:2006.05164, equation 1, section 6.3 and Appendix G.
 """
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ardae_rl.entropy.base import Draw, EntropySource, Normal
-from ardae_rl.nn.optimiser import Average, alone
+from ardae_rl.nn.optimiser import Average, GuardedOptimiser, alone
 from ardae_rl.samplers.base import Sampler
-from ardae_rl.score import ScoreEstimator, entropy_surrogate, stein_ratio
+from ardae_rl.score import Frame, ScoreEstimator, entropy_surrogate, stein_ratio
 
 Origin = Literal["centre", "mean", "batch"]
 
@@ -22,9 +22,12 @@ class ScoreEntropy(EntropySource):
 
     Args:
         samples_per_context: fresh samples behind each loss.
+        share_contexts: each of the steps of a fit has its share of the contexts, not all of them: many small steps follow a sampler that
+            moves better than few large ones.
         importance_samples, proposal_std: of the estimate of log Z, see :meth:`.ScoreEstimator.log_partition`.
         origin: where the estimator's coordinates have their origin. ``centre``: b(c) = g(0, c), without a context 0 for ``fixed`` and the
-            mean otherwise; ``mean``: what the estimator remembers or learns; ``batch``: mean and spread of the samples at hand.
+            mean otherwise; ``mean``: what the estimator remembers or learns; ``batch``: mean and spread of the samples at hand. None:
+            ``mean`` where it learns one (``amortised``), which costs no draw, else ``centre``.
         rows: samples whose loss is differentiated at once, at least one context's (None: all).
     """
 
@@ -35,14 +38,17 @@ class ScoreEntropy(EntropySource):
         estimator: ScoreEstimator,
         *,
         samples_per_context: int,
+        share_contexts: bool = False,
         importance_samples: int = 10,
         proposal_std: float | None = None,
-        origin: Origin = "centre",
+        origin: Origin | None = None,
         rows: int | None = None,
     ) -> None:
         super().__init__()
-        self.estimator, self.samples_per_context, self.origin, self.rows = estimator, samples_per_context, origin, rows
+        self.estimator, self.samples_per_context, self.share_contexts, self.rows = estimator, samples_per_context, share_contexts, rows
+        self.origin: Origin = origin or ("mean" if estimator.standardisation == "amortised" else "centre")
         self.importance_samples, self.proposal_std = importance_samples, proposal_std
+        self._fitted: tuple[Tensor, Frame] | None = None  # contexts of the last fit in shares, and the coordinates in which it was made
 
     def fit_losses(self, sampler: Sampler, context: Tensor | None, normal: Normal, average: Average = alone) -> Iterator[dict[str, Tensor]]:
         with torch.no_grad():
@@ -58,32 +64,55 @@ class ScoreEntropy(EntropySource):
             losses = self.estimator.losses(some, its_context, centre=its_centre, normal=normal, average=average)
             yield {name: len(some) / len(x) * loss for name, loss in losses.items()}
 
+    def fit(
+        self, optimiser: GuardedOptimiser | None, sampler: Sampler, context: Tensor | None, normal: Normal, *, steps: int
+    ) -> dict[str, Tensor]:
+        """With ``share_contexts`` the samples of all steps are drawn at once, and the coordinates learn once, from all of them."""
+        if optimiser is None or context is None or not self.share_contexts:
+            return super().fit(optimiser, sampler, context, normal, steps=steps)
+        with torch.no_grad():
+            x = self._samples(sampler, context, normal)
+            centre = self._centre(sampler, context, x)
+        frame, whitening = self.estimator.learn_coordinates(x, context, centre=centre, average=optimiser.average)
+        self._fitted, losses = (context, frame), {}
+        if whitening is not None and self.estimator.whitener is not None:
+            parameters = list(self.estimator.whitener.parameters())
+            found = torch.autograd.grad(whitening, parameters)
+            losses["whitening_loss"] = optimiser.step_along(whitening.detach(), [*zip(parameters, found, strict=True)])
+        parts = []
+        for step in range(steps):  # every so manyth: of a mini-batch split over learners, the shares of its parts make up that of the whole
+            share = slice(step, None, steps)
+            parts.append(optimiser.step_along(*self.estimator.gradients(x[share], context[share], frame.of(share), normal=normal)))
+        return {"score_loss": torch.stack(parts).mean(), **losses}
+
     @torch.no_grad()
     def draw_with_log_prob(self, sampler: Sampler, context: Tensor | None, noise: Tensor, normal: Normal) -> Draw:
         x = sampler.draw(context, noise)
-        unnormalised = self.estimator.log_density(x, context, **self._coordinates(sampler, context, x, normal))
-        log_z, ess, error = self.estimator.log_partition(
-            context, samples=self.importance_samples, proposal_std=self.proposal_std, normal=normal
+        frame = self._frame(sampler, context, x, normal)
+        log_prob, (log_z, ess, error) = self.estimator.log_prob(
+            x, context, frame=frame, samples=self.importance_samples, proposal_std=self.proposal_std, normal=normal
         )
-        metrics = {"log_z_std": log_z.std(), "log_z_error": error.mean(), "importance_ess": ess.mean()}
-        return Draw(x, unnormalised - log_z.unsqueeze(-1), metrics)
+        return Draw(x, log_prob, {"log_z_std": log_z.std(), "log_z_error": error.mean(), "importance_ess": ess.mean()})
 
     def draw_with_entropy(self, sampler: Sampler, context: Tensor | None, noise: Tensor, normal: Normal) -> Draw:
         x = sampler.draw(context, noise)
         with torch.no_grad():
-            score = self.estimator.score(x, context, **self._coordinates(sampler, context, x, normal))
-            watched = {} if context is None else {"stein_ratio": stein_ratio(x, score, centre=sampler.centre(context))}
+            frame = self._frame(sampler, context, x, normal)
+            score = self.estimator.score(x, context, frame=frame)
+            watched = {} if context is None else {"stein_ratio": stein_ratio(x, score, centre=frame.centre.squeeze(1))}
         return Draw(x, entropy_surrogate(x, score), watched)
 
     @torch.no_grad()
-    def _coordinates(self, sampler: Sampler, context: Tensor | None, x: Tensor, normal: Normal) -> dict[str, Any]:
-        """What the estimator wants to know of the sampler's distributions besides the contexts."""
+    def _frame(self, sampler: Sampler, context: Tensor | None, x: Tensor, normal: Normal) -> Frame:
+        """Coordinates of the sampler's distributions, in which the estimator was trained."""
         if self.origin == "batch":
-            return {"frame": self.estimator.frame(x)}
+            return self.estimator.frame(x)
+        if self._fitted is not None and self._fitted[0] is context:
+            return self._fitted[1]
         centre = self._centre(sampler, context, x)
         if context is None or self.estimator.standardisation != "per_context":
-            return {"centre": centre}
-        return {"frame": self.estimator.frame(self._samples(sampler, context, normal), context=context, centre=centre)}
+            return self.estimator.frame(context=context, centre=centre)
+        return self.estimator.frame(self._samples(sampler, context, normal), context=context, centre=centre)
 
     def _centre(self, sampler: Sampler, context: Tensor | None, x: Tensor) -> Tensor | None:
         if context is None:  # of the paper's coordinates the origin: the mean of a batch would shift them from batch to batch

@@ -1,6 +1,6 @@
 """An optimiser that does not trip over a loss or a gradient that is not finite."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -47,10 +47,18 @@ class GuardedOptimiser:
 
         Each is differentiated before the next is made: the parts of one large loss need no more memory, or cache, than one of them.
         """
+        return self._step(*self._differentiated([losses] if isinstance(losses, Tensor) else losses))
+
+    def step_along(self, loss: Tensor, found: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """One step of some of the parameters, along the gradient of the loss that was ``found`` in each; others stay."""
+        gradients = {parameter: _like(gradient, parameter) for parameter, gradient in found}
+        return self._step(loss, [gradients.get(parameter) for parameter in self.parameters])
+
+    def _step(self, total: Tensor, gradients: Sequence[Tensor | None]) -> Tensor:
         self.steps += 1
-        total, gradients = self._differentiated([losses] if isinstance(losses, Tensor) else losses)
-        self.average([total, *gradients])
-        finite = self._finite(total, gradients)
+        there = [each for each in gradients if each is not None]
+        self.average([total, *there])
+        finite = self._finite(total, there)
         self.last_finite[finite.cpu()] = self.steps
         if finite.all():
             self._move(gradients)
@@ -83,17 +91,18 @@ class GuardedOptimiser:
         sums = [gradient.reshape(self.members, -1).sum(1) for gradient in gradients]
         return torch.stack([loss, *sums]).isfinite().all(0)
 
-    def _move(self, gradients: list[Tensor]) -> None:
+    def _move(self, gradients: Sequence[Tensor | None]) -> None:
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         self.optimiser.step()
 
-    def _move_some(self, finite: Tensor, gradients: list[Tensor]) -> None:
+    def _move_some(self, finite: Tensor, gradients: Sequence[Tensor | None]) -> None:
         """Of all that a step changes, Adam's moments among it, what belongs to the others is put back."""
         if not finite.any():
             return
         kept = [(tensor, tensor[~finite].clone()) for tensor in self._moved()]
-        self._move([gradient.index_fill(0, (~finite).nonzero().squeeze(1), 0.0) for gradient in gradients])
+        dropped = (~finite).nonzero().squeeze(1)
+        self._move([None if gradient is None else gradient.index_fill(0, dropped, 0.0) for gradient in gradients])
         for tensor, before in kept:
             tensor[~finite] = before
 

@@ -6,6 +6,7 @@ optimiser step, so all learners stay equal to each other and to a single one.
 
 import copy
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -108,9 +109,11 @@ def _slice(data: dict[str, Tensor], index: int, rows: int) -> Transitions:
 
 
 def _over_updates(metrics: Sequence[dict[str, Tensor]]) -> dict[str, float]:
-    """The mean of each metric; of steps skipped, a count that runs on, the last. One transfer from the device for all of them."""
-    names = list(metrics[-1])
-    device = metrics[-1][names[0]].device
-    table = torch.stack([torch.stack([m[name].to(device, torch.float32) for name in names]) for m in metrics])
-    last, means = (dict(zip(names, row, strict=True)) for row in torch.stack([table[-1], table.mean(0)]).tolist())
-    return means | {SKIPPED: last[SKIPPED]}
+    """The mean of each metric over the updates that have it; of steps skipped, a running count, the last. One transfer from the device."""
+    names = list(dict.fromkeys(name for each in metrics for name in each))
+    device, missing = metrics[-1][SKIPPED].device, torch.tensor(math.nan)
+    rows = [torch.stack([m.get(name, missing).to(device, torch.float32) for name in names]) for m in metrics]
+    there = torch.tensor([[name in m for name in names] for m in metrics], device=device)
+    sums, last = torch.where(there, torch.stack(rows), 0.0).sum(0) / there.sum(0), rows[-1]
+    means, at_end = (dict(zip(names, row, strict=True)) for row in torch.stack([sums, last]).tolist())
+    return means | {SKIPPED: at_end[SKIPPED]}

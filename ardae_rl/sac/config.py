@@ -84,6 +84,9 @@ class ScoreConfig(FitSettings):
     layers: int = setting(5, "Hidden layers where state and action meet (m_fc in Table 7)", at_least=1)
     context_layers: int = setting(5, "Hidden layers on the state before that (m_enc); 0: the raw state", at_least=0)
     input_layers: int = setting(5, "Hidden layers on the action before that. m_enc = 5, 1, 0 in Table 7 are 5/5, 1/0, 0/0", at_least=0)
+    share_contexts: bool = setting(
+        True, "Each of the N_d steps has its share of the states of the mini-batch, B / N_d of them; false: all of them"
+    )
     lr: float = setting(3e-4, "Learning rate of the score network and the network that learns its coordinates", above=0)
     importance_samples: int = setting(
         10, "n_Z, samples behind each estimate of log Z; see `learner/log_z_error` in [metrics.md](metrics.md)", at_least=1
@@ -156,6 +159,7 @@ class SACConfig(Settings):
     )
     gamma: float = setting(0.99, "Discount γ", at_least=0, at_most=1)
     tau: float = setting(0.005, "Target critics after each update: Q′ ← (1 − τ) Q′ + τ Q", above=0, at_most=1)
+    policy_delay: int = setting(1, "Updates of the critics for each of score, policy and temperature", at_least=1)
     actor_lr: float = setting(3e-4, "Learning rate of the policy; with `policy: flow`, of its Gaussian", above=0)
     flow_lr: float = setting(3e-4, "Of the flow's parameters, with `policy: flow`", above=0)
     critic_lr: float = setting(3e-4, "Of both Q-networks", above=0)

@@ -84,12 +84,17 @@ class SAC:
         return cls(policy.to(device), networks, build_optimisers(policy, networks, config), config, normal=ShardedNormal(generator))
 
     def update(self, batch: Transitions) -> Metrics:
-        """Fit the score, then critics, policy, temperature and target critics, once each. Returns what to log, as scalar tensors."""
-        fitted = self.entropy.fit(self.optimisers.get("score"), self.policy, batch.obs, self.normal, steps=self.config.score.fits_per_step)
+        """Fit the score, then critics, policy, temperature and target critics, once each. Returns what to log, as scalar tensors.
+
+        With ``policy_delay`` the score, the policy and the temperature wait for every so manyth update, from the first on.
+        """
+        turn = int(self.networks.num_updates) % self.config.policy_delay == 0
+        steps = self.config.score.fits_per_step
+        metrics = self.entropy.fit(self.optimisers.get("score"), self.policy, batch.obs, self.normal, steps=steps) if turn else {}
         target, log_prob, of_target = self._target(batch)
-        metrics = (
-            fitted | of_target | self._update_critics(batch, target) | self._update_policy(batch.obs) | self._update_temperature(log_prob)
-        )
+        metrics = metrics | of_target | self._update_critics(batch, target)
+        if turn:
+            metrics = metrics | self._update_policy(batch.obs) | self._update_temperature(log_prob)
         self._update_target_critics()
         self.networks.num_updates += 1
         return metrics | {SKIPPED: torch.tensor(float(sum(each.skipped for each in self.optimisers.values())))}

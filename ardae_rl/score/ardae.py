@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
+from ardae_rl.score.closed_form import Found, denoising_gradients
 from ardae_rl.score.compiled import CompiledFunction
 from ardae_rl.score.estimator import Normal, ScoreEstimator
+from ardae_rl.score.networks import in_closed_form
 from ardae_rl.score.settings import ARDAEOptions, ARDAESettings, NetworkSettings
 from ardae_rl.score.standardise import Frame
 
@@ -76,15 +78,26 @@ class ARDAE(ScoreEstimator):
         """Run the loss through ``torch.compile``, with its arguments; where that cannot work, warn once and stay eager."""
         self._loss = CompiledFunction(denoising_loss, *args, **options)
 
+    def gradients(self, samples: Tensor, context: Tensor | None, frame: Frame, *, normal: Normal) -> tuple[Tensor, Found]:
+        """In closed form, where there is one."""
+        if self._loss is not denoising_loss or self.autocast or not in_closed_form(self.network):
+            return super().gradients(samples, context, frame, normal=normal)
+        return denoising_gradients(self.network, *self._noisy(samples.detach(), self._seen(context), frame, normal))
+
     def _standard_loss(self, x: Tensor, context: Tensor | None, frame: Frame, draw: Normal) -> Tensor:
+        noisy = self._noisy(x, context, frame, draw)
+        with self._precision(x):
+            return self._loss(self.network, *noisy).mean()
+
+    def _noisy(self, x: Tensor, context: Tensor | None, frame: Frame, draw: Normal) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """What the loss takes: standardised samples, their contexts, sigma and u."""
         x, delta = self._standard(frame, x), self.delta_scale * self._noise_unit(frame)
         repeats = self.sigmas_per_sample
         x = half_of_the_rows(x, repeats, draw) if self.antithetic else x.repeat_interleave(repeats, 1)
         sigma, u = delta * draw(*x.shape[:-1], 1), draw(*x.shape)
         if self.antithetic:
             x, sigma, u = torch.cat([x, x], 1), torch.cat([sigma, sigma], 1), torch.cat([u, -u], 1)
-        with self._precision(x):
-            return self._loss(self.network, x, context, sigma.to(x.dtype), u.to(x.dtype)).mean()
+        return x, context, sigma.to(x.dtype), u.to(x.dtype)
 
     def _noise_unit(self, frame: Frame) -> Tensor | float:
         if not self.adaptive_delta:

@@ -19,8 +19,9 @@ from typing_extensions import Unpack
 from ardae_rl.nn.optimiser import Average, alone
 from ardae_rl.nn.settings import Settings, setting
 from ardae_rl.score.checks import check_form, check_values
+from ardae_rl.score.closed_form import Found
 from ardae_rl.score.networks import GaussianResidual, PotentialNet, ResidualNet, ScoreBody
-from ardae_rl.score.partition import LogPartition, log_partition
+from ardae_rl.score.partition import LogPartition, log_mean_weight, proposal
 from ardae_rl.score.settings import NetworkOptions, NetworkSettings, Standardisation
 from ardae_rl.score.standardise import Frame, Moments, frame_of, frame_of_moments, scaled_frame, whitening_frame
 from ardae_rl.score.whitening import Whitener, Whitening
@@ -84,6 +85,7 @@ class ScoreEstimator(nn.Module, ABC):
         self.moments = Moments(dim, calls) if self.whitener or not context_dim else None
         self.register_buffer("origin", torch.tensor(_UNKNOWN, dtype=torch.int8))  # of the coordinates in the last loss
         self._origin: int | None = None  # the same; None after loading, for a GPU waits for a look
+        self._known_outer: tuple[Tensor, int, torch.dtype, Frame] | None = None
 
     def loss(
         self,
@@ -134,13 +136,28 @@ class ScoreEstimator(nn.Module, ABC):
         if frame is not None:
             self._note(_FRAME)
             return {"score": self._standard_loss(x, seen, self._belonging(frame, x, context, centre), draw)}
+        coordinates, whitening = self.learn_coordinates(x, context, centre=middle, average=average)
+        score = {"score": self._standard_loss(x, seen, coordinates, draw)}
+        return score if whitening is None else score | {"whitening": whitening}
+
+    def learn_coordinates(
+        self, samples: Tensor, context: Tensor | None = None, *, centre: Tensor | None = None, average: Average | None = None
+    ) -> tuple[Frame, Tensor | None]:
+        """The first half of :meth:`losses`, with the same arguments: coordinates of the samples, and the loss of the whitening network."""
+        x, middle = self._checked(samples.detach(), "samples", context), self._checked_centre(centre)
         self._note(_MEAN if centre is None else _CENTRE)
         self._remember(x, middle, average)
         if self.whitener is None:
-            coordinates = self._sample_frame(x, middle) if self.context_dim else self._moments_frame(middle, x.dtype)
-            return {"score": self._standard_loss(x, seen, coordinates, draw)}
+            return self._sample_frame(x, middle) if self.context_dim else self._moments_frame(middle, x.dtype), None
         whitening = self._whitening(context, middle, x.dtype)
-        return {"score": self._standard_loss(x, seen, whitening.frame(), draw), "whitening": whitening.negative_log_likelihood(x)}
+        return whitening.frame(), whitening.negative_log_likelihood(x)
+
+    def gradients(self, samples: Tensor, context: Tensor | None, frame: Frame, *, normal: Normal) -> tuple[Tensor, Found]:
+        """The second half: the loss of the score network in these coordinates, and its gradient in each parameter that has one."""
+        loss = self._standard_loss(samples.detach(), self._seen(context), frame, normal)
+        parameters = list(self.network.parameters())
+        found = zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True)
+        return loss.detach(), [(parameter, gradient) for parameter, gradient in found if gradient is not None]
 
     def score(self, x: Tensor, context: Tensor | None = None, *, centre: Tensor | None = None, frame: Frame | None = None) -> Tensor:
         """Estimate of grad_x log p(x | context), the shape of x, in 1 / units of x.
@@ -191,23 +208,37 @@ class ScoreEstimator(nn.Module, ABC):
         normal: Normal | None = None,
         generator: torch.Generator | None = None,
     ) -> LogPartition:
-        """log Z of each context by importance sampling from N(0, proposal_std^2 I) around the centre.
+        """log Z of each context by importance sampling from a :func:`.partition.proposal` around the centre.
 
-        Subtract it from :meth:`log_density`. ``proposal_std`` is in the sampler's units for ``fixed`` (default exp(-1), the paper's) and in
-        standardised ones otherwise (default 1.2). ``contexts`` counts the contexts where context is None.
+        Subtract it from :meth:`log_density`. The proposal is a Gaussian, or with ``student_dof`` Student's t of as many degrees of freedom,
+        rounded down. ``proposal_std`` is its scale, in the sampler's units for ``fixed`` (default exp(-1), the paper's) and in standardised
+        ones otherwise (default 1.2, for Student's t 1). ``contexts`` counts the contexts where context is None.
         """
-        if samples < 1 or (proposal_std is not None and proposal_std <= 0):
-            raise ValueError(f"samples must be at least 1 and proposal_std above 0, got samples={samples} and proposal_std={proposal_std}.")
-        if (context is None and self.context_dim) or (context is not None and context.shape[1:] != (self.context_dim,)):
-            received = None if context is None else tuple(context.shape)
-            raise ValueError(f"context must have shape {('B', self.context_dim) if self.context_dim else None}, got {received}.")
-        batch, seen = contexts if context is None else len(context), self._seen(context)
-        draw = normal or self._normal(generator, self._parameter.device)
-        if self.standardisation == "fixed":
-            std = self.scale * (math.exp(-1) if proposal_std is None else proposal_std)
-        else:
-            std = _PROPOSAL_STD if proposal_std is None else proposal_std
-        return log_partition(lambda a: self._potential(a, seen), draw(batch, samples, self.dim), std)
+        seen = self._seen_alone(context)
+        draws, log_proposal = self._proposal(contexts if context is None else len(context), samples, proposal_std, normal, generator)
+        return log_mean_weight(self._potential(draws, seen) - log_proposal)
+
+    def log_prob(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        *,
+        samples: int,
+        proposal_std: float | None = None,
+        centre: Tensor | None = None,
+        frame: Frame | None = None,
+        normal: Normal | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, LogPartition]:
+        """:meth:`log_density` less the log Z of :meth:`log_partition`, x.shape[:-1], in nats, and that; in one pass through the network."""
+        points = self._checked(x, "x", context)
+        coordinates = self._coordinates_at(points, context, centre, frame)
+        draws, log_proposal = self._proposal(len(points), samples, proposal_std, normal, generator)
+        both = torch.cat([self._standard(coordinates, points), draws], 1)
+        at_points, at_draws = self._potential(both, self._seen(context)).split((points.shape[1], samples), 1)
+        partition = log_mean_weight(at_draws - log_proposal)
+        log_prob = coordinates.log_density((at_points - partition.log_z.unsqueeze(1)).to(x.dtype))
+        return log_prob.view(x.shape[:-1]), partition
 
     @abstractmethod
     def _standard_loss(self, x: Tensor, context: Tensor | None, frame: Frame, draw: Normal) -> Tensor:
@@ -225,6 +256,27 @@ class ScoreEstimator(nn.Module, ABC):
         if self.form == "residual":
             raise ValueError("a residual-form estimator has no potential, hence no log-density: build it with form='gradient'.")
         return self.network.potential(x, context)
+
+    def _seen_alone(self, context: Tensor | None) -> Tensor | None:
+        """The context as the networks take it, where there are no samples that it must go with."""
+        if (context is None and self.context_dim) or (context is not None and context.shape[1:] != (self.context_dim,)):
+            received = None if context is None else tuple(context.shape)
+            raise ValueError(f"context must have shape {('B', self.context_dim) if self.context_dim else None}, got {received}.")
+        return self._seen(context)
+
+    def _proposal(
+        self, contexts: int, samples: int, std: float | None, normal: Normal | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        if samples < 1 or (std is not None and std <= 0):
+            raise ValueError(f"samples must be at least 1 and proposal_std above 0, got samples={samples} and proposal_std={std}.")
+        dof = getattr(self.network, "student_dof", None)
+        whole = None if dof is None else max(1, math.floor(dof))
+        if self.standardisation == "fixed":
+            std = self.scale * (math.exp(-1) if std is None else std)
+        else:
+            std = (_PROPOSAL_STD if dof is None else 1.0) if std is None else std
+        draw = normal or self._normal(generator, self._parameter.device)
+        return proposal(draw(contexts, samples, self.dim + (whole or 0)).to(self._parameter.dtype), std, dof=whole)
 
     def _load_from_state_dict(self, *args: Any) -> None:
         super()._load_from_state_dict(*args)
@@ -279,12 +331,18 @@ class ScoreEstimator(nn.Module, ABC):
         assert self.whitener is not None and self.moments is not None and context is not None
         seen = self._seen(context)
         assert seen is not None
+        return self.whitener(seen, self._outer(centre, dtype), centred=centre is not None)
+
+    def _outer(self, centre: Tensor | None, dtype: torch.dtype) -> Frame:
+        """Coordinates that are white for all contexts together; around the mean they are made once for every state of the moments."""
+        assert self.moments is not None
         mean, covariance = self.moments.mean, self.moments.covariance
-        if centre is None:
-            outer = frame_of_moments(mean.view(1, 1, -1), covariance.unsqueeze(0), dtype)
-        else:
-            outer = frame_of_moments(centre.unsqueeze(1), (covariance + torch.outer(mean, mean)).unsqueeze(0), dtype)
-        return self.whitener(seen, outer, centred=centre is not None)
+        if centre is not None:
+            return frame_of_moments(centre.unsqueeze(1), (covariance + torch.outer(mean, mean)).unsqueeze(0), dtype)
+        known = self._known_outer
+        if known is None or known[0] is not mean or known[1:3] != (mean._version, dtype):
+            known = self._known_outer = mean, mean._version, dtype, frame_of_moments(mean.view(1, 1, -1), covariance.unsqueeze(0), dtype)
+        return known[3]
 
     def _moments_frame(self, centre: Tensor | None, dtype: torch.dtype) -> Frame:
         """Of a distribution without a context."""

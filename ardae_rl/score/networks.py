@@ -4,6 +4,7 @@ Notation: B contexts, K samples per context, D dimension of a sample, C of a con
 standardised coordinates (see ``standardise.py``), context (B, C) or None.
 Identity: for psi = w . h_L, h_l = act(z_l), z_l = V_l h_{l-1} + b_l, the gradient is one backward sweep g_{l-1} = V_l^T (act'(z_l) g_l)
 from g_L = w. Writing the sweep out makes the gradient an ordinary expression: training it needs single, not double, back-propagation.
+That, too, is written out (``closed_form.py``).
 Not here: losses, noise, standardisation.
 """
 
@@ -12,9 +13,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ardae_rl.nn.activations import activation_pair
+from ardae_rl.nn.activations import smooth
 from ardae_rl.nn.linear import linear
 from ardae_rl.nn.mlp import Dense, mlp_layers
+from ardae_rl.score import closed_form
 
 
 class ScoreBody(nn.Module):
@@ -38,7 +40,7 @@ class ScoreBody(nn.Module):
     ) -> None:
         super().__init__()
         self.sigma_unit = sigma_unit
-        self.activation, self.slope = activation_pair(activation)
+        self.act = smooth(activation)
         self.input_encoder = mlp_layers(dim, width, input_layers)
         self.context_encoder = mlp_layers(context_dim, width, context_layers if context_dim else 0)
         input_features = width if input_layers else dim
@@ -57,41 +59,50 @@ class ScoreBody(nn.Module):
         for part in parts if self.from_context is None else [*parts, self.from_context.weight]:
             nn.init.uniform_(part, -bound, bound)
 
-    def _per_context(self, context: Tensor | None) -> Tensor:
+    def per_context(self, context: Tensor | None) -> Tensor:
         """Context part of the first joint layer, (B, W), or (W,) without a context."""
         if self.from_context is None:
             return self.bias
         features = context
         for layer in self.context_encoder:
-            features = self.activation(layer(features))
+            features = self.act.function(layer(features))
         return self.from_context(features) + self.bias
 
-    def forward(self, x: Tensor, context: Tensor | None, sigma: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
-        """Hidden values h and slopes act'(z) of every layer x passes through, each (B K, W), first layer first; sigma None means 0."""
+    def seen(self, sigma: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+        """What the first joint layer sees of sigma; None: that it is 0."""
+        if sigma is None:
+            return None
+        return (sigma if self.sigma_unit is None else (sigma / self.sigma_unit).square()).to(dtype)
+
+    def forward(self, x: Tensor, of_context: Tensor, seen: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
+        """Hidden values h and what they are act of, of every layer x passes through, each (B K, W), first layer first."""
         batch, samples, _ = x.shape
         hidden, pre = [x.reshape(batch * samples, -1)], []
         for layer in self.input_encoder:
             pre.append(layer(hidden[-1]))
-            hidden.append(self.activation(pre[-1]))
-        z = self.from_input(hidden[-1]).view(batch, samples, -1) + self._per_context(context).view(-1, 1, self.bias.shape[0])
-        if sigma is not None:
-            seen = sigma if self.sigma_unit is None else (sigma / self.sigma_unit).square()
-            z = torch.addcmul(z, seen.to(z.dtype), self.from_sigma.to(z.dtype))
+            hidden.append(self.act.function(pre[-1]))
+        z = self.from_input(hidden[-1]).view(batch, samples, -1) + of_context.view(-1, 1, self.bias.shape[0])
+        if seen is not None:
+            z = torch.addcmul(z, seen, self.from_sigma.to(z.dtype))
         pre.append(z.view(batch * samples, -1))
-        hidden.append(self.activation(pre[-1]))
+        hidden.append(self.act.function(pre[-1]))
         for layer in self.joint:
             pre.append(layer(hidden[-1]))
-            hidden.append(self.activation(pre[-1]))
+            hidden.append(self.act.function(pre[-1]))
         return hidden[1:], pre
+
+    @property
+    def chain(self) -> tuple[Dense, ...]:
+        """The layers that x passes through."""
+        return (*self.input_encoder, self.from_input, *self.joint)
 
     def sweep(self, seed: Tensor, hidden: list[Tensor], pre: list[Tensor]) -> Tensor:
         """Gradient in x of seed . h_L, (B K, D); seed (W,)."""
-        slopes = [self.slope(z, h) for z, h in zip(pre, hidden, strict=True)]
-        weights = [layer.weight for layer in (*self.input_encoder, self.from_input, *self.joint)]
+        slopes = [self.act.slope(z, h) for z, h in zip(pre, hidden, strict=True)]
         grad = seed * slopes[-1]
-        for weight, slope in zip(reversed(weights[1:]), reversed(slopes[:-1]), strict=True):
-            grad = linear(grad, weight.t()) * slope
-        return linear(grad, weights[0].t())
+        for layer, slope in zip(reversed(self.chain[1:]), reversed(slopes[:-1]), strict=True):
+            grad = linear(grad, layer.weight.t()) * slope
+        return linear(grad, self.chain[0].weight.t())
 
 
 class PotentialNet(nn.Module):
@@ -104,13 +115,22 @@ class PotentialNet(nn.Module):
 
     def potential(self, x: Tensor, context: Tensor | None, sigma: Tensor | None = None) -> Tensor:
         """psi, (B, K)."""
-        hidden, _ = self.body(x, context, sigma)
+        hidden, _ = self.body(x, self.body.per_context(context), self.body.seen(sigma, x.dtype))
         return self.out(hidden[-1]).view(x.shape[:-1])
 
     def forward(self, x: Tensor, context: Tensor | None, sigma: Tensor | None = None) -> Tensor:
         """grad_x psi, (B, K, D)."""
-        hidden, pre = self.body(x, context, sigma)
-        return self.body.sweep(self.out.weight[0], hidden, pre).view(x.shape)
+        of_context, seen, seed = self.body.per_context(context), self.body.seen(sigma, x.dtype), self.out.weight[0]
+        if _is_all_there_is(x):
+            return closed_form.gradient_of_potential(self.body, x, of_context, seen, seed)
+        hidden, pre = self.body(x, of_context, seen)
+        return self.body.sweep(seed, hidden, pre).view(x.shape)
+
+
+def _is_all_there_is(x: Tensor) -> bool:
+    """Whether what is asked for are first derivatives, in the parameters alone, of one network in full precision."""
+    plain = not (torch.compiler.is_compiling() or torch.is_autocast_enabled(x.device.type) or torch._C._are_functorch_transforms_active())
+    return plain and torch.is_grad_enabled() and not x.requires_grad
 
 
 class ResidualNet(nn.Module):
@@ -123,7 +143,7 @@ class ResidualNet(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None, sigma: Tensor | None = None) -> Tensor:
         """f, (B, K, D)."""
-        hidden, _ = self.body(x, context, sigma)
+        hidden, _ = self.body(x, self.body.per_context(context), self.body.seen(sigma, x.dtype))
         return self.out(hidden[-1]).view(x.shape)
 
 
@@ -152,7 +172,16 @@ class GaussianResidual(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None, sigma: Tensor | None = None) -> Tensor:
         """f, (B, K, D)."""
+        return self.network(x, context, sigma) + self.base(x, sigma)
+
+    def base(self, x: Tensor, sigma: Tensor | None = None) -> Tensor:
+        """The score that f has without its network, (B, K, D)."""
         variance = 1.0 if sigma is None else 1 + sigma.square()
         if self.student_dof is not None:
             variance = (self.student_dof * variance + x.square().sum(-1, keepdim=True)) / (self.student_dof + x.shape[-1])
-        return self.network(x, context, sigma) - x / variance
+        return -x / variance
+
+
+def in_closed_form(network: nn.Module) -> bool:
+    """Whether ``closed_form.py`` has the gradients of a loss of f in all parameters."""
+    return isinstance(network.network if isinstance(network, GaussianResidual) else network, PotentialNet)

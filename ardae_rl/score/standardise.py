@@ -47,10 +47,17 @@ class Frame:
         """log p(x) from log p(x~), (B, K)."""
         return standard_log_density - self.centre.shape[-1] * self.scale.log().squeeze(-1)
 
+    def of(self, contexts: slice) -> "Frame":
+        """That of some of the contexts."""
+        parts = (None if each is None else each[contexts] for each in (self.centre, self.scale, self.spread, self.matrix, self.context))
+        return Frame(*parts)  # type: ignore[arg-type]
+
     def inside(self, outer: "Frame") -> "Frame":
         """The coordinates of x that this frame makes of ``outer``'s, whose matrix is lower triangular (as of a whitening)."""
         assert outer.matrix is not None and self.matrix is not None
-        away = torch.linalg.solve_triangular(outer.matrix, (outer.scale * self.centre).mT, upper=False).mT
+        identity = torch.eye(outer.matrix.shape[-1], dtype=outer.matrix.dtype, device=outer.matrix.device)
+        inverse = torch.linalg.solve_triangular(outer.matrix, identity.expand_as(outer.matrix), upper=False)
+        away = (outer.scale * self.centre) @ inverse.mT
         return Frame(outer.centre + away, outer.scale * self.scale, self.spread, self.matrix @ outer.matrix, self.context)
 
 

@@ -39,18 +39,21 @@ class GaussianOracle(ARDAE):
         assert context is not None
         return self.law[0].log_prob(context, x) + 5 * context.sum(-1, keepdim=True)
 
-    def log_partition(
+    def log_prob(
         self,
+        x: Tensor,
         context: Tensor | None = None,
         *,
         samples: int,
         proposal_std: float | None = None,
-        contexts: int = 1,
+        centre: Tensor | None = None,
+        frame: Frame | None = None,
         normal: Normal | None = None,
         generator: torch.Generator | None = None,
-    ) -> LogPartition:
+    ) -> tuple[Tensor, LogPartition]:
         assert context is not None
-        return LogPartition(5 * context.sum(-1), torch.full((len(context),), float(samples)), torch.zeros(len(context)))
+        log_z = LogPartition(5 * context.sum(-1), torch.full((len(context),), float(samples)), torch.zeros(len(context)))
+        return self.log_density(x, context) - log_z.log_z.unsqueeze(-1), log_z
 
 
 def make_policy(dim: int = DIM) -> GaussianSampler:
@@ -58,7 +61,7 @@ def make_policy(dim: int = DIM) -> GaussianSampler:
 
 
 def with_oracle(policy: GaussianSampler) -> ScoreEntropy:
-    return ScoreEntropy(GaussianOracle(policy), samples_per_context=4, importance_samples=3)
+    return ScoreEntropy(GaussianOracle(policy), samples_per_context=4, importance_samples=3, origin="centre")
 
 
 def normal(*shape: int) -> Tensor:
@@ -136,7 +139,7 @@ def test_an_estimated_density_integrates_to_one() -> None:
     estimator.losses(torch.randn(20, 30, 1), torch.randn(20, OBS_DIM), centre=torch.zeros(20, 1))
     policy, obs = Line(OBS_DIM, 1, noise_dim=2, width=8), torch.randn(1, OBS_DIM).expand(len(points), -1)
     noise = torch.cat([points, torch.zeros_like(points)], -1).unsqueeze(1)
-    source = ScoreEntropy(estimator, samples_per_context=50, importance_samples=count)
+    source = ScoreEntropy(estimator, samples_per_context=50, importance_samples=count, origin="centre")
     mass = source.draw_with_log_prob(policy, obs, noise, same_for_every_state).value.exp().sum() * step
     with torch.no_grad():
         ess = estimator.log_partition(obs[:1], samples=count, normal=same_for_every_state).effective_sample_size
@@ -151,7 +154,7 @@ def test_the_gradient_is_the_score_pushed_through_the_sampler(standardisation: S
     with torch.no_grad():
         for parameter in estimator.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    source, obs = ScoreEntropy(estimator, samples_per_context=6), torch.randn(5, OBS_DIM)
+    source, obs = ScoreEntropy(estimator, samples_per_context=6, origin="centre"), torch.randn(5, OBS_DIM)
     u, value, _ = source.draw_with_entropy(policy, obs, torch.randn(5, 1, 4), same_for_every_state)
     frame = estimator.frame(policy.draw(obs, same_for_every_state(5, 6, 4)), context=obs, centre=policy.centre(obs))
     expected = -estimator.score(u, obs, frame=frame)

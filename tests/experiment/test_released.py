@@ -79,7 +79,7 @@ def test_score_networks_have_the_authors_layers(env: str) -> None:
     *_, (state, action, joint) = RELEASED[env]
     assert (widths(body.context_encoder), widths(body.input_encoder)) == ([256] * state, [256] * action)
     assert [body.from_input.out_features, *widths(body.joint)] == [256] * joint
-    assert body.activation is nn.functional.elu
+    assert body.act.function is nn.functional.elu
 
 
 def test_the_policys_last_weights_alone_start_from_a_standard_normal(env: str) -> None:

@@ -44,6 +44,7 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
     "target_entropy": ({"alpha": "auto"}, 7.0),
     "gamma": ({}, 0.5),
     "tau": ({}, 0.5),
+    "policy_delay": ({}, 2),
     "actor_lr": ({}, 1e-2),
     "flow_lr": (RADIAL, 1e-2),
     "critic_lr": ({}, 1e-2),

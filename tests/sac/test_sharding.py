@@ -78,7 +78,7 @@ def test_learners_on_shards_equal_one_on_the_whole(policy: PolicyName, shards: i
 
 
 def test_moments_are_those_of_the_draws_of_all_learners(float64: None) -> None:
-    """Of u - b(s), u the policy's draws at the states of both shards: their mean, and their covariance with divisor N."""
+    """Of u, the policy's draws at the states of both shards: their mean, and their covariance with divisor N."""
     mean, states = Mean(2), make_batch().obs
     states[4:] = 5 + 3 * states[4:]
     learners = [make_sac(make_config(), normal=shared_noise(shard, 2), average=mean.of(shard)) for shard in range(2)]
@@ -89,8 +89,8 @@ def test_moments_are_those_of_the_draws_of_all_learners(float64: None) -> None:
             for entropy, learner, own in zip(entropies, learners, states.chunk(2), strict=True)
         ]
     )
-    away = (policy.draw(states, shared_noise()(8, 6, policy.noise_dim)) - policy.centre(states).unsqueeze(1)).detach()
-    shares, together = [half.flatten(0, 1) for half in away.chunk(2)], away.flatten(0, 1)
+    draws = policy.draw(states, shared_noise()(8, 6, policy.noise_dim)).detach()
+    shares, together = [half.flatten(0, 1) for half in draws.chunk(2)], draws.flatten(0, 1)
     for entropy in entropies:
         assert isinstance(entropy, ScoreEntropy) and entropy.estimator.moments is not None
         moments = entropy.estimator.moments

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ardae_rl.nn.activations import ACTIVATIONS, activation_pair
+from ardae_rl.nn.activations import ACTIVATIONS, smooth
 from ardae_rl.score import denoising_loss
 from ardae_rl.score.networks import PotentialNet, ResidualNet, ScoreBody
 
@@ -75,7 +75,7 @@ def test_training_gradients_are_those_of_double_back_propagation(activation: str
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_slope_is_the_derivative_of_the_activation_far_out_too(activation: str) -> None:
-    function, slope = activation_pair(activation)
+    function, slope, _, _ = smooth(activation)
     z = torch.linspace(-40, 40, 801).requires_grad_()
     h = function(z)
     torch.testing.assert_close(slope(z, h), torch.autograd.grad(h.sum(), z)[0], rtol=1e-12, atol=1e-8)
@@ -84,10 +84,19 @@ def test_slope_is_the_derivative_of_the_activation_far_out_too(activation: str) 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_slopes_have_the_derivatives_that_training_and_a_second_order_need(activation: str) -> None:
     """First and second, against finite differences: through z and through h = act(z), away from the corner of ELU's slope at 0."""
-    function, slope = activation_pair(activation)
+    function, slope, _, _ = smooth(activation)
     z = torch.linspace(-6, 6, 24, requires_grad=True)
     assert torch.autograd.gradcheck(lambda z: slope(z, function(z)), z)
     assert torch.autograd.gradgradcheck(lambda z: slope(z, function(z)), z)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_slopes_in_one_call_and_curvatures_are_those_of_the_slope(activation: str) -> None:
+    function, slope, times_slope, curvature = smooth(activation)
+    z, g = torch.linspace(-40, 40, 802).requires_grad_(), torch.randn(802)
+    h = function(z)
+    torch.testing.assert_close(times_slope(g, z, h), g * slope(z, h), rtol=1e-10, atol=1e-8)
+    torch.testing.assert_close(curvature(z, h), torch.autograd.grad(slope(z, h).sum(), z)[0], rtol=1e-10, atol=1e-8)
 
 
 def dense(layers: nn.ModuleList) -> list[nn.Linear]:
@@ -99,7 +108,7 @@ def naive(net: PotentialNet | ResidualNet, x: Tensor, context: Tensor | None, si
     body = net.body
     features = x
     for layer in dense(body.input_encoder):
-        features = body.activation(features @ layer.weight.t() + layer.bias)
+        features = body.act.function(features @ layer.weight.t() + layer.bias)
     parts, weights = (
         [features, torch.zeros((*x.shape[:2], 1)) if sigma is None else sigma],
         [body.from_input.weight, body.from_sigma[:, None]],
@@ -107,12 +116,12 @@ def naive(net: PotentialNet | ResidualNet, x: Tensor, context: Tensor | None, si
     if context is not None:
         repeated = context[:, None].expand(-1, x.shape[1], -1)
         for layer in dense(body.context_encoder):
-            repeated = body.activation(repeated @ layer.weight.t() + layer.bias)
+            repeated = body.act.function(repeated @ layer.weight.t() + layer.bias)
         assert body.from_context is not None
         parts, weights = [repeated, *parts], [body.from_context.weight, *weights]
-    h = body.activation(torch.cat(parts, -1) @ torch.cat(weights, 1).t() + body.bias)
+    h = body.act.function(torch.cat(parts, -1) @ torch.cat(weights, 1).t() + body.bias)
     for layer in dense(body.joint):
-        h = body.activation(h @ layer.weight.t() + layer.bias)
+        h = body.act.function(h @ layer.weight.t() + layer.bias)
     return h @ net.out.weight.t() + net.out.bias
 
 
