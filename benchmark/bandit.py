@@ -26,7 +26,7 @@ _CELLS = {1: 200, 2: 50}  # of the histograms, along an axis; more dimensions ar
 
 
 def q_value(kind: Kind, state: Tensor, action: Tensor) -> Tensor:
-    """(B, K); with alpha = 1 of the shape that its name says. Above two dimensions a sum of one-dimensional ones: its optimum factorises."""
+    """(B, K); with alpha = 1 of the shape that its name says. Above two dimensions a sum of one-dimensional ones, an optimum of factors."""
     if action.shape[-1] > 2:
         return torch.stack([q_value(kind, state, each) for each in action.split(1, -1)]).sum(0)
     moved = torch.tanh(state[:, None, : action.shape[-1]])

@@ -79,10 +79,8 @@ class ScoreEntropy(EntropySource):
             parameters = list(self.estimator.whitener.parameters())
             found = torch.autograd.grad(whitening, parameters)
             losses["whitening_loss"] = optimiser.step_along(whitening.detach(), [*zip(parameters, found, strict=True)])
-        parts = []
-        for step in range(steps):  # every so manyth: of a mini-batch split over learners, the shares of its parts make up that of the whole
-            share = slice(step, None, steps)
-            parts.append(optimiser.step_along(*self.estimator.gradients(x[share], context[share], frame.of(share), normal=normal)))
+        shares = self.estimator.gradients(x, context, frame, parts=steps, normal=normal)
+        parts = [optimiser.step_along(*each) for each in shares]
         return {"score_loss": torch.stack(parts).mean(), **losses}
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 _PREFER_ONEDNN = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
-_MIN_FEATURES, _MIN_PRODUCTS = 16, 2**20  # below this the call overhead outweighs the gain
+_MIN_FEATURES, _MIN_PRODUCTS = 16, 2**24  # below this the call overhead outweighs the gain
 _LONG = 2048  # rows from which a sum over them is worth an operation of its own
 
 
@@ -20,6 +20,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x @ weight.T + bias for x (N, in), weight (out, in), bias (out,); differentiable any number of times."""
     if not _worth_onednn(x, weight):
         return functional.linear(x, weight, bias)
+    if not torch.is_grad_enabled():
+        return _product(x, weight, bias)
     if torch.compiler.is_compiling():
         return _opaque_product(x, weight, bias)
     return _OneDNNLinear.apply(x, weight, bias)

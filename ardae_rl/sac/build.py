@@ -42,7 +42,7 @@ class LearnerNetworks(nn.Module):
 
 
 def build_optimisers(policy: nn.Module, networks: LearnerNetworks, config: SACConfig) -> dict[LossName, torch.optim.Adam]:
-    """One Adam (0.9, 0.999) per loss that has something to train; a flow in the policy has a step size of its own."""
+    """One Adam per loss that has something to train, with 0.999 and, but for the score, 0.9; a flow in the policy has its own step size."""
     flow = list(getattr(policy, "flow", nn.Module()).parameters())
     others = [each for each in policy.parameters() if all(each is not part for part in flow)]
     groups: dict[LossName, list[tuple[list[nn.Parameter], float]]] = {
@@ -52,4 +52,5 @@ def build_optimisers(policy: nn.Module, networks: LearnerNetworks, config: SACCo
         "temperature": [(list(networks.temperature.parameters()), config.alpha_lr)],
     }
     trained = {name: [{"params": each, "lr": lr} for each, lr in parts if each] for name, parts in groups.items()}
-    return {name: torch.optim.Adam(parts, fused=True) for name, parts in trained.items() if parts}
+    betas = {"score": config.score.beta1}
+    return {name: torch.optim.Adam(parts, betas=(betas.get(name, 0.9), 0.999), fused=True) for name, parts in trained.items() if parts}

@@ -1,9 +1,7 @@
 """Every number of one soft actor-critic update, as frozen dataclasses. Plain data: no Ray.
 
 The same classes are what a YAML file is validated against, what :class:`ardae_rl.sac.update.SAC` is built from, and what a checkpoint
-records. Defaults are those of [Lim2020] Table 7, HalfCheetah column, with n_a and n_Z of the authors' released code (64 and 10 for the
-table's 128 and 100) and except ``score.standardisation``, ``gaussian_residual`` and ``antithetic``, and ``implicit.initialisation``, where
-the defaults are this project's.
+records. Defaults are this project's; those of [Lim2020] Table 7 are in ``tune_configs``.
 
 Reference: [Lim2020] arXiv:2006.05164.
 """
@@ -79,22 +77,37 @@ class CriticConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig(FitSettings):
-    """AR-DAE of u given s (section 4), and the log-density of u, with its log Z by importance sampling (Appendix G)."""
+    """AR-DAE of u given s (section 4), and the log-density of u, with its log Z by importance sampling (Appendix G).
 
-    layers: int = setting(5, "Hidden layers where state and action meet (m_fc in Table 7)", at_least=1)
-    context_layers: int = setting(5, "Hidden layers on the state before that (m_enc); 0: the raw state", at_least=0)
-    input_layers: int = setting(5, "Hidden layers on the action before that. m_enc = 5, 1, 0 in Table 7 are 5/5, 1/0, 0/0", at_least=0)
+    The defaults follow a policy that moves at the price of plain SAC: many small fits ([performance.md](performance.md)).
+    """
+
+    layers: int = setting(2, "Hidden layers where state and action meet (m_fc in Table 7)", at_least=1)
+    context_layers: int = setting(1, "Hidden layers on the state before that (m_enc); 0: the raw state", at_least=0)
+    input_layers: int = setting(0, "Hidden layers on the action before that. m_enc = 5, 1, 0 in Table 7 are 5/5, 1/0, 0/0", at_least=0)
+    width: int = setting(128, "Units of each layer", at_least=1)
+    whitener_width: int | None = setting(128, "Units of the three layers of `amortised`'s network. null: twice `width`", at_least=1)
+    student_dof: float | None = setting(
+        3.0,
+        "Degrees of freedom of Student's t in the place of the Gaussian residual, and in the proposal of log Z; null: the Gaussian, whose "
+        "score far out is too strong and may drive a policy to the bound",
+        above=0,
+    )
+    delta_scale: float = setting(0.3, "δ, standard deviation of σ", above=0)
+    samples_per_context: int = setting(4, "n_a, fresh actions per state in each of its losses", at_least=2)
+    fits_per_step: int = setting(4, "N_d, its steps before each step of the policy", at_least=1)
     share_contexts: bool = setting(
         True, "Each of the N_d steps has its share of the states of the mini-batch, B / N_d of them; false: all of them"
     )
-    lr: float = setting(3e-4, "Learning rate of the score network and the network that learns its coordinates", above=0)
+    lr: float = setting(1e-3, "Learning rate of the score network and the network that learns its coordinates", above=0)
+    beta1: float = setting(0.5, "β₁ of its Adam; a long memory lags behind a policy that moves", at_least=0, below=1)
     importance_samples: int = setting(
-        10, "n_Z, samples behind each estimate of log Z; see `learner/log_z_error` in [metrics.md](metrics.md)", at_least=1
+        8, "n_Z, samples behind each estimate of log Z; see `learner/log_z_error` in [metrics.md](metrics.md)", at_least=1
     )
     proposal_std: float | None = setting(
         None,
-        "Standard deviation of the proposal, a Gaussian around g(s, 0): in units of u with `fixed` (null: e⁻¹, the paper's), else in "
-        "standardised ones (null: 1.2)",
+        "Scale of the proposal, a Gaussian or Student's t around the origin of the coordinates: in units of u with `fixed` (null: e⁻¹, the "
+        "paper's), else in standardised ones (null: 1.2, for Student's t 1)",
         above=0,
     )
 
@@ -144,11 +157,9 @@ class SACConfig(Settings):
     flow: FlowPolicyConfig = setting(text="The flow of `policy: flow`", factory=FlowPolicyConfig)
     critic: CriticConfig = setting(text="Q-networks", factory=CriticConfig)
     score: ScoreConfig = setting(text="AR-DAE; read where the entropy comes from a score", factory=ScoreConfig)
-    jacobian_clamping: JacobianClampingConfig | None = setting(
-        text="Regulariser of a policy without a density; null: none", factory=JacobianClampingConfig
-    )
+    jacobian_clamping: JacobianClampingConfig | None = setting(None, "Regulariser of a policy without a density, the paper's; null: none")
     alpha: float | Literal["auto"] = setting(
-        0.05,
+        "auto",
         "Temperature α of the entropy in the target, y = r + γ (1 − d) (min Q′(s′, a′) − α log π(a′ given s′)), and in the policy's loss. "
         "`auto`: learned (Haarnoja et al. 2018, [arXiv:1812.05905](https://arxiv.org/abs/1812.05905))",
         at_least=0,

@@ -4,6 +4,7 @@ Notation: B transitions; obs, next_obs (B, C), actions (B, D) in (-1, 1), reward
 Reference: [Lim2020] arXiv:2006.05164, section 6.3, Appendix G; Haarnoja et al. 2018, arXiv:1812.05905, for the learned temperature.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,8 +23,10 @@ from ardae_rl.score.estimator import Normal
 
 Metrics = dict[str, Tensor]
 SKIPPED = "non_finite_skipped"  # optimiser steps in all
+_OUTERMOST, _SATURATED = 0.05, 0.99  # the share of actions whose force is watched; |action| from which on tanh is flat
+_FAR_OUT = {"pre_tanh_max", "pre_tanh_p99", "saturated", "outward_force"}
 _CLAMPING = {"clamping_loss", "clamping_weight", "jacobian_stretch"}
-_OWN = {"critic_loss", "actor_loss", "temperature_loss", "entropy", "alpha", "calibration", SKIPPED, *_CLAMPING}
+_OWN = {"critic_loss", "actor_loss", "temperature_loss", "entropy", "alpha", "calibration", SKIPPED, *_FAR_OUT, *_CLAMPING}
 _OF_PARTS = [*(each.metric_names for each in EntropySource.__subclasses__()), *(each.metric_names for each in CRITICS.values())]
 METRIC_NAMES = frozenset(_OWN.union(*_OF_PARTS))
 
@@ -140,6 +143,7 @@ class SAC:
     def _update_policy(self, obs: Tensor) -> Metrics:
         pre_tanh, entropy, metrics = self._one_each(self.entropy.draw_with_entropy, obs)
         entropy_of_action = entropy + log_det_tanh(pre_tanh).mean()
+        metrics = metrics | _far_out(pre_tanh) | ({} if self.entropy.is_exact else _outward_force(pre_tanh, entropy_of_action))
         value = self.critic.value(obs, pre_tanh.tanh(), fixed=True)
         loss = -self.temperature() * entropy_of_action - value.mean()
         if self.config.jacobian_clamping is not None and not self.policy.has_density:
@@ -173,3 +177,22 @@ class SAC:
 
     def _descend(self, name: LossName, loss: Tensor) -> Metrics:
         return {f"{name}_loss": self.optimisers[name].step(loss)}
+
+
+@torch.no_grad()
+def _far_out(pre_tanh: Tensor) -> Metrics:
+    """How far actions (B, D) before the tanh reach."""
+    sizes = pre_tanh.detach().abs().flatten()
+    p99 = sizes.kthvalue(math.ceil(0.99 * len(sizes))).values
+    return {"pre_tanh_max": sizes.max(), "pre_tanh_p99": p99, "saturated": (sizes > math.atanh(_SATURATED)).float().mean()}
+
+
+def _outward_force(pre_tanh: Tensor, entropy: Tensor) -> Metrics:
+    """Whether the entropy's gradient, -(score + 2 tanh u), drives the outermost actions still further out: its part along u.
+
+    At the soft optimum of any bounded Q it is around 0 or below there.
+    """
+    u, (of_mean,) = pre_tanh.detach(), torch.autograd.grad(entropy, pre_tanh, retain_graph=True)
+    distances = u.norm(dim=-1)
+    far = distances.topk(max(1, round(_OUTERMOST * len(u)))).indices
+    return {"outward_force": len(u) * ((of_mean[far] * u[far]).sum(-1) / distances[far]).mean()}

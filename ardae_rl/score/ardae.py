@@ -7,7 +7,7 @@ Reference: [Lim2020] arXiv:2006.05164, section 4; the standardisations but for `
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -78,11 +78,17 @@ class ARDAE(ScoreEstimator):
         """Run the loss through ``torch.compile``, with its arguments; where that cannot work, warn once and stay eager."""
         self._loss = CompiledFunction(denoising_loss, *args, **options)
 
-    def gradients(self, samples: Tensor, context: Tensor | None, frame: Frame, *, normal: Normal) -> tuple[Tensor, Found]:
+    def gradients(
+        self, samples: Tensor, context: Tensor | None, frame: Frame, *, parts: int, normal: Normal
+    ) -> Iterator[tuple[Tensor, Found]]:
         """In closed form, where there is one."""
         if self._loss is not denoising_loss or self.autocast or not in_closed_form(self.network):
-            return super().gradients(samples, context, frame, normal=normal)
-        return denoising_gradients(self.network, *self._noisy(samples.detach(), self._seen(context), frame, normal))
+            yield from super().gradients(samples, context, frame, parts=parts, normal=normal)
+            return
+        x, seen, sigma, u = self._noisy(samples.detach(), self._seen(context), frame, normal)
+        for part in range(parts):
+            share = slice(part, None, parts)
+            yield denoising_gradients(self.network, x[share], None if seen is None else seen[share], sigma[share], u[share])
 
     def _standard_loss(self, x: Tensor, context: Tensor | None, frame: Frame, draw: Normal) -> Tensor:
         noisy = self._noisy(x, context, frame, draw)

@@ -8,17 +8,13 @@ the sweep, G_0 = F, G_l = act'(z_l) (V_l G_{l-1}), with e_l G_{l-1}^T for V_l an
 Not here: second derivatives, mixed precision, ensembles; ``networks.py`` does without this file for those.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ardae_rl.nn.linear import linear, weight_gradient
-
-if TYPE_CHECKING:
-    from ardae_rl.score.networks import PotentialNet, ScoreBody
+from ardae_rl.score.body import ScoreBody
 
 Found = list[tuple[Tensor, Tensor]]  # parameters, and the gradient in each
 
@@ -67,7 +63,7 @@ def denoising_gradients(network: Any, x: Tensor, context: Tensor | None, sigma: 
     residual = torch.addcmul(u, sigma, field.view(x.shape) + base)
     loss = residual.square().sum() / residual[..., 0].numel()
     found = _gradients(body, points, of_context, seen, saved, residual.mul_(sigma).mul_(2 / residual[..., 0].numel()))
-    return loss, _by_parameter(net, found) + _of_context(body, features, found.of_context)
+    return loss, _by_parameter(body, net.out.weight, found) + _of_context(body, features, found.of_context)
 
 
 def _sweep(body: ScoreBody, x: Tensor, of_context: Tensor, seen: Tensor | None, seed: Tensor) -> tuple[Tensor, _Sweep]:
@@ -102,9 +98,9 @@ def _gradients(body: ScoreBody, x: Tensor, of_context: Tensor, seen: Tensor | No
     return _Gradients(at_context, up.sum(0), at_sigma, layers[::-1])
 
 
-def _by_parameter(net: PotentialNet, found: _Gradients) -> Found:
-    of_layers = [each for layer in net.body.chain for each in (layer.weight, layer.bias)]
-    pairs = [*zip(of_layers, found.layers, strict=True), (net.body.from_sigma, found.from_sigma), (net.out.weight, found.seed.unsqueeze(0))]
+def _by_parameter(body: ScoreBody, seed: Tensor, found: _Gradients) -> Found:
+    of_layers = [each for layer in body.chain for each in (layer.weight, layer.bias)]
+    pairs = [*zip(of_layers, found.layers, strict=True), (body.from_sigma, found.from_sigma), (seed, found.seed.unsqueeze(0))]
     return [(parameter, grad) for parameter, grad in pairs if parameter is not None and grad is not None]
 
 

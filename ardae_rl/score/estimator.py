@@ -8,7 +8,7 @@ Contract: ``loss(x, context)`` to be minimised, ``score(x, context)``; every arg
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
@@ -18,9 +18,10 @@ from typing_extensions import Unpack
 
 from ardae_rl.nn.optimiser import Average, alone
 from ardae_rl.nn.settings import Settings, setting
+from ardae_rl.score.body import ScoreBody
 from ardae_rl.score.checks import check_form, check_values
 from ardae_rl.score.closed_form import Found
-from ardae_rl.score.networks import GaussianResidual, PotentialNet, ResidualNet, ScoreBody
+from ardae_rl.score.networks import GaussianResidual, PotentialNet, ResidualNet
 from ardae_rl.score.partition import LogPartition, log_mean_weight, proposal
 from ardae_rl.score.settings import NetworkOptions, NetworkSettings, Standardisation
 from ardae_rl.score.standardise import Frame, Moments, frame_of, frame_of_moments, scaled_frame, whitening_frame
@@ -152,12 +153,21 @@ class ScoreEstimator(nn.Module, ABC):
         whitening = self._whitening(context, middle, x.dtype)
         return whitening.frame(), whitening.negative_log_likelihood(x)
 
-    def gradients(self, samples: Tensor, context: Tensor | None, frame: Frame, *, normal: Normal) -> tuple[Tensor, Found]:
-        """The second half: the loss of the score network in these coordinates, and its gradient in each parameter that has one."""
-        loss = self._standard_loss(samples.detach(), self._seen(context), frame, normal)
+    def gradients(
+        self, samples: Tensor, context: Tensor | None, frame: Frame, *, parts: int, normal: Normal
+    ) -> Iterator[tuple[Tensor, Found]]:
+        """The second half, in so many parts: the loss of the score network on a share of the contexts, and its gradient in each parameter.
+
+        Each part is worked out when it is asked for, so that a step can be made along the one before. A share is every so manyth context:
+        of a mini-batch that is split over learners, the shares of its pieces make up that of the whole.
+        """
         parameters = list(self.network.parameters())
-        found = zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True)
-        return loss.detach(), [(parameter, gradient) for parameter, gradient in found if gradient is not None]
+        for part in range(parts):
+            share = slice(part, None, parts)
+            seen = None if context is None else self._seen(context[share])
+            loss = self._standard_loss(samples[share].detach(), seen, frame.of(share), normal)
+            found = zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True)
+            yield loss.detach(), [(parameter, gradient) for parameter, gradient in found if gradient is not None]
 
     def score(self, x: Tensor, context: Tensor | None = None, *, centre: Tensor | None = None, frame: Frame | None = None) -> Tensor:
         """Estimate of grad_x log p(x | context), the shape of x, in 1 / units of x.

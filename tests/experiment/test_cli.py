@@ -125,7 +125,7 @@ def test_a_dry_run_prints_the_complete_experiment_and_the_resources_and_writes_n
     text, _, plan = done.stdout.partition("\n\n")
     experiment = yaml.safe_load(text)
     assert experiment["config"]["sac"]["actor_lr"] == 1e-5
-    assert experiment["config"]["sac"]["score"]["samples_per_context"] == 64  # a default the file does not mention
+    assert experiment["config"]["sac"]["score"]["samples_per_context"] == 4  # a default the file does not mention
     assert (experiment["seeds"], experiment["storage_path"]) == ([0, 7], str(results))
     first, second, total = plan.splitlines()
     assert (first, second) == ("seed=0: 1 CPU", "seed=7: 1 CPU")

@@ -196,11 +196,11 @@ def test_resuming_what_was_started_otherwise_names_each_difference(write: Write,
     started(before.folder)
     (before.folder / RECORD).write_text(to_yaml(before))
     check_folder(before, resume=True, source="tiny.yaml")
-    after = load_experiment(write("seeds: [0, 2]\nconfig: {sac: {alpha: auto}}"), storage_path=tmp_path)
+    after = load_experiment(write("seeds: [0, 2]\nconfig: {sac: {alpha: 0.3}}"), storage_path=tmp_path)
     with pytest.raises(InvalidExperimentError) as caught:
         check_folder(after, resume=True, source="tiny.yaml")
     assert [(problem.key, problem.message.partition(" when ")[0]) for problem in caught.value.problems] == [
-        ("config.sac.alpha", "was 0.05"),
+        ("config.sac.alpha", "was auto"),
         ("seeds", "was 2"),
     ]
 

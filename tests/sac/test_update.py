@@ -315,7 +315,9 @@ def test_metrics_are_finite_scalar_tensors(policy: PolicyName) -> None:
     config = make_config(policy, alpha="auto", target_calibration=True)
     metrics = make_sac(config).update(make_batch())
     expected = {"critic_loss", "actor_loss", "temperature_loss", "q_mean", "entropy", "alpha", "calibration", "non_finite_skipped"}
+    expected |= {"pre_tanh_max", "pre_tanh_p99", "saturated"}
     if policy == "implicit":
+        expected |= {"outward_force"}
         expected |= {"score_loss", "whitening_loss", "log_z_std", "log_z_error", "importance_ess", "stein_ratio"}
         expected |= {"clamping_loss", "clamping_weight", "jacobian_stretch"}
     assert set(metrics) == expected

@@ -271,6 +271,26 @@ def test_the_implicit_term_is_log_det_and_path_derivative() -> None:
     torch.testing.assert_close(metrics["stein_ratio"], -(away * score).sum(-1).mean().detach() / ACTION_DIM)
 
 
+def test_what_is_watched_of_actions_far_out_is_their_size_and_the_force_on_the_outermost() -> None:
+    learner, obs = make_sac(make_config(alpha=1.0, jacobian_clamping=None)), make_batch(40).obs
+    estimator = learner.entropy.estimator
+    assert isinstance(estimator, ScoreEstimator)
+    with torch.no_grad():
+        for parameter in (*learner.policy.parameters(), *estimator.parameters()):
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        learner.policy.out.weight.mul_(4)  # type: ignore[union-attr, operator]
+    learner.normal = fixed_noise
+    u = learner.policy.draw(obs, fixed_noise(40, 1, 4)).squeeze(1).detach()
+    score = estimator.score(u.unsqueeze(1), obs).squeeze(1)
+    metrics = learner._update_policy(obs)
+    far = u.norm(dim=-1).argsort()[-2:]  # 5% of 40
+    outward = (-(score + 2 * u.tanh()) * u / u.norm(dim=-1, keepdim=True)).sum(-1)[far].mean()
+    torch.testing.assert_close(metrics["outward_force"], outward.detach())
+    sizes = u.abs().flatten().sort().values
+    assert metrics["pre_tanh_max"] == sizes[-1] and metrics["pre_tanh_p99"] == sizes[79]
+    assert 0 < float(metrics["saturated"]) == float((u.tanh().abs() > 0.99).double().mean()) < 1
+
+
 # clamping
 
 

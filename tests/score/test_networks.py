@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ardae_rl.nn.activations import ACTIVATIONS, smooth
 from ardae_rl.score import denoising_loss
-from ardae_rl.score.networks import PotentialNet, ResidualNet, ScoreBody
+from ardae_rl.score.body import ScoreBody
+from ardae_rl.score.networks import PotentialNet, ResidualNet
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ardae_rl.score import ARDAE, Frame, whitening_frame
-from ardae_rl.score.networks import GaussianResidual, PotentialNet, ResidualNet, ScoreBody
+from ardae_rl.score.body import ScoreBody
+from ardae_rl.score.networks import GaussianResidual, PotentialNet, ResidualNet
 from ardae_rl.score.whitening import Whitener, Whitening
 
 pytestmark = pytest.mark.usefixtures("float64")
