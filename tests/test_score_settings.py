@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ardae_rl.sac import ScoreConfig
-from ardae_rl.score import ScoreEstimator
+from ardae_rl.score import ScoreEstimator, ardae
 from ardae_rl.score.settings import ARDAESettings
 from ardae_rl.tasks.energy.config import EnergySettings
 from ardae_rl.tasks.energy.config import ScoreSettings as EnergyScore
@@ -117,9 +117,20 @@ def after_two_steps(place: Place, **changes: Any) -> str:
 
 
 def sac(changes: dict[str, Any]) -> Trained:
-    config = make_config(score=ScoreConfig(width=8, layers=1, context_layers=0, input_layers=0, samples_per_context=4))
+    score = ScoreConfig(
+        width=8,
+        layers=1,
+        context_layers=0,
+        whitener_width=16,
+        student_dof=None,
+        delta_scale=0.1,
+        samples_per_context=4,
+        fits_per_step=1,
+        share_contexts=False,
+    )
+    config = make_config(score=score)
     learner = make_sac(changed(config, {f"score.{name}": value for name, value in changes.items()}))
-    step = partial(learner.update, make_batch(4))
+    step = partial(learner.update, make_batch(8))
     estimator = learner.entropy.estimator
     assert isinstance(estimator, ScoreEstimator)
     return Trained(estimator, step, list(estimator.parameters()))
@@ -127,6 +138,7 @@ def sac(changes: dict[str, Any]) -> Trained:
 
 def effective_sample_size(**changes: Any) -> tuple[float, float]:
     """Of log Z at an estimator's start, and its relative error."""
+    changes = {"student_dof": None} | changes
     learner = make_sac(changed(make_config(), {f"score.{name}": value for name, value in changes.items()}))
     watched = learner._target(make_batch())[2]
     return float(watched["importance_ess"]), float(watched["log_z_error"])
@@ -141,11 +153,31 @@ def proposal_is_as_wide_as_set(place: Place) -> None:
     assert found / 4000 == pytest.approx(share, rel=0.1)
     unsaid, _ = effective_sample_size(proposal_std=None, importance_samples=4000)
     assert unsaid / 4000 == pytest.approx((2 * 1.2**2 - 1) / 1.2**4, rel=0.05)
+    of_t, _ = effective_sample_size(student_dof=3.0, proposal_std=None, importance_samples=100)
+    assert of_t == pytest.approx(100, rel=1e-4), "Student's t is the start there, and its own proposal"
 
 
 def importance_samples_are_as_many_as_set(place: Place) -> None:
     for count in (7, 20):
         assert effective_sample_size(proposal_std=1.0, importance_samples=count)[0] == pytest.approx(count, rel=1e-4)
+
+
+def shares_the_states(place: Place) -> None:
+    """Four fits of two states each of eight, or of all."""
+    for share, states in ((True, 2), (False, 8)):
+        learner = place.make({"share_contexts": share, "fits_per_step": 4})
+        with pytest.MonkeyPatch.context() as patch:
+            of_shares, whole = calls_of(patch, ardae, "denoising_gradients"), calls_of(patch, ScoreEstimator, "losses")
+            learner.step()
+        rows = [len(call.arguments[1]) for call in of_shares] + [len(call.arguments[1]) for call in whole]
+        assert rows == [states] * 4
+
+
+def remembers_gradients(place: Place) -> None:
+    """Without a memory the second step of Adam has nothing of the first gradient; after the first step both memories agree."""
+    one, two = (first_move(place.make({"beta1": beta})) for beta in (0.0, 0.9))
+    torch.testing.assert_close(one, two)
+    assert after_two_steps(place, beta1=0.0) != after_two_steps(place, beta1=0.9)
 
 
 SAC = Place(
@@ -154,6 +186,8 @@ SAC = Place(
         "samples_per_context": partial(counts_samples, field="samples_per_context"),
         "fits_per_step": partial(fits_see_fresh_samples, field="fits_per_step"),
         "lr": partial(scales_the_step, field="lr"),
+        "share_contexts": shares_the_states,
+        "beta1": remembers_gradients,
         "importance_samples": importance_samples_are_as_many_as_set,
         "proposal_std": proposal_is_as_wide_as_set,
     },

@@ -40,7 +40,7 @@ def test_every_diagnostic_of_an_implicit_policy_is_recorded_and_in_tensorboard(l
         rows = [{name: float(value or math.nan) for name, value in row.items()} for row in csv.DictReader(file)]
     assert [row["env_steps"] for row in rows] == [40, 80, 120, 160]
     watched = [name for name in METRICS_COLUMNS if name.startswith(("learner/", "policy/"))]
-    assert len(watched) == 19
+    assert len(watched) == 23
     assert all(math.isnan(row["learner/score_loss"]) for row in rows[:2]), "the warm-up learns nothing"
     assert [name for name in watched for row in rows[2:] if not math.isfinite(row[name])] == []
     for row in rows[2:]:

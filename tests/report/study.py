@@ -13,12 +13,13 @@ from ardae_rl.rllib.evaluation import evaluation_row
 from ardae_rl.rllib.settings import EvaluationSettings, TrainingSettings
 from ardae_rl.run.folder import RunFolder
 from ardae_rl.run.records import RecordFile
-from ardae_rl.sac import SACConfig, ScoreConfig
+from ardae_rl.sac import JacobianClampingConfig, SACConfig, ScoreConfig
 from ardae_rl.tasks.registry import TASKS
 
 EVERY = 1000
-SAC, SAC_NF, PLUS = SACConfig(policy="gaussian"), SACConfig(policy="flow"), SACConfig()
-PAPERS = SACConfig(score=ScoreConfig(standardisation="fixed"))
+CLAMPED = SACConfig(jacobian_clamping=JacobianClampingConfig(), alpha=0.05)
+SAC, SAC_NF, PLUS = SACConfig(policy="gaussian"), SACConfig(policy="flow"), CLAMPED
+PAPERS = dataclasses.replace(CLAMPED, score=ScoreConfig(standardisation="fixed"))
 UNCLAMPED = dataclasses.replace(PAPERS, jacobian_clamping=None)
 
 

@@ -78,7 +78,7 @@ def test_the_page_names_the_reduced_settings_beside_the_number(tmp_path: Path) -
     section = (tmp_path / "out" / "report.md").read_text().partition("## Beside the paper")[2].partition("\n## ")[0]
     (row,) = [line for line in section.splitlines() if line.startswith("| HalfCheetah-v5")]
     assert "10,907 ± 664" in row and "env_steps 2,000 (3,000,000)" in row
-    assert "score.samples_per_context 64 (128)" in row and "score.importance_samples 10 (100)" in row and "antithetic True (False)" in row
+    assert "score.samples_per_context 4 (128)" in row and "score.importance_samples 8 (100)" in row and "antithetic True (False)" in row
     assert " alpha " not in row and "clamping.eta" not in row, "those are the paper's"
 
 

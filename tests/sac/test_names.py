@@ -5,10 +5,11 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from ardae_rl.sac import FlowPolicyConfig, SACConfig, ScoreConfig
+from ardae_rl.sac import FlowPolicyConfig, JacobianClampingConfig, SACConfig, ScoreConfig
 from ardae_rl.sac.names import METHODS, NAMES, method_name
 
-PAPERS = SACConfig(score=ScoreConfig(standardisation="fixed"))
+CLAMPED = SACConfig(jacobian_clamping=JacobianClampingConfig())
+PAPERS = dataclasses.replace(CLAMPED, score=ScoreConfig(standardisation="fixed"))
 
 
 @pytest.mark.parametrize(
@@ -19,8 +20,8 @@ PAPERS = SACConfig(score=ScoreConfig(standardisation="fixed"))
         (SACConfig(policy="flow", flow=FlowPolicyConfig(kind="spline")), "SAC-NSF"),
         (PAPERS, "SAC-AR-DAE"),
         (dataclasses.replace(PAPERS, jacobian_clamping=None), "SAC-AR-DAE without clamping"),
-        (SACConfig(), "SAC-AR-DAE plus"),
-        (SACConfig(jacobian_clamping=None), "SAC-AR-DAE plus without clamping"),
+        (CLAMPED, "SAC-AR-DAE plus"),
+        (SACConfig(), "SAC-AR-DAE plus without clamping"),
     ],
 )
 def test_a_method_is_named_by_its_settings(sac: SACConfig, name: str) -> None:
