@@ -32,7 +32,7 @@ from ardae_rl.tasks.vae.config import VAESettings
 from ardae_rl.tasks.vae.methods import ScoreMethod
 from ardae_rl.tasks.vae.task import VAETask
 from tests.estimator_laws import LAWS, problem
-from tests.sac.problem import make_batch, make_config, make_sac
+from tests.sac.problem import PLAIN, make_batch, make_config, make_sac
 from tests.settings_net import changed, fingerprint, leaves
 from tests.spies import calls_of
 
@@ -117,18 +117,7 @@ def after_two_steps(place: Place, **changes: Any) -> str:
 
 
 def sac(changes: dict[str, Any]) -> Trained:
-    score = ScoreConfig(
-        width=8,
-        layers=1,
-        context_layers=0,
-        whitener_width=16,
-        student_dof=None,
-        delta_scale=0.1,
-        samples_per_context=4,
-        fits_per_step=1,
-        share_contexts=False,
-    )
-    config = make_config(score=score)
+    config = make_config(score=dataclasses.replace(PLAIN, width=8, layers=1, context_layers=0, samples_per_context=4))
     learner = make_sac(changed(config, {f"score.{name}": value for name, value in changes.items()}))
     step = partial(learner.update, make_batch(8))
     estimator = learner.entropy.estimator
@@ -173,6 +162,17 @@ def shares_the_states(place: Place) -> None:
         assert rows == [states] * 4
 
 
+def shows_where_fixed_noises_go(place: Place) -> None:
+    """Beside the state, in every loss and every score: in two dimensions two numbers for each."""
+    for count in (0, 3):
+        learner = make_sac(make_config(score=dataclasses.replace(PLAIN, anchors=count)))
+        shown: list[int] = []
+        layer: Any = learner.entropy.get_submodule("estimator.network.network.body.context_encoder.0")
+        layer.register_forward_hook(lambda module, inputs, output, shown=shown: shown.append(inputs[0].shape[-1]))
+        learner.update(make_batch())
+        assert len(shown) == 3 and set(shown) == {3 + 2 * count}, "the fit, the target and the policy's step"
+
+
 def remembers_gradients(place: Place) -> None:
     """Without a memory the second step of Adam has nothing of the first gradient; after the first step both memories agree."""
     one, two = (first_move(place.make({"beta1": beta})) for beta in (0.0, 0.9))
@@ -188,6 +188,7 @@ SAC = Place(
         "lr": partial(scales_the_step, field="lr"),
         "share_contexts": shares_the_states,
         "beta1": remembers_gradients,
+        "anchors": shows_where_fixed_noises_go,
         "importance_samples": importance_samples_are_as_many_as_set,
         "proposal_std": proposal_is_as_wide_as_set,
     },

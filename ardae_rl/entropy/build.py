@@ -29,7 +29,8 @@ def build_entropy(
         each: getattr(settings, each) for each in ("share_contexts", "importance_samples", "proposal_std") if hasattr(settings, each)
     }
     estimator = build_estimator(name, sampler.dim, context_dim, settings)
-    return ScoreEntropy(estimator, samples_per_context=settings.samples_per_context, origin=origin, **options)
+    samples = settings.samples_per_context
+    return ScoreEntropy(estimator, samples_per_context=samples, noise_dim=sampler.noise_dim, origin=origin, **options)
 
 
 def default_entropy(has_density: bool) -> EntropyName:

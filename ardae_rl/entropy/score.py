@@ -4,7 +4,7 @@ Reference: [Lim2020] arXiv:2006.05164, equation 1, section 6.3 and Appendix G.
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ class ScoreEntropy(EntropySource):
 
     Args:
         samples_per_context: fresh samples behind each loss.
+        noise_dim: of the sampler; needed for an estimator with anchors alone.
         share_contexts: each of the steps of a fit has its share of the contexts, not all of them: many small steps follow a sampler that
             moves better than few large ones.
         importance_samples, proposal_std: of the estimate of log Z, see :meth:`.ScoreEstimator.log_partition`.
@@ -31,6 +32,7 @@ class ScoreEntropy(EntropySource):
         rows: samples whose loss is differentiated at once, at least one context's (None: all).
     """
 
+    anchors: Tensor | None
     metric_names = frozenset({"score_loss", "whitening_loss", "log_z_std", "log_z_error", "importance_ess", "stein_ratio"})
 
     def __init__(
@@ -38,6 +40,7 @@ class ScoreEntropy(EntropySource):
         estimator: ScoreEstimator,
         *,
         samples_per_context: int,
+        noise_dim: int = 0,
         share_contexts: bool = False,
         importance_samples: int = 10,
         proposal_std: float | None = None,
@@ -48,21 +51,22 @@ class ScoreEntropy(EntropySource):
         self.estimator, self.samples_per_context, self.share_contexts, self.rows = estimator, samples_per_context, share_contexts, rows
         self.origin: Origin = origin or ("mean" if estimator.standardisation == "amortised" else "centre")
         self.importance_samples, self.proposal_std = importance_samples, proposal_std
+        self.register_buffer("anchors", torch.randn(estimator.anchors, noise_dim) if estimator.anchors else None)
         self._fitted: tuple[Tensor, Frame] | None = None  # contexts of the last fit in shares, and the coordinates in which it was made
 
     def fit_losses(self, sampler: Sampler, context: Tensor | None, normal: Normal, average: Average = alone) -> Iterator[dict[str, Tensor]]:
-        with torch.no_grad():
-            x = self._samples(sampler, context, normal)
-            batch = self.origin == "batch"
-            frame, centre = self.estimator.frame(x) if batch else None, None if batch else self._centre(sampler, context, x)
+        x, anchors = self._drawn(sampler, context, self._noise(sampler, context, normal))
+        batch = self.origin == "batch"
+        frame, centre = self.estimator.frame(x) if batch else None, None if batch else self._centre(sampler, context, x)
         if context is None or self.rows is None:
-            yield self.estimator.losses(x, context, centre=centre, frame=frame, normal=normal, average=average)
+            yield self.estimator.losses(x, context, centre=centre, frame=frame, anchors=anchors, normal=normal, average=average)
             return
         size = max(1, self.rows // self.samples_per_context)
-        centres = [None] * len(x) if centre is None else centre.split(size)
-        for some, its_context, its_centre in zip(x.split(size), context.split(size), centres, strict=False):
-            losses = self.estimator.losses(some, its_context, centre=its_centre, normal=normal, average=average)
-            yield {name: len(some) / len(x) * loss for name, loss in losses.items()}
+        for start in range(0, len(x), size):
+            part = slice(start, start + size)
+            own: Any = {"centre": None if centre is None else centre[part], "anchors": None if anchors is None else anchors[part]}
+            losses = self.estimator.losses(x[part], context[part], **own, normal=normal, average=average)
+            yield {name: len(x[part]) / len(x) * loss for name, loss in losses.items()}
 
     def fit(
         self, optimiser: GuardedOptimiser | None, sampler: Sampler, context: Tensor | None, normal: Normal, *, steps: int
@@ -70,10 +74,9 @@ class ScoreEntropy(EntropySource):
         """With ``share_contexts`` the samples of all steps are drawn at once, and the coordinates learn once, from all of them."""
         if optimiser is None or context is None or not self.share_contexts:
             return super().fit(optimiser, sampler, context, normal, steps=steps)
-        with torch.no_grad():
-            x = self._samples(sampler, context, normal)
-            centre = self._centre(sampler, context, x)
-        frame, whitening = self.estimator.learn_coordinates(x, context, centre=centre, average=optimiser.average)
+        x, anchors = self._drawn(sampler, context, self._noise(sampler, context, normal))
+        centre = self._centre(sampler, context, x)
+        frame, whitening = self.estimator.learn_coordinates(x, context, centre=centre, anchors=anchors, average=optimiser.average)
         self._fitted, losses = (context, frame), {}
         if whitening is not None and self.estimator.whitener is not None:
             parameters = list(self.estimator.whitener.parameters())
@@ -85,8 +88,8 @@ class ScoreEntropy(EntropySource):
 
     @torch.no_grad()
     def draw_with_log_prob(self, sampler: Sampler, context: Tensor | None, noise: Tensor, normal: Normal) -> Draw:
-        x = sampler.draw(context, noise)
-        frame = self._frame(sampler, context, x, normal)
+        x, anchors = self._drawn(sampler, context, noise)
+        frame = self._frame(sampler, context, x, normal, anchors)
         log_prob, (log_z, ess, error) = self.estimator.log_prob(
             x, context, frame=frame, samples=self.importance_samples, proposal_std=self.proposal_std, normal=normal
         )
@@ -101,22 +104,34 @@ class ScoreEntropy(EntropySource):
         return Draw(x, entropy_surrogate(x, score), watched)
 
     @torch.no_grad()
-    def _frame(self, sampler: Sampler, context: Tensor | None, x: Tensor, normal: Normal) -> Frame:
+    def _frame(self, sampler: Sampler, context: Tensor | None, x: Tensor, normal: Normal, anchors: Tensor | None = None) -> Frame:
         """Coordinates of the sampler's distributions, in which the estimator was trained."""
         if self.origin == "batch":
             return self.estimator.frame(x)
         if self._fitted is not None and self._fitted[0] is context:
             return self._fitted[1]
         centre = self._centre(sampler, context, x)
+        if anchors is None and self.anchors is not None and context is not None:
+            anchors = sampler.draw(context, self.anchors.expand(len(context), -1, -1))
         if context is None or self.estimator.standardisation != "per_context":
-            return self.estimator.frame(context=context, centre=centre)
-        return self.estimator.frame(self._samples(sampler, context, normal), context=context, centre=centre)
+            return self.estimator.frame(context=context, centre=centre, anchors=anchors)
+        samples, _ = self._drawn(sampler, context, self._noise(sampler, context, normal))
+        return self.estimator.frame(samples, context=context, centre=centre, anchors=anchors)
 
+    @torch.no_grad()
     def _centre(self, sampler: Sampler, context: Tensor | None, x: Tensor) -> Tensor | None:
         if context is None:  # of the paper's coordinates the origin: the mean of a batch would shift them from batch to batch
             return x.new_zeros(1, x.shape[-1]) if self.estimator.standardisation == "fixed" else None
         return sampler.centre(context) if self.origin == "centre" else None
 
-    def _samples(self, sampler: Sampler, context: Tensor | None, normal: Normal) -> Tensor:
+    def _noise(self, sampler: Sampler, context: Tensor | None, normal: Normal) -> Tensor:
         contexts = () if context is None else (len(context),)
-        return sampler.draw(context, normal(*contexts, self.samples_per_context, sampler.noise_dim))
+        return normal(*contexts, self.samples_per_context, sampler.noise_dim)
+
+    @torch.no_grad()
+    def _drawn(self, sampler: Sampler, context: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Samples, and the anchors of the same contexts."""
+        if self.anchors is None or context is None:
+            return sampler.draw(context, noise), None
+        both = sampler.draw(context, torch.cat([noise, self.anchors.expand(len(context), -1, -1)], 1))
+        return both[:, : noise.shape[1]], both[:, noise.shape[1] :]

@@ -66,6 +66,7 @@ _GAUSSIAN: dict[str, Any] = {
 }
 _SCORE: dict[str, Any] = {
     "sac.score.lr": 3e-4,
+    "sac.policy_delay": 1,
     "sac.implicit.activation": "elu",
     "sac.implicit.head_width": None,
     "sac.score.layers": 5,
@@ -76,6 +77,7 @@ _SCORE: dict[str, Any] = {
     "sac.score.fits_per_step": 1,
     "sac.score.share_contexts": False,
     "sac.score.beta1": 0.9,
+    "sac.score.anchors": 0,
     "sac.score.student_dof": None,
     "sac.score.antithetic": False,
     "sac.score.proposal_std": None,

@@ -25,9 +25,11 @@ class ImplicitPolicyConfig(Settings):
 
     noise_dim: int = setting(10, "Noise dimensions; at least the number of action dimensions, else the policy has no density", at_least=1)
     encoder_layers: int = setting(1, "Layers on the state (the policy's m_enc in Table 7)", at_least=1)
-    head_layers: int = setting(1, "Layers on the encoded state together with the noise (its m_fc)", at_least=1)
+    head_layers: int = setting(
+        2, "Layers on the encoded state together with the noise (its m_fc); with one, two modes do not part", at_least=1
+    )
     width: int = setting(256, "Units of each layer on the state", at_least=1)
-    head_width: int | None = setting(None, "Units of each layer after it, where the noise joins. null: as `width`", at_least=1)
+    head_width: int | None = setting(128, "Units of each layer after it, where the noise joins. null: as `width`", at_least=1)
     activation: Activation = setting("elu", "Of every hidden layer")
     initialisation: Initialisation = setting(
         "lecun",
@@ -93,9 +95,14 @@ class ScoreConfig(FitSettings):
         "score far out is too strong and may drive a policy to the bound",
         above=0,
     )
-    delta_scale: float = setting(0.3, "δ, standard deviation of σ", above=0)
+    anchors: int = setting(
+        4,
+        "Draws of noise, fixed once and for all, whose actions are shown to f beside the state, so that it follows the policy",
+        at_least=0,
+    )
+    delta_scale: float = setting(0.2, "δ, standard deviation of σ", above=0)
     samples_per_context: int = setting(4, "n_a, fresh actions per state in each of its losses", at_least=2)
-    fits_per_step: int = setting(4, "N_d, its steps before each step of the policy", at_least=1)
+    fits_per_step: int = setting(8, "N_d, its steps before each step of the policy", at_least=1)
     share_contexts: bool = setting(
         True, "Each of the N_d steps has its share of the states of the mini-batch, B / N_d of them; false: all of them"
     )
@@ -170,8 +177,8 @@ class SACConfig(Settings):
     )
     gamma: float = setting(0.99, "Discount γ", at_least=0, at_most=1)
     tau: float = setting(0.005, "Target critics after each update: Q′ ← (1 − τ) Q′ + τ Q", above=0, at_most=1)
-    policy_delay: int = setting(1, "Updates of the critics for each of score, policy and temperature", at_least=1)
-    actor_lr: float = setting(3e-4, "Learning rate of the policy; with `policy: flow`, of its Gaussian", above=0)
+    policy_delay: int = setting(2, "Updates of the critics for each of score, policy and temperature", at_least=1)
+    actor_lr: float = setting(6e-4, "Learning rate of the policy; with `policy: flow`, of its Gaussian", above=0)
     flow_lr: float = setting(3e-4, "Of the flow's parameters, with `policy: flow`", above=0)
     critic_lr: float = setting(3e-4, "Of both Q-networks", above=0)
     alpha_lr: float = setting(3e-4, "Of log α, with `alpha: auto`", above=0)

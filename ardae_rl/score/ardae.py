@@ -47,11 +47,11 @@ class ARDAE(ScoreEstimator):
 
     settings = ARDAESettings
 
-    def __init__(self, dim: int, context_dim: int = 0, **options: Unpack[ARDAEOptions]) -> None:
+    def __init__(self, dim: int, context_dim: int = 0, *, anchors: int = 0, **options: Unpack[ARDAEOptions]) -> None:
         chosen = ARDAESettings(**options)
         of_network: Any = {each.name: getattr(chosen, each.name) for each in fields(NetworkSettings)}
         squared = chosen.standardisation != "fixed" if chosen.squared_sigma is None else chosen.squared_sigma
-        super().__init__(dim, context_dim, sigma_unit=chosen.delta_scale if squared else None, **of_network)
+        super().__init__(dim, context_dim, sigma_unit=chosen.delta_scale if squared else None, anchors=anchors, **of_network)
         self.delta_scale, self.adaptive_delta, self.sigmas_per_sample = chosen.delta_scale, chosen.adaptive_delta, chosen.sigmas_per_sample
         self.antithetic, self.autocast = chosen.antithetic, chosen.autocast
         self._loss: Callable[..., Tensor] = denoising_loss
@@ -71,7 +71,7 @@ class ARDAE(ScoreEstimator):
         points = self._checked(x, "x", context)
         coordinates = self._coordinates_at(points, context, centre, frame)
         standard = self._standard(coordinates, points)
-        field = self.network(standard, self._seen(context), torch.full_like(standard[..., :1], sigma))
+        field = self.network(standard, self._shown(context, coordinates), torch.full_like(standard[..., :1], sigma))
         return coordinates.score(field.to(x.dtype)).view(x.shape)
 
     def compile(self, *args: Any, **options: Any) -> None:
@@ -85,10 +85,10 @@ class ARDAE(ScoreEstimator):
         if self._loss is not denoising_loss or self.autocast or not in_closed_form(self.network):
             yield from super().gradients(samples, context, frame, parts=parts, normal=normal)
             return
-        x, seen, sigma, u = self._noisy(samples.detach(), self._seen(context), frame, normal)
+        x, shown, sigma, u = self._noisy(samples.detach(), self._shown(context, frame), frame, normal)
         for part in range(parts):
             share = slice(part, None, parts)
-            yield denoising_gradients(self.network, x[share], None if seen is None else seen[share], sigma[share], u[share])
+            yield denoising_gradients(self.network, x[share], None if shown is None else shown[share], sigma[share], u[share])
 
     def _standard_loss(self, x: Tensor, context: Tensor | None, frame: Frame, draw: Normal) -> Tensor:
         noisy = self._noisy(x, context, frame, draw)

@@ -32,6 +32,7 @@ _PROPOSAL_STD = 1.2  # in standardised coordinates: a little wider than the dist
 # Calls of the loss that the remembered moments reach back. As coordinates they follow a sampler that moves. Under a whitening network they
 # are a choice of units, and every move of theirs is noise to it.
 _CALLS, _CALLS_UNDER_WHITENER = 20, 1000
+_FAR = 5.0  # in standardised coordinates: an anchor farther out is shown there
 _UNKNOWN, _MEAN, _CENTRE, _FRAME = range(4)  # where a loss had the origin of its coordinates from
 
 
@@ -41,7 +42,8 @@ class ScoreEstimator(nn.Module, ABC):
     Args:
         dim: D, at least 1.
         context_dim: C; 0 for a distribution without a context.
-        sigma_unit: see :class:`.networks.ScoreBody`; for subclasses.
+        sigma_unit: see :class:`.body.ScoreBody`; for subclasses.
+        anchors: M, points of each distribution that the network is shown beside the context, see :meth:`frame`.
         options: those of :class:`.settings.NetworkSettings`, which explains them, by name.
 
     The loss gives no gradient to the samples. Samples are float32 or float64, whatever the network is in; results have the type of x.
@@ -60,6 +62,8 @@ class ScoreEstimator(nn.Module, ABC):
         """Shows ``help`` and editors the options under their names."""
         own = [each for each in inspect.signature(cls.__init__).parameters.values() if each.kind is not each.VAR_KEYWORD][1:]
         named = cls.fixed | {each.name for each in own}
+        if "anchors" not in named:
+            own.append(inspect.Parameter("anchors", inspect.Parameter.KEYWORD_ONLY, default=0, annotation=int))
         options = [
             inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.type)
             for each in fields(cls.settings)
@@ -67,14 +71,19 @@ class ScoreEstimator(nn.Module, ABC):
         ]
         cls.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
 
-    def __init__(self, dim: int, context_dim: int = 0, *, sigma_unit: float | None = None, **options: Unpack[NetworkOptions]) -> None:
+    def __init__(
+        self, dim: int, context_dim: int = 0, *, sigma_unit: float | None = None, anchors: int = 0, **options: Unpack[NetworkOptions]
+    ) -> None:
         super().__init__()
         _Sizes(dim=dim, context_dim=context_dim)
         chosen = NetworkSettings(**options)
         self.dim, self.context_dim, self.form, self.scale = dim, context_dim, chosen.form, chosen.scale
         self.standardisation = _coordinates(chosen.standardisation, context_dim)
         sizes = {name: getattr(chosen, name) for name in ("layers", "context_layers", "input_layers", "width", "activation")}
-        body, width = ScoreBody(dim, context_dim, sigma_unit=sigma_unit, **sizes), chosen.width
+        if anchors and not context_dim:
+            raise ValueError(f"anchors must be 0 without a context, which they are shown beside, got {anchors}.")
+        self.anchors = anchors
+        body, width = ScoreBody(dim, context_dim + anchors * dim, sigma_unit=sigma_unit, **sizes), chosen.width
         network = PotentialNet(body, width) if chosen.form == "gradient" else ResidualNet(body, width, dim)
         residual = self.standardisation == "amortised" if chosen.gaussian_residual is None else chosen.gaussian_residual
         # May be replaced: (x, context, sigma) -> f.
@@ -115,6 +124,7 @@ class ScoreEstimator(nn.Module, ABC):
         *,
         centre: Tensor | None = None,
         frame: Frame | None = None,
+        anchors: Tensor | None = None,
         normal: Normal | None = None,
         generator: torch.Generator | None = None,
         average: Average | None = None,
@@ -127,31 +137,40 @@ class ScoreEstimator(nn.Module, ABC):
             centre: (B, D) or, for one context, (D,): the point that becomes the origin, b(c) = g(0, c) of a sampler that knows it. None:
                 the mean, of the samples or as learned. :meth:`score` then wants the centre, too.
             frame: coordinates to train in, of :meth:`frame`; the estimator then learns none of its own from these samples.
+            anchors: as in :meth:`frame`, for an estimator with anchors and no frame.
             normal: ``normal(*shape)`` supplies the noise; ``generator`` draws it otherwise (None: torch's own).
             average: replaces moments of the samples, in place, by their means over learners.
 
         Samples that are not finite give a loss that is not: no look at them, which a GPU would have to wait for.
         """
-        x, seen, middle = self._checked(samples.detach(), "samples", context), self._seen(context), self._checked_centre(centre)
+        x, middle = self._checked(samples.detach(), "samples", context), self._checked_centre(centre)
         draw = normal or self._normal(generator, x.device)
         if frame is not None:
             self._note(_FRAME)
-            return {"score": self._standard_loss(x, seen, self._belonging(frame, x, context, centre), draw)}
-        coordinates, whitening = self.learn_coordinates(x, context, centre=middle, average=average)
-        score = {"score": self._standard_loss(x, seen, coordinates, draw)}
+            known = self._belonging(frame, x, context, centre)
+            return {"score": self._standard_loss(x, self._shown(context, known), known, draw)}
+        coordinates, whitening = self.learn_coordinates(x, context, centre=middle, anchors=anchors, average=average)
+        score = {"score": self._standard_loss(x, self._shown(context, coordinates), coordinates, draw)}
         return score if whitening is None else score | {"whitening": whitening}
 
     def learn_coordinates(
-        self, samples: Tensor, context: Tensor | None = None, *, centre: Tensor | None = None, average: Average | None = None
+        self,
+        samples: Tensor,
+        context: Tensor | None = None,
+        *,
+        centre: Tensor | None = None,
+        anchors: Tensor | None = None,
+        average: Average | None = None,
     ) -> tuple[Frame, Tensor | None]:
         """The first half of :meth:`losses`, with the same arguments: coordinates of the samples, and the loss of the whitening network."""
         x, middle = self._checked(samples.detach(), "samples", context), self._checked_centre(centre)
         self._note(_MEAN if centre is None else _CENTRE)
         self._remember(x, middle, average)
         if self.whitener is None:
-            return self._sample_frame(x, middle) if self.context_dim else self._moments_frame(middle, x.dtype), None
+            frame = self._sample_frame(x, middle) if self.context_dim else self._moments_frame(middle, x.dtype)
+            return replace(frame, anchors=anchors), None
         whitening = self._whitening(context, middle, x.dtype)
-        return whitening.frame(), whitening.negative_log_likelihood(x)
+        return replace(whitening.frame(), anchors=anchors), whitening.negative_log_likelihood(x)
 
     def gradients(
         self, samples: Tensor, context: Tensor | None, frame: Frame, *, parts: int, normal: Normal
@@ -164,8 +183,9 @@ class ScoreEstimator(nn.Module, ABC):
         parameters = list(self.network.parameters())
         for part in range(parts):
             share = slice(part, None, parts)
-            seen = None if context is None else self._seen(context[share])
-            loss = self._standard_loss(samples[share].detach(), seen, frame.of(share), normal)
+            own = frame.of(share)
+            shown = self._shown(None if context is None else context[share], own)
+            loss = self._standard_loss(samples[share].detach(), shown, own, normal)
             found = zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True)
             yield loss.detach(), [(parameter, gradient) for parameter, gradient in found if gradient is not None]
 
@@ -183,30 +203,39 @@ class ScoreEstimator(nn.Module, ABC):
         """
         points = self._checked(x, "x", context)
         coordinates = self._coordinates_at(points, context, centre, frame)
-        return coordinates.score(self._standard_score(self._standard(coordinates, points), self._seen(context)).to(x.dtype)).view(x.shape)
+        field = self._standard_score(self._standard(coordinates, points), self._shown(context, coordinates))
+        return coordinates.score(field.to(x.dtype)).view(x.shape)
 
     def log_density(self, x: Tensor, context: Tensor | None = None, *, centre: Tensor | None = None, frame: Frame | None = None) -> Tensor:
         """log p(x | context) up to the log Z of the context, x.shape[:-1], in nats. Gradient form only. Arguments as of :meth:`score`."""
         points = self._checked(x, "x", context)
         coordinates = self._coordinates_at(points, context, centre, frame)
-        potential = self._potential(self._standard(coordinates, points), self._seen(context))
+        potential = self._potential(self._standard(coordinates, points), self._shown(context, coordinates))
         return coordinates.log_density(potential.to(x.dtype)).view(x.shape[:-1])
 
-    def frame(self, samples: Tensor | None = None, *, context: Tensor | None = None, centre: Tensor | None = None) -> Frame:
+    def frame(
+        self,
+        samples: Tensor | None = None,
+        *,
+        context: Tensor | None = None,
+        centre: Tensor | None = None,
+        anchors: Tensor | None = None,
+    ) -> Frame:
         """Coordinates to score or train in other than those that the estimator would take itself.
 
         ``samples`` (B, K, D) or (N, D) of the distributions at hand, whose mean and spread they are; ``amortised`` has those from the
-        ``context`` (B, C) alone. None: the coordinates that :meth:`score` takes. ``centre`` as in :meth:`losses`.
+        ``context`` (B, C) alone. None: the coordinates that :meth:`score` takes. ``centre`` as in :meth:`losses`. ``anchors`` (B, M, D):
+        where the sampler puts M fixed noises, of an estimator that is shown them.
         """
         middle = self._checked_centre(centre)
         if samples is None:
             self._check_origin(centre, _FRAME)
-            return self._remembered(context, centre)
+            return replace(self._remembered(context, centre), anchors=anchors)
         x = self._with_contexts(samples, "samples")
         self._check_centre(x, middle)
         self._check_context(x, context)
         coordinates = self._sample_frame(x, middle) if self.whitener is None else self._whitening(context, middle, x.dtype).frame()
-        return replace(coordinates, context=context)
+        return replace(coordinates, context=context, anchors=anchors)
 
     def log_partition(
         self,
@@ -245,7 +274,7 @@ class ScoreEstimator(nn.Module, ABC):
         coordinates = self._coordinates_at(points, context, centre, frame)
         draws, log_proposal = self._proposal(len(points), samples, proposal_std, normal, generator)
         both = torch.cat([self._standard(coordinates, points), draws], 1)
-        at_points, at_draws = self._potential(both, self._seen(context)).split((points.shape[1], samples), 1)
+        at_points, at_draws = self._potential(both, self._shown(context, coordinates)).split((points.shape[1], samples), 1)
         partition = log_mean_weight(at_draws - log_proposal)
         log_prob = coordinates.log_density((at_points - partition.log_z.unsqueeze(1)).to(x.dtype))
         return log_prob.view(x.shape[:-1]), partition
@@ -272,6 +301,8 @@ class ScoreEstimator(nn.Module, ABC):
         if (context is None and self.context_dim) or (context is not None and context.shape[1:] != (self.context_dim,)):
             received = None if context is None else tuple(context.shape)
             raise ValueError(f"context must have shape {('B', self.context_dim) if self.context_dim else None}, got {received}.")
+        if self.anchors:
+            raise ValueError("log Z of an estimator with anchors depends on them: take log_prob with a frame.")
         return self._seen(context)
 
     def _proposal(
@@ -401,6 +432,16 @@ class ScoreEstimator(nn.Module, ABC):
     def _seen(self, context: Tensor | None) -> Tensor | None:
         """The context as the networks take it."""
         return None if context is None else context.to(self._parameter.dtype)
+
+    def _shown(self, context: Tensor | None, frame: Frame) -> Tensor | None:
+        """What the score network is shown beside the samples: the context, and the anchors in these coordinates."""
+        seen = self._seen(context)
+        if not self.anchors:
+            return seen
+        if frame.anchors is None or seen is None or frame.anchors.shape != (len(seen), self.anchors, self.dim):
+            received = None if frame.anchors is None else tuple(frame.anchors.shape)
+            raise ValueError(f"anchors must have shape (contexts, {self.anchors}, {self.dim}), got {received}: make a frame with anchors=.")
+        return torch.cat([seen, self._standard(frame, frame.anchors).clamp(-_FAR, _FAR).flatten(1)], 1)
 
     def _checked_centre(self, centre: Tensor | None) -> Tensor | None:
         """(B, D) of (B, D) or, for one context, (D,)."""

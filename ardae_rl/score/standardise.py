@@ -6,7 +6,7 @@ Not here: networks, noise.
 Reference: [Lim2020] arXiv:2006.05164, Appendices F.2 and H.1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,8 @@ class Frame:
     ``centre`` (B, 1, D) and ``scale`` (B, 1, 1), or (B, K, 1) for K given samples, are in units of x; ``spread`` (B, 1, 1) is the samples'
     standard deviation measured in x~ (dimensions averaged; 1 by definition of a whitening), which sets the noise of an adaptive sigma
     prior; None: unknown, for scores and densities do without. ``matrix`` (B, D, D) has determinant one; None: the identity.
-    ``context`` (B, C): the contexts that the frame belongs to, where it knows.
+    ``context`` (B, C): the contexts that the frame belongs to, where it knows. ``anchors`` (B, M, D), in units of x: points that tell
+    distributions apart, see :meth:`.ScoreEstimator.frame`.
     """
 
     centre: Tensor
@@ -32,6 +33,7 @@ class Frame:
     spread: Tensor | None
     matrix: Tensor | None = None
     context: Tensor | None = None
+    anchors: Tensor | None = None
 
     def standardise(self, x: Tensor) -> Tensor:
         """x~ of x, (B, K, D)."""
@@ -49,8 +51,8 @@ class Frame:
 
     def of(self, contexts: slice) -> "Frame":
         """That of some of the contexts."""
-        parts = (None if each is None else each[contexts] for each in (self.centre, self.scale, self.spread, self.matrix, self.context))
-        return Frame(*parts)  # type: ignore[arg-type]
+        parts = (getattr(self, each.name) for each in fields(self))
+        return Frame(*(None if part is None else part[contexts] for part in parts))  # type: ignore[arg-type]
 
     def inside(self, outer: "Frame") -> "Frame":
         """The coordinates of x that this frame makes of ``outer``'s, whose matrix is lower triangular (as of a whitening)."""

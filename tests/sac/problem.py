@@ -28,13 +28,29 @@ PolicyName = Literal["gaussian", "radial", "spline", "implicit"]
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 
 
+PLAIN = ScoreConfig(  # one fit on all states; the defaults' many small ones are SHARED
+    width=16,
+    whitener_width=16,
+    anchors=0,
+    student_dof=None,
+    delta_scale=0.1,
+    samples_per_context=6,
+    fits_per_step=1,
+    share_contexts=False,
+    importance_samples=5,
+)
+SHARED = ScoreConfig(width=16, whitener_width=16, anchors=2, samples_per_context=3, fits_per_step=2, importance_samples=5)
+
+
 def make_config(policy: PolicyName = "implicit", **options: Any) -> SACConfig:
     small: dict[str, Any] = {
         "implicit": ImplicitPolicyConfig(noise_dim=4, width=16),
         "gaussian": GaussianPolicyConfig(width=16),
         "flow": FlowPolicyConfig(kind="spline" if policy == "spline" else "radial", flows=2, bins=4, width=16),
         "critic": CriticConfig(width=16),
-        "score": ScoreConfig(layers=2, context_layers=1, input_layers=0, width=16, samples_per_context=6, importance_samples=5),
+        "score": PLAIN,
+        "alpha": 0.05,
+        "policy_delay": 1,
     }
     return SACConfig(policy=policy if policy in ("gaussian", "implicit") else "flow", **(small | options))
 

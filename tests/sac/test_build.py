@@ -14,7 +14,9 @@ from tests.sac.problem import make_config, make_sac
 @pytest.mark.parametrize(("context_layers", "input_layers"), [(5, 5), (1, 0), (0, 0)])
 def test_encoders_of_the_score_network_are_those_of_table_7(context_layers: int, input_layers: int) -> None:
     """m_enc 5, 1 and 0: both encoded, the state only, neither; m_fc = 5 hidden layers once they have met."""
-    estimator = build_estimator("ardae", 6, 17, ScoreConfig(context_layers=context_layers, input_layers=input_layers))
+    estimator = build_estimator(
+        "ardae", 6, 17, ScoreConfig(layers=5, context_layers=context_layers, input_layers=input_layers, width=256, anchors=0)
+    )
     assert isinstance(estimator.network, GaussianResidual) and isinstance(estimator.network.network, PotentialNet)
     body = estimator.network.network.body
     assert [layer.in_features for layer in body.context_encoder] == [17, 256, 256, 256, 256][:context_layers]
@@ -34,10 +36,11 @@ def test_the_policy_decides_where_entropy_comes_from() -> None:
 
 
 def test_each_optimiser_has_its_own_step_size() -> None:
-    sac = make_sac(make_config(alpha="auto", actor_lr=1e-1, critic_lr=1e-2, score=ScoreConfig(lr=1e-3), alpha_lr=1e-4))
+    sac = make_sac(make_config(alpha="auto", actor_lr=1e-1, critic_lr=1e-2, score=ScoreConfig(lr=1e-3, beta1=0.4), alpha_lr=1e-4))
     rates = {name: optimiser.optimiser.param_groups[0]["lr"] for name, optimiser in sac.optimisers.items()}
     assert rates == {"actor": 1e-1, "critic": 1e-2, "score": 1e-3, "temperature": 1e-4}
-    assert {optimiser.optimiser.param_groups[0]["betas"] for optimiser in sac.optimisers.values()} == {(0.9, 0.999)}
+    betas = {name: optimiser.optimiser.param_groups[0]["betas"] for name, optimiser in sac.optimisers.items()}
+    assert betas.pop("score") == (0.4, 0.999) and set(betas.values()) == {(0.9, 0.999)}
 
 
 def test_a_flow_stands_on_the_gaussian_and_has_a_step_size_of_its_own() -> None:

@@ -171,14 +171,6 @@ print(json.dumps(act(torch.ones(2, 3), torch.full((2, facts["noise_dim"]), 0.5))
     torch.testing.assert_close(torch.tensor(json.loads(actions)), expected)
 
 
-def test_a_description_without_a_width_of_the_head_is_of_one_width(tmp_path: Path) -> None:
-    policy, path, obs = policy_of("implicit"), tmp_path / "p.safetensors", torch.randn(8, 3)
-    described = json.loads(save_policy(policy, path).read_text())
-    assert described["sac"]["implicit"].pop("head_width", "absent") is None
-    path.with_suffix(".json").write_text(json.dumps(described))
-    assert torch.equal(load_policy(path)(obs), policy(obs))
-
-
 def test_files_that_are_missing_or_of_another_format_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "p.safetensors"
     with pytest.raises(FileNotFoundError, match=r"p\.json"):

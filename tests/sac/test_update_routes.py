@@ -110,9 +110,9 @@ def test_the_score_is_fitted_to_actions_before_the_tanh_of_many_draws_per_state(
     learner = make_sac(make_config())
     with torch.no_grad():
         learner.policy.out.bias.fill_(5.0)  # type: ignore[union-attr, operator]
-    fits = calls_of(monkeypatch, learner.entropy.estimator, "gradients")
+    fits = calls_of(monkeypatch, learner.entropy.estimator, "losses")
     learner.update(make_batch())
-    (((samples, *_), _, _),) = fits
+    (((samples, _), _, _),) = fits
     assert samples.shape == (8, 6, ACTION_DIM) and samples.min() > 1 and (samples.std(1) > 0.01).all()
 
 
