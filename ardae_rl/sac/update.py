@@ -109,7 +109,8 @@ class SAC:
     @torch.no_grad()
     def _target(self, batch: Transitions) -> tuple[Tensor, Tensor, Metrics]:
         """y = r + gamma (1 - terminated) (min_k Q'_k(s', a') + B - alpha log pi(a'|s')), (B,), and log pi(a'|s'); B is the calibration."""
-        pre_tanh, log_density, metrics = self._one_each(self.entropy.draw_with_log_prob, batch.next_obs)
+        x, log_density, metrics = self._one_each(self.entropy.draw_with_log_prob, batch.next_obs)
+        pre_tanh = x.squeeze(1)
         log_prob = log_density.squeeze(1) - log_det_tanh(pre_tanh)
         discount = self.config.gamma * (1 - batch.terminateds)
         entropy_part = -discount * self.temperature() * log_prob
@@ -121,9 +122,8 @@ class SAC:
         return batch.rewards + discount * value + entropy_part, log_prob, metrics
 
     def _one_each(self, draw: Callable[..., Draw], obs: Tensor) -> Draw:
-        """One action before tanh per state, (B, D)."""
-        drawn = draw(self.policy, obs, self.normal(len(obs), 1, self.policy.noise_dim), self.normal)
-        return drawn._replace(x=drawn.x.squeeze(1))
+        """One action before tanh per state, (B, 1, D)."""
+        return draw(self.policy, obs, self.normal(len(obs), 1, self.policy.noise_dim), self.normal)
 
     def _calibrate(self, entropy_part: Tensor) -> None:
         """B: cumulative average, over all samples seen, of the entropy part of the target.
@@ -141,9 +141,10 @@ class SAC:
         return self.networks.calibration_mean if self.config.target_calibration else 0.0
 
     def _update_policy(self, obs: Tensor) -> Metrics:
-        pre_tanh, entropy, metrics = self._one_each(self.entropy.draw_with_entropy, obs)
+        x, entropy, metrics = self._one_each(self.entropy.draw_with_entropy, obs)
+        pre_tanh = x.squeeze(1)
         entropy_of_action = entropy + log_det_tanh(pre_tanh).mean()
-        metrics = metrics | _far_out(pre_tanh) | ({} if self.entropy.is_exact else _outward_force(pre_tanh, entropy_of_action))
+        metrics = metrics | _far_out(pre_tanh) | ({} if self.entropy.is_exact else _outward_force(x, entropy_of_action))
         value = self.critic.value(obs, pre_tanh.tanh(), fixed=True)
         loss = -self.temperature() * entropy_of_action - value.mean()
         if self.config.jacobian_clamping is not None and not self.policy.has_density:
@@ -187,12 +188,12 @@ def _far_out(pre_tanh: Tensor) -> Metrics:
     return {"pre_tanh_max": sizes.max(), "pre_tanh_p99": p99, "saturated": (sizes > math.atanh(_SATURATED)).float().mean()}
 
 
-def _outward_force(pre_tanh: Tensor, entropy: Tensor) -> Metrics:
-    """Whether the entropy's gradient, -(score + 2 tanh u), drives the outermost actions still further out: its part along u.
+def _outward_force(x: Tensor, entropy: Tensor) -> Metrics:
+    """Whether the entropy's gradient, -(score + 2 tanh u), drives the outermost of the actions u (B, 1, D) still further out: its part along u.
 
     At the soft optimum of any bounded Q it is around 0 or below there.
     """
-    u, (of_mean,) = pre_tanh.detach(), torch.autograd.grad(entropy, pre_tanh, retain_graph=True)
+    u, of_mean = (each.squeeze(1) for each in (x.detach(), *torch.autograd.grad(entropy, x, retain_graph=True)))
     distances = u.norm(dim=-1)
     far = distances.topk(max(1, round(_OUTERMOST * len(u)))).indices
     return {"outward_force": len(u) * ((of_mean[far] * u[far]).sum(-1) / distances[far]).mean()}

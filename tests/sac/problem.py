@@ -76,7 +76,7 @@ def make_batch(size: int = 8, *, seed: int = 1) -> Transitions:
 def log_prob_of_draws(sac: SAC, obs: Tensor) -> Tensor:
     """log pi(a | s) of one action per state, tanh included, (B,)."""
     action, log_density, _ = sac._one_each(sac.entropy.draw_with_log_prob, obs)
-    return log_density.squeeze(1) - log_det_tanh(action)
+    return (log_density - log_det_tanh(action)).squeeze(1)
 
 
 def no_noise(*shape: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 import ardae_rl.sac
 from ardae_rl.sac import SAC, JacobianClampingConfig, NonFiniteError, ScoreConfig, Transitions
 from ardae_rl.samplers import ImplicitSampler, clamping_loss, jacobian_stretch
-from tests.sac.problem import POLICIES, PolicyName, changed_parts, make_batch, make_config, make_sac, no_noise, weights
+from tests.sac.problem import POLICIES, SHARED, PolicyName, changed_parts, make_batch, make_config, make_sac, no_noise, weights
 
 pytestmark = pytest.mark.usefixtures("float64")
 
