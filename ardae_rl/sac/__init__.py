@@ -4,8 +4,8 @@
 >>> from ardae_rl.sac import SAC, SACConfig, Transitions
 >>> sac = SAC.build(obs_dim=3, action_dim=1, config=SACConfig(policy="gaussian"), seed=0)
 >>> batch = Transitions(torch.randn(8, 3), torch.rand(8, 1), torch.randn(8), torch.randn(8, 3), torch.zeros(8))
->>> sorted(sac.update(batch))
-['actor_loss', 'alpha', 'critic_loss', 'entropy', 'non_finite_skipped', 'pre_tanh_max', 'pre_tanh_p99', 'q_mean', 'saturated', 'temperature_loss']
+>>> sorted(sac.update(batch))[:4]
+['actor_loss', 'alpha', 'critic_loss', 'entropy']
 """
 
 from ardae_rl.nn.optimiser import NonFiniteError

@@ -189,7 +189,7 @@ def _far_out(pre_tanh: Tensor) -> Metrics:
 
 
 def _outward_force(x: Tensor, entropy: Tensor) -> Metrics:
-    """Whether the entropy's gradient, -(score + 2 tanh u), drives the outermost of the actions u (B, 1, D) still further out: its part along u.
+    """The part along u of the entropy's gradient, -(score + 2 tanh u), at the outermost of u = ``x`` (B, 1, D): does it drive them out?
 
     At the soft optimum of any bounded Q it is around 0 or below there.
     """

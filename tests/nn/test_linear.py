@@ -17,7 +17,7 @@ from ardae_rl.nn.linear import linear, linear_relu, weight_gradient
 needs_onednn = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN, so linear is functional.linear"
 )
-SIZES = [(64, 16, 16), (128, 256, 256), (100, 37, 19), (65, 300, 16), (10, 4, 4), (4096, 64, 48)]
+SIZES = [(64, 16, 16), (512, 256, 256), (100, 37, 19), (65, 300, 16), (10, 4, 4), (8192, 64, 48)]
 LAYOUTS: dict[str, Callable[[int, int], Tensor]] = {
     "row-major": torch.randn,
     "column-major": lambda rows, columns: torch.randn(columns, rows).t(),
@@ -34,7 +34,7 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_chosen_library_does_the_product(library: str) -> None:
-    x, weight, bias = torch.randn(128, 256), torch.randn(256, 256), torch.randn(256)
+    x, weight, bias = torch.randn(512, 256), torch.randn(256, 256), torch.randn(256)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         linear(x, weight), linear_relu(x, weight, bias), weight_gradient(torch.randn(4096, 256), torch.randn(4096, 256))
     called = {event.key for event in profile.key_averages()}
