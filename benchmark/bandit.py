@@ -8,15 +8,17 @@ Notation: B states (B, 2), K actions of each, D dimensions; actions (B, K, D).
 """
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
+from rich.progress import track
 from torch import Tensor, nn
 
 from ardae_rl.sac import SAC, SACConfig
 from ardae_rl.samplers import Sampler
+from benchmark.report import Row, row
 from benchmark.timing import prepare_ours
 
 Kind = Literal["apart", "meeting", "three", "bound"]
@@ -128,7 +130,47 @@ def _spread(kind: Kind, state: Tensor, dim: int, alpha: float) -> float:
     return float(((weights * points.square()).sum(0) - (weights * points).sum(0).square()).sqrt().mean())
 
 
-def settings(**score: Any) -> SACConfig:
-    """The defaults but for these of the score, with a temperature of one."""
-    config = SACConfig(alpha=1.0)
-    return replace(config, score=replace(config.score, **score))
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A bandit, and what is changed of the defaults: fields of SAC, and of its ``score`` after ``score.``."""
+
+    kind: Kind
+    dim: int
+    alpha: float = 1.0
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        changes = "".join(f", {name} {value}" for name, value in self.changes.items())
+        return f"{self.kind} {self.dim}-d, alpha {self.alpha:g}{changes}"
+
+    @property
+    def config(self) -> SACConfig:
+        own = {name: value for name, value in self.changes.items() if not name.startswith("score.")}
+        of_score = {name.removeprefix("score."): value for name, value in self.changes.items() if name.startswith("score.")}
+        config = SACConfig(alpha=self.alpha)
+        return replace(config, score=replace(config.score, **of_score), **own)
+
+
+DEFAULTS = [Case(kind="apart", dim=1), Case(kind="apart", dim=2), Case(kind="meeting", dim=1), Case(kind="three", dim=1)]
+RANGE = [
+    *(Case(kind="meeting", dim=1, changes={"actor_lr": lr}) for lr in (1e-4, 1e-3)),
+    *(Case(kind="meeting", dim=1, changes={"actor_lr": 1e-3, "score.samples_per_context": count}) for count in (8, 32)),
+    *(Case(kind="meeting", dim=1, alpha=alpha) for alpha in (0.05, 0.3, 2.0)),
+    *(Case(kind="bound", dim=dim, alpha=alpha) for dim in (1, 2) for alpha in (0.3, 1.0)),
+    Case(kind="meeting", dim=6),
+    Case(kind="bound", dim=6),
+    Case(kind="meeting", dim=1, changes={"actor_lr": 1e-3, "score.student_dof": None}),
+]
+
+
+def table(cases: Sequence[Case], *, seeds: Sequence[int], steps: int) -> list[Row]:
+    """Two rows a case, and the least and largest spread of all looks, the seeds one after the other."""
+    rows = []
+    for case in track(cases, "bandits", transient=True):
+        looks = [list(run(case.kind, case.dim, case.config, steps=steps, seed=seed)) for seed in seeds]
+        spreads = [each.spread for found in looks for each in found[1:]]
+        if case.dim <= 2:
+            rows.append(row(f"{case.name}: KL", [found[-1].divergence for found in looks], "nats"))
+        rows.append(row(f"{case.name}: spread over the optimum's", [min(spreads), looks[0][-1].spread, max(spreads)], "ratio"))
+    return rows

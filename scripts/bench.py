@@ -57,11 +57,26 @@ def rl(json: JsonFile = None, repeats: Repeats = 3) -> None:
 
 @app.command()
 def update(json: JsonFile = None, repeats: Repeats = 3) -> None:
-    """Seconds per SAC-AR-DAE update at the paper's HalfCheetah settings, against the same mathematics written naively."""
+    """Seconds per update at HalfCheetah's sizes: plain SAC, SAC-AR-DAE by default and with the paper's settings, and written naively."""
     from benchmark import update
 
     rows = update.run(repeats=repeats, seed=0, threads=CORES)
-    _finish("One SAC-AR-DAE update", rows, json, seeds=range(repeats), threads=[CORES])
+    _finish("One update", rows, json, seeds=range(repeats), threads=[CORES])
+
+
+@app.command()
+def bandit(
+    json: JsonFile = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each bandit.")] = 3,
+    steps: Annotated[int, typer.Option(min=8, help="Steps of the policy.")] = 3000,
+    whole_range: Annotated[bool, typer.Option(help="Other bandits, step sizes, temperatures and numbers of samples, too.")] = False,
+) -> None:
+    """How near SAC-AR-DAE comes to a soft-optimal policy that is known, and whether it runs away or collapses; one thread."""
+    from benchmark import bandit
+
+    cases = bandit.DEFAULTS + (bandit.RANGE if whole_range else [])
+    rows = bandit.table(cases, seeds=range(seeds), steps=steps)
+    _finish("Bandits with a known optimum", rows, json, seeds=range(seeds), threads=[1])
 
 
 @app.command()

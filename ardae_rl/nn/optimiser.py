@@ -59,10 +59,11 @@ class GuardedOptimiser:
         there = [each for each in gradients if each is not None]
         self.average([total, *there])
         finite = self._finite(total, there)
-        self.last_finite[finite.cpu()] = self.steps
         if finite.all():
+            self.last_finite.fill_(self.steps)
             self._move(gradients)
         else:
+            self.last_finite[finite.cpu()] = self.steps
             self.skipped += int((~finite).sum())
             self._stop_if_hopeless()
             self._move_some(finite, gradients)
@@ -87,7 +88,7 @@ class GuardedOptimiser:
     def _finite(self, loss: Tensor, gradients: list[Tensor]) -> Tensor:
         """Of each member, (E,)."""
         if self.members is None:
-            return (loss + torch.nn.utils.get_total_norm(gradients)).isfinite().reshape(1)
+            return (loss + torch.stack(torch._foreach_norm(gradients)).sum()).isfinite().reshape(1)
         sums = [gradient.reshape(self.members, -1).sum(1) for gradient in gradients]
         return torch.stack([loss, *sums]).isfinite().all(0)
 
