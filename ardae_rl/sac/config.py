@@ -87,8 +87,8 @@ class ScoreConfig(FitSettings):
     layers: int = setting(2, "Hidden layers where state and action meet (m_fc in Table 7)", at_least=1)
     context_layers: int = setting(1, "Hidden layers on the state before that (m_enc); 0: the raw state", at_least=0)
     input_layers: int = setting(0, "Hidden layers on the action before that. m_enc = 5, 1, 0 in Table 7 are 5/5, 1/0, 0/0", at_least=0)
-    width: int = setting(96, "Units of each layer", at_least=1)
-    whitener_width: int | None = setting(96, "Units of the three layers of `amortised`'s network. null: twice `width`", at_least=1)
+    width: int = setting(64, "Units of each layer", at_least=1)
+    whitener_width: int | None = setting(64, "Units of the three layers of `amortised`'s network. null: twice `width`", at_least=1)
     student_dof: float | None = setting(
         3.0,
         "Degrees of freedom of Student's t in the place of the Gaussian residual, and in the proposal of log Z; null: the Gaussian, whose "
