@@ -17,6 +17,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from ardae_rl.sac import SAC, SACConfig
+from ardae_rl.sac.tanh import log_det_tanh
 from ardae_rl.samplers import Sampler
 from benchmark.report import Row, row
 from benchmark.timing import prepare_ours
@@ -117,16 +118,13 @@ def _divergence(kind: Kind, state: Tensor, actions: Tensor, alpha: float) -> flo
 
 
 def _spread(kind: Kind, state: Tensor, dim: int, alpha: float) -> float:
-    """Of the optimum before the tanh: standard deviation, averaged over dimensions; fine cells, for atanh is steep at the bound."""
+    """Of the optimum before the tanh: standard deviation, averaged over dimensions, by quadrature there."""
     if dim > 2:
         return _spread(kind, state, 1, alpha)
-    if dim == 1:
-        edge = torch.linspace(-12, 12, 4801)[:, None]
-        weights = (q_value(kind, state[None], edge.tanh()[None])[0] / alpha - 2 * edge.squeeze(-1).cosh().log()).softmax(0)[:, None]
-        points = edge
-    else:
-        points = torch.atanh(_cells(dim)[0])
-        weights = _log_optimum(kind, state, dim, alpha).exp()[:, None]
+    line = torch.linspace(-12, 12, 4801 if dim == 1 else 361)
+    points = torch.cartesian_prod(*[line] * dim).view(-1, dim)
+    log_weights = q_value(kind, state[None], points.tanh()[None])[0] / alpha + log_det_tanh(points)
+    weights = log_weights.softmax(0)[:, None]
     return float(((weights * points.square()).sum(0) - (weights * points).sum(0).square()).sqrt().mean())
 
 

@@ -1,5 +1,6 @@
 """The Learner: restore equals run-through bit for bit, two learners equal one, and RLlib sees every optimiser."""
 
+import math
 from pathlib import Path
 
 import gymnasium as gym
@@ -10,8 +11,9 @@ from ray.rllib.core import COMPONENT_LEARNER, DEFAULT_MODULE_ID
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from ardae_rl.rllib import SACARDAEConfig
-from ardae_rl.rllib.learner import SACARDAETorchLearner
+from ardae_rl.rllib.learner import SACARDAETorchLearner, _over_updates
 from ardae_rl.rllib.transitions import learner_by_learner
+from ardae_rl.sac.update import SKIPPED
 from tests.rllib.small import small_config
 
 SPACES = (gym.spaces.Box(-np.inf, np.inf, (3,), np.float32), gym.spaces.Box(-1, 1, (2,), np.float32))
@@ -114,6 +116,15 @@ def test_k_mini_batches_in_one_call_equal_k_calls() -> None:
         apart.update(batch=batch_of({name: column[16 * i : 16 * (i + 1)] for name, column in data.items()}))
     for name, value in weights(together).items():
         assert torch.equal(weights(apart)[name], value), name
+
+
+def test_a_metric_is_the_mean_over_the_updates_that_have_it() -> None:
+    """With a delayed policy not all have it; NaN stays NaN."""
+    one, two, three = ({"critic_loss": torch.tensor(each), SKIPPED: torch.tensor(each)} for each in (1.0, 2.0, 6.0))
+    one["actor_loss"], three["actor_loss"], two["q_mean"] = torch.tensor(4.0), torch.tensor(8.0), torch.tensor(math.nan)
+    found = _over_updates([one, two, three])
+    assert math.isnan(found.pop("q_mean"))
+    assert found == {"critic_loss": 3.0, "actor_loss": 6.0, SKIPPED: 6.0}
 
 
 def test_steps_skipped_in_the_last_of_k_updates_are_counted_in_full() -> None:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ardae_rl.entropy import ScoreEntropy
-from ardae_rl.sac import SAC, ShardedNormal, Transitions
-from tests.sac.problem import POLICIES, PolicyName, make_batch, make_config, make_sac, weights
+from ardae_rl.sac import SAC, ScoreConfig, ShardedNormal, Transitions
+from tests.sac.problem import PLAIN, POLICIES, SHARED, PolicyName, make_batch, make_config, make_sac, weights
 
 EVERY = pytest.mark.parametrize("policy", POLICIES)
 
@@ -59,10 +59,10 @@ def update_together(learners: list[SAC], batches: list[Transitions]) -> None:
     at_once([partial(run, index) for index in range(len(learners))])
 
 
-@EVERY
+@pytest.mark.parametrize(("policy", "score"), [*((policy, PLAIN) for policy in POLICIES), ("implicit", SHARED)])
 @pytest.mark.parametrize("shards", [2, 4])
-def test_learners_on_shards_equal_one_on_the_whole(policy: PolicyName, shards: int, float64: None) -> None:
-    config, mean = make_config(policy, alpha="auto", target_calibration=True), Mean(shards)
+def test_learners_on_shards_equal_one_on_the_whole(policy: PolicyName, score: ScoreConfig, shards: int, float64: None) -> None:
+    config, mean = make_config(policy, score=score, alpha="auto", target_calibration=True), Mean(shards)
     alone = make_sac(config, normal=shared_noise())
     together = [make_sac(config, normal=shared_noise(shard, shards), average=mean.of(shard)) for shard in range(shards)]
     batches = [make_batch(seed=seed) for seed in range(3)]

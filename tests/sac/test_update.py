@@ -175,6 +175,21 @@ def test_adam_steps_once_per_update_and_loss() -> None:
     assert int(sac.networks.num_updates) == 3
 
 
+@EVERY
+def test_score_policy_and_temperature_wait_for_their_turn(policy: PolicyName) -> None:
+    sac = make_sac(make_config(policy, alpha="auto", policy_delay=3))
+    every, now_and_then = (
+        {"critic", "target_critic", "num_updates"},
+        {"policy", "temperature"} | ({"entropy"} if policy == "implicit" else set()),
+    )
+    for number in range(7):
+        before = weights(sac)
+        metrics = sac.update(make_batch())
+        turn = number % 3 == 0
+        assert changed_parts(before, sac) == (every | now_and_then if turn else every)
+        assert ("actor_loss" in metrics) == ("temperature_loss" in metrics) == turn and metrics.keys() >= {"critic_loss", "entropy"}
+
+
 def test_critics_do_not_see_each_others_gradient() -> None:
     """Change the second critic: the first takes the very same step."""
     ours, other = (make_sac(make_config("gaussian")) for _ in range(2))
