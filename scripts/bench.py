@@ -56,12 +56,12 @@ def rl(json: JsonFile = None, repeats: Repeats = 3) -> None:
 
 
 @app.command()
-def update(json: JsonFile = None, repeats: Repeats = 3) -> None:
+def update(json: JsonFile = None, repeats: Repeats = 3, threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 1) -> None:
     """Seconds per update at HalfCheetah's sizes: plain SAC, SAC-AR-DAE by default and with the paper's settings, and written naively."""
     from benchmark import update
 
-    rows = update.run(repeats=repeats, seed=0, threads=CORES)
-    _finish("One update", rows, json, seeds=range(repeats), threads=[CORES])
+    rows = update.run(repeats=repeats, seed=0, threads=threads)
+    _finish("One update", rows, json, seeds=range(repeats), threads=[threads])
 
 
 @app.command()

@@ -61,6 +61,7 @@ def small_config(policy: str = "implicit", *, env: Any = "Pendulum-v1", seed: in
         "policy": "flow" if policy in ("radial", "spline") else policy,
         "flow": FlowPolicyConfig(kind="spline" if policy == "spline" else "radial", flows=2, bins=4, width=16),
         "alpha": 0.2,
+        "policy_delay": 1,
         "implicit": ImplicitPolicyConfig(noise_dim=3, width=16),
         "gaussian": GaussianPolicyConfig(width=16),
         "critic": CriticConfig(width=16),
