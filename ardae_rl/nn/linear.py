@@ -20,10 +20,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x @ weight.T + bias for x (N, in), weight (out, in), bias (out,); differentiable any number of times."""
     if not _worth_onednn(x, weight):
         return functional.linear(x, weight, bias)
-    if not torch.is_grad_enabled():
-        return _product(x, weight, bias)
     if torch.compiler.is_compiling():
         return _opaque_product(x, weight, bias)
+    if not torch.is_grad_enabled():
+        return _product(x, weight, bias)
     return _OneDNNLinear.apply(x, weight, bias)
 
 
