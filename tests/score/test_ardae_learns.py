@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import ardae_rl.nn.linear
 from ardae_rl.score import ARDAE
 
 ROOT = Path(__file__).parents[2]
@@ -114,7 +115,11 @@ def loss_and_gradients(estimator: ARDAE, samples: Tensor, context: Tensor) -> tu
 
 
 @pytest.mark.parametrize("autocast", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_compiled_loss_and_gradients_are_the_eager_ones(autocast: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_compiled_loss_and_gradients_are_the_eager_ones(
+    autocast: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With oneDNN's products where there are any, forward and backward."""
+    monkeypatch.setattr(ardae_rl.nn.linear, "_MIN_PRODUCTS", 2**16)
     eager, compiled = ARDAE(6, 17, width=64, autocast=autocast), ARDAE(6, 17, width=64, autocast=autocast)
     with torch.no_grad():
         eager.network.network.out.weight.normal_()  # it starts at zero, and little would be compared
