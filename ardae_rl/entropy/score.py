@@ -71,7 +71,7 @@ class ScoreEntropy(EntropySource):
     def fit(
         self, optimiser: GuardedOptimiser | None, sampler: Sampler, context: Tensor | None, normal: Normal, *, steps: int
     ) -> dict[str, Tensor]:
-        """With ``share_contexts`` the samples of all steps are drawn at once, and the coordinates learn once, from all of them."""
+        """With ``share_contexts`` the samples of all steps, at most one a context, are drawn at once, and the coordinates learn once."""
         if optimiser is None or context is None or not self.share_contexts:
             return super().fit(optimiser, sampler, context, normal, steps=steps)
         x, anchors = self._drawn(sampler, context, self._noise(sampler, context, normal))
@@ -82,7 +82,7 @@ class ScoreEntropy(EntropySource):
             parameters = list(self.estimator.whitener.parameters())
             found = torch.autograd.grad(whitening, parameters)
             losses["whitening_loss"] = optimiser.step_along(whitening.detach(), [*zip(parameters, found, strict=True)])
-        shares = self.estimator.gradients(x, context, frame, parts=steps, normal=normal)
+        shares = self.estimator.gradients(x, context, frame, parts=min(steps, len(x)), normal=normal)
         parts = [optimiser.step_along(*each) for each in shares]
         return {"score_loss": torch.stack(parts).mean(), **losses}
 
@@ -108,8 +108,9 @@ class ScoreEntropy(EntropySource):
         """Coordinates of the sampler's distributions, in which the estimator was trained."""
         if self.origin == "batch":
             return self.estimator.frame(x)
-        if self._fitted is not None and self._fitted[0] is context:
-            return self._fitted[1]
+        fitted, self._fitted = self._fitted, None  # once: the sampler moves after that
+        if fitted is not None and fitted[0] is context:
+            return fitted[1]
         centre = self._centre(sampler, context, x)
         if anchors is None and self.anchors is not None and context is not None:
             anchors = sampler.draw(context, self.anchors.expand(len(context), -1, -1))

@@ -12,7 +12,7 @@ from ardae_rl.entropy import AuxiliaryEntropy, DensityEntropy, EntropyName, Entr
 from ardae_rl.nn.optimiser import GuardedOptimiser
 from ardae_rl.samplers import GaussianSampler, HierarchicalSampler, ImplicitSampler, Sampler
 from ardae_rl.samplers.autoregressive_flow import spline_flow
-from ardae_rl.score import ARDAE, Frame, LogPartition
+from ardae_rl.score import ARDAE, Frame, LogPartition, ardae
 from ardae_rl.score.estimator import Normal
 from ardae_rl.score.settings import FitSettings, Standardisation
 from tests.score.concave import concave
@@ -214,6 +214,48 @@ def test_fits_are_on_fresh_samples_and_report_the_mean_loss(monkeypatch: pytest.
     for name in ("score", "whitening"):
         expected = torch.stack([call.result[name].detach() for call in losses]).mean()
         torch.testing.assert_close(found[f"{name}_loss"], expected)
+
+
+@pytest.mark.parametrize(("contexts", "steps"), [(6, 3), (7, 3), (2, 8)])
+def test_every_share_has_contexts_of_its_own_and_all_have_their_turn(contexts: int, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each on its own states and noise; the policy's step then finds the coordinates that were learned, once."""
+    policy, obs = ImplicitSampler(OBS_DIM, DIM, noise_dim=4, width=8), torch.randn(contexts, OBS_DIM)
+    source = ScoreEntropy(ARDAE(DIM, OBS_DIM, width=8, anchors=2), samples_per_context=4, noise_dim=4, share_contexts=True)
+    optimiser = GuardedOptimiser("score", torch.optim.Adam(source.parameters(), lr=1e-3))
+    fits = calls_of(monkeypatch, ardae, "denoising_gradients")
+    found = source.fit(optimiser, policy, obs, normal, steps=steps)
+    shares = min(contexts, steps)
+    assert found.keys() == {"score_loss", "whitening_loss"} and optimiser.steps == 1 + shares == 1 + len(fits) and optimiser.skipped == 0
+    seen = [call.arguments[2][:, :OBS_DIM] for call in fits]
+    torch.testing.assert_close(torch.cat(seen).sort(0).values, obs.sort(0).values)
+    drawn = calls_of(monkeypatch, policy, "draw")
+    source.draw_with_entropy(policy, obs, torch.randn(contexts, 1, 4), normal)
+    assert len(drawn) == 1
+    source.draw_with_entropy(policy, obs, torch.randn(contexts, 1, 4), normal)
+    assert len(drawn) == 3, "and the anchors again"
+
+
+def test_the_anchors_are_where_the_sampler_puts_fixed_noise() -> None:
+    policy, obs = ImplicitSampler(OBS_DIM, DIM, noise_dim=4, width=8), torch.randn(5, OBS_DIM)
+    estimator = ARDAE(DIM, OBS_DIM, width=8, anchors=3)
+    with torch.no_grad():
+        for parameter in estimator.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    source = ScoreEntropy(estimator, samples_per_context=4, noise_dim=4)
+    assert source.anchors is not None and source.state_dict()["anchors"].shape == (3, 4)
+    x, log_prob, _ = source.draw_with_log_prob(policy, obs, torch.randn(5, 1, 4), same_for_every_state)
+    points = policy.draw(obs, source.anchors.expand(5, -1, -1))
+    frame = estimator.frame(context=obs, anchors=points)
+    expected, _ = estimator.log_prob(x, obs, frame=frame, samples=10, normal=same_for_every_state)
+    torch.testing.assert_close(log_prob, expected.detach())
+    moved = estimator.frame(context=obs, anchors=points + 1)
+    assert not torch.allclose(estimator.score(x, obs, frame=moved), estimator.score(x, obs, frame=frame), rtol=1e-3)
+    with pytest.raises(ValueError, match=r"anchors must have shape \(contexts, 3, 2\), got None: make a frame with anchors="):
+        estimator.score(x, obs)
+    with pytest.raises(ValueError, match="depends on them: take log_prob"):
+        estimator.log_partition(obs, samples=3)
+    with pytest.raises(ValueError, match="anchors must be 0 without a context"):
+        ARDAE(2, anchors=1)
 
 
 def test_a_density_needs_no_fit() -> None:
