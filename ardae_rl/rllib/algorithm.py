@@ -58,7 +58,7 @@ from ardae_rl.rllib.transitions import Environments, finite_rows, learner_by_lea
 from ardae_rl.run.process import prepare_training_process
 from ardae_rl.run.ray_internals import bundles_of, forget_age_of_weights
 from ardae_rl.sac import SACConfig
-from ardae_rl.sac.update import METRIC_NAMES, SKIPPED
+from ardae_rl.sac.update import METRIC_NAMES, OF_TURNS, SKIPPED
 
 logger = logging.getLogger(__name__)
 _MAX_UPDATES_PER_CALL = 32  # bounds the memory of one learner call, whatever the number of environments
@@ -205,8 +205,7 @@ class SACARDAE(Algorithm):
         self._environments = Environments(self.config.env, self.config.sac.max_non_finite)
         self._episode_return_mean = math.nan
         self._update_s = math.inf  # of one update in the last call; none yet
-        self._learned: dict[str, float] = {}  # metrics of the updates since the last report, added up
-        self._updates_reported = 0
+        self._learned: dict[str, tuple[float, int]] = {}  # metrics of the updates since the last report, added up, and how many
 
     def training_step(self) -> None:
         """Sample, learn, evaluate when due, until the next report is due; after 20 s what is left is for the next call."""
@@ -285,11 +284,19 @@ class SACARDAE(Algorithm):
         )
 
     def _update(self, count: int) -> None:
-        """In one call of the learners, whose size changes no number: metrics are added up for the next report."""
+        """In one call of the learners, whose size changes no number: metrics are added up for the next report.
+
+        Of a delayed policy's each call has the mean over its turns; where there was none RLlib has NaN.
+        """
         results = self.learner_group.update(batch=self._mini_batches(count))
+        delay = self.config.sac.policy_delay
+        turns = len(range(-self.num_updates % delay, count, delay))
         for name in METRIC_NAMES & results[0][DEFAULT_MODULE_ID].keys():
             mean = float(np.mean([float(result[DEFAULT_MODULE_ID][name]) for result in results]))
-            self._learned[name] = mean if name == SKIPPED else self._learned.get(name, 0.0) + count * mean  # skipped: a count that runs on
+            total, weight = (0.0, 0) if name == SKIPPED else self._learned.get(name, (0.0, 0))  # skipped: a count that runs on
+            made = turns if name in OF_TURNS else count
+            if made:
+                self._learned[name] = total + made * mean, weight + made
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
         self.num_updates += count
 
@@ -341,8 +348,7 @@ class SACARDAE(Algorithm):
         learning_steps = self.env_steps - self.updates_start_at[0]
         updates = self.num_updates - self.updates_start_at[1]
         means = self._mean_returns()
-        made, self._updates_reported = self.num_updates - self._updates_reported, self.num_updates
-        learner, self._learned = {name: value / (1 if name == SKIPPED else made) for name, value in self._learned.items()}, {}
+        learner, self._learned = {name: total / weight for name, (total, weight) in self._learned.items()}, {}
         self.watched = watched_policy(self.get_module().policy, self.replay, seed=self.env_steps)
         self._episode_return_mean = float(results.get(ENV_RUNNER_RESULTS, {}).get(EPISODE_RETURN_MEAN, self._episode_return_mean))
         return {
@@ -397,7 +403,7 @@ class SACARDAE(Algorithm):
                 self.replay.load(replay)
             self.set_state(state)
         self._warmed_up = False
-        self._learned, self._updates_reported = {}, self.num_updates
+        self._learned = {}
         self._sampling.discard()
         # Evaluation first: each seeds torch's global stream, which a local training runner goes on with.
         for group in (self.eval_env_runner_group, self.env_runner_group):

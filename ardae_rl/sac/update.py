@@ -26,6 +26,8 @@ SKIPPED = "non_finite_skipped"  # optimiser steps in all
 _OUTERMOST, _SATURATED = 0.05, 0.99  # the share of actions whose force is watched; |action| from which on tanh is flat
 _FAR_OUT = {"pre_tanh_max", "pre_tanh_p99", "saturated", "outward_force"}
 _CLAMPING = {"clamping_loss", "clamping_weight", "jacobian_stretch"}
+OF_TURNS = frozenset({"score_loss", "whitening_loss", "actor_loss", "stein_ratio", "temperature_loss", *_FAR_OUT, *_CLAMPING})
+"""Metrics of what waits for its turn, with ``policy_delay``; the others are every update's."""
 _OWN = {"critic_loss", "actor_loss", "temperature_loss", "entropy", "alpha", "calibration", SKIPPED, *_FAR_OUT, *_CLAMPING}
 _OF_PARTS = [*(each.metric_names for each in EntropySource.__subclasses__()), *(each.metric_names for each in CRITICS.values())]
 METRIC_NAMES = frozenset(_OWN.union(*_OF_PARTS))

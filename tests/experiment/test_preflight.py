@@ -200,7 +200,7 @@ def test_resuming_what_was_started_otherwise_names_each_difference(write: Write,
     with pytest.raises(InvalidExperimentError) as caught:
         check_folder(after, resume=True, source="tiny.yaml")
     assert [(problem.key, problem.message.partition(" when ")[0]) for problem in caught.value.problems] == [
-        ("config.sac.alpha", "was auto"),
+        ("config.sac.alpha", "was the text 'auto'"),
         ("seeds", "was 2"),
     ]
 

@@ -24,6 +24,7 @@ from ardae_rl.rllib.transitions import transitions_of
 from ardae_rl.sac import NonFiniteError
 from ardae_rl.sac.diagnostics import WATCHED_STATES, watch_policy
 from tests.rllib.small import LineEnv, small_config
+from tests.spies import calls_of
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -438,6 +439,22 @@ def test_every_step_is_counted_for_the_environment_that_made_it() -> None:
     algorithm.train()
     assert algorithm._environments.dropped_in_a_row == {(1, 0): 20, (1, 1): 20}, "over episodes of seven steps, in chunks of a few"
     algorithm.stop()
+
+
+@pytest.mark.parametrize("most", [1, 2, 32])
+def test_metrics_of_a_delayed_policy_are_means_over_its_turns(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the size of a call. Updates 0, 3, 6, ... have a turn; two reports of eight updates each."""
+    monkeypatch.setattr("ardae_rl.rllib.algorithm._MAX_UPDATES_PER_CALL", most)
+    algorithm = small_config("gaussian", policy_delay=3, warmup_env_steps=80, updates_per_env_step=0.2, seed=5).build_algo()
+    calls = calls_of(monkeypatch, algorithm.learner_group._learner.sac, "update")
+    reports = [algorithm.train()["progress"] for _ in range(4)][2:]
+    algorithm.stop()
+    losses = [{name: float(value) for name, value in call.result.items()} for call in calls]
+    for report, made in zip(reports, (losses[:8], losses[8:]), strict=True):
+        for name in ("actor_loss", "critic_loss", "pre_tanh_max"):
+            values = [each[name] for each in made if name in each]
+            assert report[f"learner/{name}"] == pytest.approx(np.mean(values), rel=1e-5)
+    assert [("actor_loss" in each) for each in losses] == [number % 3 == 0 for number in range(16)]
 
 
 def test_a_killed_env_runner_is_replaced_while_training_goes_on(caplog: pytest.LogCaptureFixture) -> None:

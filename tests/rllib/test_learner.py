@@ -61,7 +61,7 @@ def test_update_save_restore_update_equals_an_uninterrupted_run_bit_for_bit(poli
 
 
 def test_the_moments_of_the_policys_draws_are_in_a_learners_checkpoint(tmp_path: Path) -> None:
-    """And whether they are about b(s), without which a score would be asked for in other coordinates."""
+    """And that they are about the learned mean, so that a score is not asked for in other coordinates."""
     learner, resumed = make_learner(small_config()), make_learner(small_config())
     learner.update(batch=batch_of(columns(48, 1)))
     learner.save_to_path(tmp_path / "learner")
@@ -71,8 +71,8 @@ def test_the_moments_of_the_policys_draws_are_in_a_learners_checkpoint(tmp_path:
     assert not torch.allclose(theirs.moments.covariance, torch.eye(2, dtype=torch.float64), atol=0.01)
     for name, value in ours.named_buffers():
         assert torch.equal(theirs.get_buffer(name), value), name
-    with pytest.raises(ValueError, match="centre was given to the loss and is missing here"):
-        theirs.score(torch.zeros(1, 1, 2), torch.zeros(1, 3))
+    with pytest.raises(ValueError, match="centre was not given to the loss and is given here"):
+        theirs.frame(context=torch.zeros(1, 3), centre=torch.zeros(1, 2))
 
 
 def test_restoring_without_the_noise_generator_would_differ() -> None:
