@@ -90,6 +90,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_command_it_prints_continues_from_ther
     assert_nothing_lost_or_repeated(tmp_path, env_steps)
 
 
+@pytest.mark.timeout(900)  # three runs one after the other
 def test_a_run_ended_by_a_signal_to_its_group_or_by_usr1_goes_on_for_longer_and_with_another_seed(launch: Launch, tmp_path: Path) -> None:
     """What ``timeout``, systemd and batch systems send, and when."""
     run = launch(EXPERIMENT % 100_000)

@@ -19,11 +19,13 @@ def _own_watcher() -> Iterator[None]:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_signals_of_the_same_moment_are_one_request(signum: int) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would stay ignored
     with launch._graceful_stop() as received:
         assert not watcher().stop_requested
         for each in (signum, signal.SIGTERM, signal.SIGINT):
             signal.raise_signal(each)
         assert watcher().stop_requested
+    signal.signal(signal.SIGHUP, before)
     assert received[0] == signum
 
 
